@@ -1,1 +1,10 @@
-//! agent
+//! The agent: builds the services from the configuration, starts them in order of need, supervises and stops them.
+
+mod board;
+mod signals;
+mod stop;
+mod supervisor;
+
+pub use self::board::{Board, Report, State};
+pub use self::stop::{Stop, Stopper};
+pub use self::supervisor::{ServiceError, Supervisor};

@@ -1,0 +1,156 @@
+//! Keeps services running: starts them, starts them again with backoff when they fail, stops them in reverse order.
+
+use std::error::Error;
+use std::future::Future;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use smol::future::FutureExt;
+use smol::{LocalExecutor, Task, Timer};
+
+use super::board::{Board, Report};
+use super::stop::{self, Stop, Stopper};
+use crate::net::Backoff;
+
+/// Whatever made a service end.
+pub type ServiceError = Box<dyn Error>;
+
+/// The first pause before a failed service is started again.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+/// A device that nobody watches must not wait for hours on a fault that has passed.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5 * 60);
+/// A service that ran this long failed for a new reason; its backoff begins anew.
+const STABLE: Duration = Duration::from_secs(5 * 60);
+
+/// The services of the agent.
+pub struct Supervisor<'a> {
+    executor: Rc<LocalExecutor<'a>>,
+    board: Board,
+    running: Vec<Running>,
+}
+
+struct Running {
+    name: &'static str,
+    stopper: Stopper,
+    task: Task<()>,
+}
+
+impl<'a> Supervisor<'a> {
+    /// Services will run on `executor` and report on `board`.
+    pub fn new(executor: Rc<LocalExecutor<'a>>, board: Board) -> Self {
+        Self { executor, board, running: Vec::new() }
+    }
+
+    /// Starts a service and keeps it running. `service` is called anew for every start; its future shall end with `Ok` soon
+    /// after the stop is requested, and with an error when it can not go on.
+    pub fn start<S, F>(&mut self, name: &'static str, service: S)
+    where
+        S: Fn(Stop, Report) -> F + 'a,
+        F: Future<Output = Result<(), ServiceError>> + 'a,
+    {
+        let (stopper, stop) = stop::pair();
+        let task = self.executor.spawn(supervise(name, service, stop, self.board.add(name)));
+        self.running.push(Running { name, stopper, task });
+    }
+
+    /// Stops all services, the last started first, within `limit` in all. One that takes longer than its share of what is
+    /// left is cut off.
+    pub async fn stop(mut self, limit: Duration) {
+        let deadline = Instant::now() + limit;
+        while let Some(Running { name, stopper, task }) = self.running.pop() {
+            stopper.stop();
+            let share = deadline.saturating_duration_since(Instant::now()) / (self.running.len() as u32 + 1);
+            let in_time = async { Some(task.await) };
+            let too_late = async {
+                Timer::after(share).await;
+                None
+            };
+            if in_time.or(too_late).await.is_none() {
+                log::warn!("{name} did not end in time and was cut off");
+            }
+        }
+    }
+}
+
+async fn supervise<S, F>(name: &'static str, service: S, stop: Stop, report: Report)
+where
+    S: Fn(Stop, Report) -> F,
+    F: Future<Output = Result<(), ServiceError>>,
+{
+    let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
+    while !stop.is_requested() {
+        let started = Instant::now();
+        let error = match service(stop.clone(), report.clone()).await {
+            Ok(()) if stop.is_requested() => break,
+            Ok(()) => "it ended by itself".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        if started.elapsed() >= STABLE {
+            backoff.reset();
+        }
+        let pause = backoff.next();
+        log::error!("{name} failed and is started again in {:.1} s: {error}", pause.as_secs_f64());
+        report.failed(&error, pause);
+        stop.requested().or(async { drop(Timer::after(pause).await) }).await;
+    }
+    report.stopped();
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::{Cell, RefCell};
+
+    use super::*;
+    use crate::agent::State;
+
+    #[test]
+    fn a_service_that_fails_is_started_again_while_the_others_run_on() {
+        let executor = Rc::new(LocalExecutor::new());
+        let board = Board::default();
+        let mut supervisor = Supervisor::new(executor.clone(), board.clone());
+        let starts = Rc::new(Cell::new(0));
+        let counter = starts.clone();
+        supervisor.start("steady", |stop: Stop, report: Report| async move {
+            report.running();
+            stop.requested().await;
+            Ok(())
+        });
+        supervisor.start("shaky", move |_, _| {
+            counter.set(counter.get() + 1);
+            async { Err("out of luck".into()) }
+        });
+        smol::block_on(executor.run(async {
+            while starts.get() < 2 {
+                Timer::after(Duration::from_millis(10)).await;
+            }
+            assert_eq!(board.state("steady"), Some(State::Running));
+            supervisor.stop(Duration::from_secs(5)).await;
+        }));
+        assert_eq!(board.state("steady"), Some(State::Stopped));
+        assert_eq!(board.state("shaky"), Some(State::Stopped));
+    }
+
+    #[test]
+    fn services_stop_in_reverse_and_one_that_hangs_is_cut_off() {
+        let executor = Rc::new(LocalExecutor::new());
+        let mut supervisor = Supervisor::new(executor.clone(), Board::default());
+        let ended = Rc::new(RefCell::new(Vec::new()));
+        for name in ["first", "second"] {
+            let ended = ended.clone();
+            supervisor.start(name, move |stop: Stop, _| {
+                let ended = ended.clone();
+                async move {
+                    stop.requested().await;
+                    ended.borrow_mut().push(name);
+                    Ok(())
+                }
+            });
+        }
+        supervisor.start("hanging", |_, _| std::future::pending());
+        smol::block_on(executor.run(async {
+            smol::future::yield_now().await;
+            supervisor.stop(Duration::from_millis(200)).await;
+        }));
+        assert_eq!(*ended.borrow(), ["second", "first"]);
+    }
+}

@@ -1,0 +1,76 @@
+//! Standard output as a sink: for systemd with priorities, for people with time stamps.
+
+use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt;
+use std::time::{Duration, UNIX_EPOCH};
+
+use super::Line;
+use crate::config::LogFormat;
+
+/// How lines are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Style {
+    /// `<6>mqtt: connected`; systemd takes the priority off and adds the time (sd-daemon(3)).
+    Systemd,
+    /// `2026-11-22T15:53:37Z info mqtt: connected`
+    Plain,
+}
+
+impl Style {
+    /// What suits the reader of our standard output.
+    pub fn of(format: LogFormat) -> Self {
+        match format {
+            LogFormat::Auto if journal_reads_us() => Self::Systemd,
+            _ => Self::Plain,
+        }
+    }
+
+    /// Writes one line.
+    pub fn write(self, line: &Line, out: &mut dyn Write) -> io::Result<()> {
+        match self {
+            Self::Systemd => writeln!(out, "<{}>{line}", line.severity()),
+            Self::Plain => {
+                let at = UNIX_EPOCH + Duration::from_millis(line.at.max(0) as u64);
+                let level = line.level.as_str().to_ascii_lowercase();
+                writeln!(out, "{} {level:5} {line}", humantime(at))
+            }
+        }
+    }
+}
+
+/// RFC 3339 in UTC, to the second.
+fn humantime(at: std::time::SystemTime) -> String {
+    let millis = at.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as i64;
+    let text = crate::net::iso8601(millis);
+    match text.split_once('.') {
+        Some((seconds, _)) => format!("{seconds}Z"),
+        None => text,
+    }
+}
+
+/// Whether standard output leads to the journal: systemd names its device and inode in `JOURNAL_STREAM` (systemd.exec(5)).
+fn journal_reads_us() -> bool {
+    let Ok(named) = std::env::var("JOURNAL_STREAM") else { return false };
+    let Ok(ours) = std::fs::metadata("/proc/self/fd/1") else { return false };
+    named == format!("{}:{}", ours.dev(), ours.ino())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use log::Level;
+
+    use super::*;
+
+    #[test]
+    fn systemd_gets_priorities_and_people_get_the_time() {
+        let line = Line { level: Level::Warn, room: "mqtt".into(), text: "gone".into(), at: 1_000 };
+        let write = |style: Style| {
+            let mut out = Vec::new();
+            style.write(&line, &mut out).unwrap();
+            String::from_utf8(out).unwrap()
+        };
+        assert_eq!(write(Style::Systemd), "<4>mqtt: gone\n");
+        assert_eq!(write(Style::Plain), "1970-01-01T00:00:01Z warn  mqtt: gone\n");
+    }
+}
