@@ -60,12 +60,15 @@ impl<'a> Supervisor<'a> {
         while let Some(Running { name, stopper, task }) = self.running.pop() {
             stopper.stop();
             let share = deadline.saturating_duration_since(Instant::now()) / (self.running.len() as u32 + 1);
-            let in_time = async { Some(task.await) };
+            let in_time = async {
+                task.await;
+                true
+            };
             let too_late = async {
                 Timer::after(share).await;
-                None
+                false
             };
-            if in_time.or(too_late).await.is_none() {
+            if !in_time.or(too_late).await {
                 log::warn!("{name} did not end in time and was cut off");
             }
         }
@@ -91,7 +94,10 @@ where
         let pause = backoff.next();
         log::error!("{name} failed and is started again in {:.1} s: {error}", pause.as_secs_f64());
         report.failed(&error, pause);
-        stop.requested().or(async { drop(Timer::after(pause).await) }).await;
+        let over = async {
+            Timer::after(pause).await;
+        };
+        stop.requested().or(over).await;
     }
     report.stopped();
 }

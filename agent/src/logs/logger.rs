@@ -80,7 +80,7 @@ impl Levels {
     }
 
     fn highest(&self) -> LevelFilter {
-        self.rooms.iter().map(|(_, level)| *level).fold(self.general, LevelFilter::max)
+        self.rooms.iter().map(|(_, level)| *level).fold(self.general, Ord::max)
     }
 }
 

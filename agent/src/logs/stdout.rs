@@ -2,17 +2,17 @@
 
 use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
-use std::time::{Duration, UNIX_EPOCH};
 
 use super::Line;
 use crate::config::LogFormat;
+use crate::net;
 
 /// How lines are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Style {
     /// `<6>mqtt: connected`; systemd takes the priority off and adds the time (sd-daemon(3)).
     Systemd,
-    /// `2026-11-22T15:53:37Z info mqtt: connected`
+    /// `2026-11-22T15:53:37.120Z info  mqtt: connected`
     Plain,
 }
 
@@ -30,21 +30,10 @@ impl Style {
         match self {
             Self::Systemd => writeln!(out, "<{}>{line}", line.severity()),
             Self::Plain => {
-                let at = UNIX_EPOCH + Duration::from_millis(line.at.max(0) as u64);
                 let level = line.level.as_str().to_ascii_lowercase();
-                writeln!(out, "{} {level:5} {line}", humantime(at))
+                writeln!(out, "{} {level:5} {line}", net::iso8601(line.at))
             }
         }
-    }
-}
-
-/// RFC 3339 in UTC, to the second.
-fn humantime(at: std::time::SystemTime) -> String {
-    let millis = at.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as i64;
-    let text = crate::net::iso8601(millis);
-    match text.split_once('.') {
-        Some((seconds, _)) => format!("{seconds}Z"),
-        None => text,
     }
 }
 
@@ -71,6 +60,6 @@ mod tests {
             String::from_utf8(out).unwrap()
         };
         assert_eq!(write(Style::Systemd), "<4>mqtt: gone\n");
-        assert_eq!(write(Style::Plain), "1970-01-01T00:00:01Z warn  mqtt: gone\n");
+        assert_eq!(write(Style::Plain), "1970-01-01T00:00:01.000Z warn  mqtt: gone\n");
     }
 }
