@@ -56,7 +56,7 @@ function meter(name, value, text) {
 
 function showHealth({ device = {} }) {
   const cards = [];
-  if (device.load != null) cards.push(meter("Load", device.load, device.load.toFixed(2)));
+  if (device.load) cards.push(meter("Load", device.load[0], device.load[0].toFixed(2)));
   if (device.memory) {
     const used = device.memory.total - device.memory.available;
     cards.push(meter("Memory", used, `${megabytes(used)} of ${megabytes(device.memory.total)}`));
