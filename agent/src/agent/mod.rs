@@ -1,7 +1,10 @@
 //! The agent: builds the services from the configuration, starts them in order of need, supervises and stops them.
 
 mod board;
+mod services;
 mod signals;
+mod slot;
+mod status;
 mod stop;
 mod supervisor;
 

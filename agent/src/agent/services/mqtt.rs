@@ -1,0 +1,77 @@
+//! The MQTT client as a service: keeps the connection, takes the messages of the configured filters.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde_json::{Map, Value, json};
+use smol::LocalExecutor;
+use smol::future::FutureExt;
+
+use crate::agent::slot::Slot;
+use crate::agent::{Report, ServiceError, Stop};
+use crate::config;
+use crate::mqtt::{self, Client, Message, Options, QoS};
+
+/// The topic of the last message that the configured filters brought.
+type LastTopic = Arc<Mutex<Option<String>>>;
+
+/// Runs the client until the stop; its handle is in `slot` meanwhile.
+pub async fn run(
+    settings: config::Mqtt,
+    device: String,
+    slot: Slot<Client>,
+    stop: Stop,
+    report: Report,
+) -> Result<(), ServiceError> {
+    let (client, connection) = mqtt::new(Options::from_config(&settings, &device)?);
+    let last = LastTopic::default();
+    report.figures({
+        let (client, last) = (client.clone(), last.clone());
+        move || figures(&client, &last)
+    });
+    slot.put(client.clone());
+    report.running();
+
+    let executor = LocalExecutor::new();
+    for wanted in settings.subscribe {
+        executor.spawn(subscribe(client.clone(), wanted, last.clone())).detach();
+    }
+    let closing = async {
+        stop.requested().await;
+        slot.clear();
+        client.close();
+        std::future::pending().await
+    };
+    connection.run().or(executor.run(closing)).await;
+    Ok(())
+}
+
+/// Takes the messages of one filter: they are logged, and the last topic is shown in the status.
+async fn subscribe(client: Client, wanted: config::Subscription, last: LastTopic) {
+    let qos = if wanted.qos == 0 { QoS::AtMostOnce } else { QoS::AtLeastOnce };
+    let handler = async move |message: Message| {
+        log::info!("message on {}: {} bytes", message.topic, message.payload.len());
+        *last.lock().unwrap_or_else(PoisonError::into_inner) = Some(message.topic);
+    };
+    match client.subscribe(&wanted.filter, qos, handler).await {
+        Ok(granted) => log::info!("subscribed to {} with {granted:?}", wanted.filter),
+        Err(error) => log::error!("the subscription to {} failed: {error}", wanted.filter),
+    }
+}
+
+fn figures(client: &Client, last: &LastTopic) -> Map<String, Value> {
+    let state = client.state();
+    let last = last.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let figures = json!({
+        "connected": state.connected,
+        "connects": state.connects,
+        "sent": state.sent,
+        "received": state.received,
+        "queued": state.queued,
+        "inFlight": state.in_flight,
+        "lost": state.lost,
+        "subscriptions": state.subscriptions,
+        "lastTopic": last,
+        "lastError": state.last_error.filter(|_| !state.connected),
+    });
+    figures.as_object().cloned().unwrap_or_default()
+}
