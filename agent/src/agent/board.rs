@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
+use smol::Timer;
 
 use crate::net;
 
@@ -47,6 +48,14 @@ impl Board {
     /// How a service is.
     pub fn state(&self, name: &str) -> Option<State> {
         self.lock().iter().find(|entry| entry.name == name).map(|entry| entry.state.clone())
+    }
+
+    /// Resolves when every service is up or has failed for the first time.
+    pub async fn settled(&self) {
+        while self.lock().iter().any(|entry| entry.state == State::Starting) {
+            // Only the start asks, and starts take milliseconds: looking again is simpler than being told.
+            Timer::after(Duration::from_millis(2)).await;
+        }
     }
 
     /// One line for people: `4 services, all running`, or which are not.

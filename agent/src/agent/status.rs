@@ -21,17 +21,23 @@ pub struct Status {
 }
 
 impl Status {
-    /// Of the agent of device `id`, with the models of its database.
-    pub fn new(id: &str, config: &Config, models: Vec<String>, board: Board) -> Self {
+    /// Of the agent of device `id`.
+    pub fn new(id: &str, config: &Config, board: Board) -> Self {
         Self {
             id: id.into(),
             profile: config.profile,
             device: config.device.clone(),
-            models,
+            models: Vec::new(),
             state: config.directories.state.clone(),
             started: Instant::now(),
             board,
         }
+    }
+
+    /// With the models of the database.
+    pub fn with_models(mut self, models: Vec<String>) -> Self {
+        self.models = models;
+        self
     }
 
     /// As JSON; times in seconds, sizes in bytes.

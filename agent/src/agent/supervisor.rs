@@ -1,7 +1,6 @@
 //! Keeps services running: starts them, starts them again with backoff when they fail, stops them in reverse order.
 
 use std::error::Error;
-use std::future::Future;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -9,6 +8,7 @@ use smol::future::FutureExt;
 use smol::{LocalExecutor, Task, Timer};
 
 use super::board::{Board, Report};
+use super::plan::Service;
 use super::stop::{self, Stop, Stopper};
 use crate::net::Backoff;
 
@@ -23,8 +23,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5 * 60);
 const STABLE: Duration = Duration::from_secs(5 * 60);
 
 /// The services of the agent.
-pub struct Supervisor<'a> {
-    executor: Rc<LocalExecutor<'a>>,
+pub struct Supervisor {
+    executor: Rc<LocalExecutor<'static>>,
     board: Board,
     running: Vec<Running>,
 }
@@ -35,21 +35,17 @@ struct Running {
     task: Task<()>,
 }
 
-impl<'a> Supervisor<'a> {
+impl Supervisor {
     /// Services will run on `executor` and report on `board`.
-    pub fn new(executor: Rc<LocalExecutor<'a>>, board: Board) -> Self {
+    pub fn new(executor: Rc<LocalExecutor<'static>>, board: Board) -> Self {
         Self { executor, board, running: Vec::new() }
     }
 
-    /// Starts a service and keeps it running. `service` is called anew for every start; its future shall end with `Ok` soon
-    /// after the stop is requested, and with an error when it can not go on.
-    pub fn start<S, F>(&mut self, name: &'static str, service: S)
-    where
-        S: Fn(Stop, Report) -> F + 'a,
-        F: Future<Output = Result<(), ServiceError>> + 'a,
-    {
+    /// Starts a service and keeps it running.
+    pub fn start(&mut self, service: Service) {
         let (stopper, stop) = stop::pair();
-        let task = self.executor.spawn(supervise(name, service, stop, self.board.add(name)));
+        let name = service.name;
+        let task = self.executor.spawn(supervise(service, stop, self.board.add(name)));
         self.running.push(Running { name, stopper, task });
     }
 
@@ -75,15 +71,12 @@ impl<'a> Supervisor<'a> {
     }
 }
 
-async fn supervise<S, F>(name: &'static str, service: S, stop: Stop, report: Report)
-where
-    S: Fn(Stop, Report) -> F,
-    F: Future<Output = Result<(), ServiceError>>,
-{
+async fn supervise(service: Service, stop: Stop, report: Report) {
+    let name = service.name;
     let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
     while !stop.is_requested() {
         let started = Instant::now();
-        let error = match service(stop.clone(), report.clone()).await {
+        let error = match service.start(stop.clone(), report.clone()).await {
             Ok(()) if stop.is_requested() => break,
             Ok(()) => "it ended by itself".to_owned(),
             Err(error) => error.to_string(),
@@ -116,15 +109,15 @@ mod tests {
         let mut supervisor = Supervisor::new(executor.clone(), board.clone());
         let starts = Rc::new(Cell::new(0));
         let counter = starts.clone();
-        supervisor.start("steady", |stop: Stop, report: Report| async move {
+        supervisor.start(Service::new("steady", |stop: Stop, report: Report| async move {
             report.running();
             stop.requested().await;
             Ok(())
-        });
-        supervisor.start("shaky", move |_, _| {
+        }));
+        supervisor.start(Service::new("shaky", move |_, _| {
             counter.set(counter.get() + 1);
             async { Err("out of luck".into()) }
-        });
+        }));
         smol::block_on(executor.run(async {
             while starts.get() < 2 {
                 Timer::after(Duration::from_millis(10)).await;
@@ -143,16 +136,16 @@ mod tests {
         let ended = Rc::new(RefCell::new(Vec::new()));
         for name in ["first", "second"] {
             let ended = ended.clone();
-            supervisor.start(name, move |stop: Stop, _| {
+            supervisor.start(Service::new(name, move |stop: Stop, _| {
                 let ended = ended.clone();
                 async move {
                     stop.requested().await;
                     ended.borrow_mut().push(name);
                     Ok(())
                 }
-            });
+            }));
         }
-        supervisor.start("hanging", |_, _| std::future::pending());
+        supervisor.start(Service::new("hanging", |_, _| std::future::pending()));
         smol::block_on(executor.run(async {
             smol::future::yield_now().await;
             supervisor.stop(Duration::from_millis(200)).await;

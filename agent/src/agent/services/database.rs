@@ -3,14 +3,31 @@
 use smol::Timer;
 use smol::future::FutureExt;
 
+use super::Handles;
+use crate::agent::plan::{Plan, Service};
 use crate::agent::slot::Slot;
-use crate::agent::{Report, ServiceError, Stop};
-use crate::config;
+use crate::agent::{Error, Report, ServiceError, Stop};
+use crate::config::{self, Config};
 use crate::db::{Db, Schema};
 use crate::net;
 
+/// Reads the schema, and plans the database if it is wanted.
+pub fn prepare(plan: &mut Plan, config: &Config, id: &str, handles: &mut Handles) -> Result<(), Error> {
+    if !config.services.database {
+        return Ok(());
+    }
+    let path = &config.database.schema;
+    if path.is_file() {
+        handles.schema = Schema::load(path).map_err(Error::Schema)?.with_context("deviceId", id);
+    }
+    let (settings, schema, slot) = (config.database.clone(), handles.schema.clone(), handles.db.clone());
+    let start = move |stop, report| run(settings.clone(), schema.clone(), slot.clone(), stop, report);
+    plan.add(Service::new("database", start));
+    Ok(())
+}
+
 /// Runs the database until the stop; its handle is in `slot` meanwhile.
-pub async fn run(
+async fn run(
     settings: config::Database,
     schema: Schema,
     slot: Slot<Db>,

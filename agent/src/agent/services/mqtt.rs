@@ -6,29 +6,30 @@ use serde_json::{Map, Value, json};
 use smol::LocalExecutor;
 use smol::future::FutureExt;
 
-use crate::agent::slot::Slot;
+use crate::agent::plan::{Plan, Service};
 use crate::agent::{Report, ServiceError, Stop};
-use crate::config;
+use crate::config::{self, Config};
 use crate::mqtt::{self, Client, Message, Options, QoS};
 
 /// The topic of the last message that the configured filters brought.
 type LastTopic = Arc<Mutex<Option<String>>>;
 
-/// Runs the client until the stop; its handle is in `slot` meanwhile.
-pub async fn run(
-    settings: config::Mqtt,
-    device: String,
-    slot: Slot<Client>,
-    stop: Stop,
-    report: Report,
-) -> Result<(), ServiceError> {
+/// Plans the client if it is wanted.
+pub fn prepare(plan: &mut Plan, config: &Config, id: &str) {
+    if config.services.mqtt {
+        let (settings, id) = (config.mqtt.clone(), id.to_owned());
+        plan.add(Service::new("mqtt", move |stop, report| run(settings.clone(), id.clone(), stop, report)));
+    }
+}
+
+/// Runs the client until the stop.
+async fn run(settings: config::Mqtt, device: String, stop: Stop, report: Report) -> Result<(), ServiceError> {
     let (client, connection) = mqtt::new(Options::from_config(&settings, &device)?);
     let last = LastTopic::default();
     report.figures({
         let (client, last) = (client.clone(), last.clone());
         move || figures(&client, &last)
     });
-    slot.put(client.clone());
     report.running();
 
     let executor = LocalExecutor::new();
@@ -37,7 +38,6 @@ pub async fn run(
     }
     let closing = async {
         stop.requested().await;
-        slot.clear();
         client.close();
         std::future::pending().await
     };
