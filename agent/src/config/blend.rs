@@ -97,8 +97,7 @@ fn append(base: &mut Node, more: Member, problems: &mut Problems) {
         (Value::List(items), value) => items.push(clean(Node { value, origin: more.node.origin }, problems)),
         (Value::Object(_), value @ Value::Object(_)) => blend(base, Node { value, origin: more.node.origin }, problems),
         _ => {
-            let text = format!("`+` appends to a list or an object, and {} is neither", base.describe());
-            problems.add(more.origin, more.key, text);
+            problems.add(more.origin, more.key, "`+` appends to a list or an object, and the value so far is neither");
         }
     }
 }
@@ -193,7 +192,7 @@ mod tests {
     fn appending_to_a_single_value_is_a_problem() {
         let mut problems = Problems::default();
         blend(&mut node("{a: 'x'}"), node("{'+a': 'y'}"), &mut problems);
-        assert_eq!(problems.to_string(), "+a: `+` appends to a list or an object, and `x` is neither\n");
+        assert_eq!(problems.to_string(), "+a: `+` appends to a list or an object, and the value so far is neither\n");
     }
 
     #[test]
