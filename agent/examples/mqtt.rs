@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use ioto::mqtt::{self, Message, Options, QoS};
-use smol::{LocalExecutor, Timer};
+use smol::{LocalExecutor, Timer, channel};
 
 fn main() -> ExitCode {
     let Some(url) = std::env::args().nth(1) else {
@@ -29,15 +29,17 @@ fn run(url: &str) -> Result<(), mqtt::Error> {
     let (client, connection) = mqtt::new(Options::from_url(url, client_id)?);
 
     let executor = LocalExecutor::new();
-    executor.spawn(connection.run()).detach();
+    let connection = executor.spawn(connection.run());
     executor.spawn(blink()).detach();
 
     smol::block_on(executor.run(async {
+        let (handled, next) = channel::bounded(1);
         let granted = client
-            .subscribe("ioto-example/wish/#", QoS::AtLeastOnce, async |message: Message| {
+            .subscribe("ioto-example/wish/#", QoS::AtLeastOnce, async move |message: Message| {
                 // A slow handler holds up nothing but its own next message.
                 Timer::after(Duration::from_millis(50)).await;
                 println!("received {}: {}", message.topic, String::from_utf8_lossy(&message.payload));
+                handled.send(()).await.ok();
             })
             .await?;
         println!("subscribed, granted {granted:?}");
@@ -46,15 +48,13 @@ fn run(url: &str) -> Result<(), mqtt::Error> {
             client.publish("ioto-example/wish/temperature", celsius.to_string(), QoS::AtLeastOnce).await?;
             println!("the broker has {celsius}");
         }
-
-        while client.state().received < 5 {
-            Timer::after(Duration::from_millis(10)).await;
+        for _ in 20..25 {
+            next.recv().await.ok();
         }
-        // Resolves when the handler has finished what came before.
-        client.unsubscribe("ioto-example/wish/#").await?;
-        Timer::after(Duration::from_millis(500)).await;
         println!("sent {}, received {}", client.state().sent, client.state().received);
+
         client.close();
+        connection.await;
         Ok(())
     }))
 }
