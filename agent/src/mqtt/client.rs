@@ -71,6 +71,7 @@ impl Client {
             if core.end != End::Open {
                 return Err(Error::Closed);
             }
+            core.handlers.check_room()?;
             let request = core.session.subscribe(filter, qos)?;
             core.handlers.add(request, filter, handler);
             core.requests.expect(request);

@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use smol::channel::{Receiver, Sender, TrySendError, bounded};
 
-use super::Message;
 use super::inbox;
 use super::session::{Receipt, RequestId};
 use super::shared::Shared;
 use super::topic;
+use super::{Error, Message};
 
 /// The handlers and their filters. A message goes to every handler whose filter takes it; each handles one message after
 /// the other, in the order of arrival, and none waits for another.
@@ -19,6 +19,9 @@ pub(super) struct Handlers {
     routes: Vec<Route>,
     starts: Vec<Start>,
 }
+
+/// Handlers at most, so that a caller in a loop cannot fill the memory.
+const LIMIT: usize = 256;
 
 /// Makes the task of a handler. It is made on the thread that runs the connection, as its future need not be `Send`.
 type Start = Box<dyn FnOnce() -> Task + Send>;
@@ -45,6 +48,11 @@ struct Finish {
 }
 
 impl Handlers {
+    /// Whether there may be one more.
+    pub fn check_room(&self) -> Result<(), Error> {
+        if self.routes.len() < LIMIT { Ok(()) } else { Err(Error::TooManySubscriptions(LIMIT)) }
+    }
+
     /// Adds the handler of a subscription. Messages queue up for it at once; [`start`](Self::start) gives its task.
     pub fn add(&mut self, request: RequestId, filter: &str, handler: impl AsyncFnMut(Message) + Send + 'static) {
         // The session holds so many messages at most, and each is once in a queue: it cannot overflow.

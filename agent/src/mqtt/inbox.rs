@@ -28,36 +28,67 @@ pub(super) struct Inbox {
     /// Not finished, with their bytes.
     open: HashMap<Receipt, usize>,
     open_bytes: usize,
-    /// Messages of QoS 1 of this connection: packet id, and whether it is finished.
-    unacknowledged: VecDeque<(Receipt, u16, bool)>,
-    /// Packet ids to acknowledge.
-    due: VecDeque<u16>,
+    /// Of QoS 1, received on this connection, in the order of arrival.
+    unacknowledged: VecDeque<Unacknowledged>,
+    /// The same of earlier connections: the broker sends them again.
+    earlier: VecDeque<Unacknowledged>,
     /// When nothing more could be taken, or the last message after that was finished.
     full_since: Option<Instant>,
     next: u64,
     dropped: u64,
 }
 
+/// A message of QoS 1 whose PUBACK was not sent.
+#[derive(Debug)]
+struct Unacknowledged {
+    receipt: Receipt,
+    packet_id: u16,
+    message: Message,
+    is_finished: bool,
+}
+
 impl Inbox {
-    /// Takes a message; `packet_id` for QoS 1.
-    pub fn push(&mut self, message: Message, packet_id: Option<u16>, now: Instant) -> Result<(), Violation> {
+    /// Takes a message of QoS 0.
+    pub fn push(&mut self, message: Message, now: Instant) {
         if self.is_full() {
-            match packet_id {
-                Some(_) => return Err(Violation::Overrun),
-                None => self.dropped += 1,
-            }
+            self.dropped += 1;
+        } else {
+            self.open(message, now);
+        }
+    }
+
+    /// Takes a message of QoS 1. One that is repeated because its connection broke before it was acknowledged is not
+    /// handed out again.
+    pub fn push_acknowledged(
+        &mut self,
+        message: Message,
+        packet_id: u16,
+        is_repeated: bool,
+        now: Instant,
+    ) -> Result<(), Violation> {
+        let is_same = |known: &Unacknowledged| known.packet_id == packet_id && known.message == message;
+        let known = if is_repeated { self.earlier.iter().position(is_same) } else { None };
+        if let Some(known) = known.and_then(|index| self.earlier.remove(index)) {
+            self.unacknowledged.push_back(known);
             return Ok(());
         }
+        if self.is_full() {
+            return Err(Violation::Overrun);
+        }
+        let receipt = self.open(message.clone(), now);
+        self.unacknowledged.push_back(Unacknowledged { receipt, packet_id, message, is_finished: false });
+        self.note_fullness(now);
+        Ok(())
+    }
+
+    fn open(&mut self, message: Message, now: Instant) -> Receipt {
         self.next += 1;
         let receipt = Receipt(self.next);
         self.open.insert(receipt, message.size());
         self.open_bytes += message.size();
-        if let Some(packet_id) = packet_id {
-            self.unacknowledged.push_back((receipt, packet_id, false));
-        }
         self.arrived.push_back((receipt, message));
         self.note_fullness(now);
-        Ok(())
+        receipt
     }
 
     /// The next message for the handlers.
@@ -67,30 +98,29 @@ impl Inbox {
 
     /// The next packet id to acknowledge.
     pub fn next_acknowledgement(&mut self, now: Instant) -> Option<u16> {
-        let packet_id = self.due.pop_front();
+        self.unacknowledged.front().filter(|first| first.is_finished)?;
+        let first = self.unacknowledged.pop_front()?;
         self.note_fullness(now);
-        packet_id
+        Some(first.packet_id)
     }
 
     /// All handlers of a message have finished.
     pub fn finished(&mut self, receipt: Receipt, now: Instant) {
         let Some(bytes) = self.open.remove(&receipt) else { return };
         self.open_bytes -= bytes;
-        if let Some(entry) = self.unacknowledged.iter_mut().find(|(known, ..)| *known == receipt) {
-            entry.2 = true;
-        }
-        while let Some(&(_, packet_id, true)) = self.unacknowledged.front() {
-            self.due.push_back(packet_id);
-            self.unacknowledged.pop_front();
+        let mut unacknowledged = self.unacknowledged.iter_mut().chain(&mut self.earlier);
+        if let Some(known) = unacknowledged.find(|known| known.receipt == receipt) {
+            known.is_finished = true;
         }
         self.full_since = None;
         self.note_fullness(now);
     }
 
-    /// On a new connection the broker sends again what it has no acknowledgement for; those of the old one are void.
-    pub fn connected(&mut self, now: Instant) {
-        self.unacknowledged.clear();
-        self.due.clear();
+    /// On a new connection the broker sends again what it has no acknowledgement for, unless it has forgotten the session.
+    pub fn connected(&mut self, session_present: bool, now: Instant) {
+        self.earlier.append(&mut self.unacknowledged);
+        let kept = if session_present { LIMIT } else { 0 };
+        self.earlier.drain(..self.earlier.len().saturating_sub(kept));
         self.full_since = None;
         self.note_fullness(now);
     }
@@ -111,7 +141,7 @@ impl Inbox {
     }
 
     fn is_full(&self) -> bool {
-        self.open.len() + self.due.len() >= LIMIT || self.open_bytes >= LIMIT_BYTES
+        self.open.len().max(self.unacknowledged.len()) >= LIMIT || self.open_bytes >= LIMIT_BYTES
     }
 
     fn note_fullness(&mut self, now: Instant) {

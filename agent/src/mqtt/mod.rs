@@ -42,6 +42,8 @@ pub mod topic;
 
 #[cfg(test)]
 mod session_tests;
+#[cfg(test)]
+mod simulation;
 
 pub use self::client::{Client, new};
 pub use self::connection::Connection;

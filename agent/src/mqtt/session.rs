@@ -170,7 +170,7 @@ impl Session {
         self.disconnected();
         self.is_connected = true;
         self.is_writable = true;
-        self.inbox.connected(now);
+        self.inbox.connected(session_present, now);
         self.subscriptions.connected(session_present);
         self.alive.sent(now);
         self.alive.restart(now);
@@ -300,15 +300,19 @@ impl Session {
     }
 
     fn take_message(&mut self, publish: Publish, now: Instant) -> Result<(), Violation> {
-        let (qos, packet_id) = match publish.qos {
-            WireQoS::AtMostOnce => (QoS::AtMostOnce, None),
-            WireQoS::AtLeastOnce => (QoS::AtLeastOnce, Some(publish.pkid)),
+        let qos = match publish.qos {
+            WireQoS::AtMostOnce => QoS::AtMostOnce,
+            WireQoS::AtLeastOnce => QoS::AtLeastOnce,
             WireQoS::ExactlyOnce => return Err(Violation::ExactlyOnce),
         };
         // A copy: the received payload is a part of the read buffer and would keep all of that in memory.
         let payload = Bytes::copy_from_slice(&publish.payload);
         let message = Message { topic: publish.topic, payload, qos, retain: publish.retain };
-        self.inbox.push(message, packet_id, now)
+        match qos {
+            QoS::AtMostOnce => self.inbox.push(message, now),
+            QoS::AtLeastOnce => self.inbox.push_acknowledged(message, publish.pkid, publish.dup, now)?,
+        }
+        Ok(())
     }
 
     /// What keeps the connection alive first; then acknowledgements, they free the broker; then requests and messages.

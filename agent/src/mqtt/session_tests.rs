@@ -66,6 +66,14 @@ impl Bench {
         self.receive(Packet::Publish(Publish { pkid, ..Publish::new("t", qos, *b"in") }))
     }
 
+    fn repeat(&mut self, pkid: u16, payload: &'static str) -> Result<(), Violation> {
+        self.receive(Packet::Publish(Publish {
+            pkid,
+            dup: true,
+            ..Publish::new("t", WireQoS::AtLeastOnce, payload.as_bytes())
+        }))
+    }
+
     fn receipts(&mut self) -> Vec<Receipt> {
         self.actions().into_iter().filter_map(|a| if let Action::Deliver(r, _) = a { Some(r) } else { None }).collect()
     }
@@ -310,8 +318,9 @@ fn the_last_request_for_a_filter_wins() {
     bench.session.subscribe("a", QoS::AtLeastOnce).unwrap();
     bench.actions();
     bench.session.unsubscribe("a").unwrap();
+    assert_eq!(bench.actions(), [], "its answer could overtake the other one");
     bench.suback(1, &[1]).unwrap();
-    bench.actions();
+    assert!(matches!(bench.actions()[1], Action::Send(Packet::Unsubscribe(_))));
     bench.session.disconnected();
     bench.connect(false);
     assert_eq!(bench.subscribes(), [], "unsubscribed before the answer came");
@@ -332,7 +341,7 @@ fn subscriptions_are_bounded_and_checked() {
     let taken = (0..1000).take_while(|n| bench.session.subscribe(&n.to_string(), QoS::AtMostOnce).is_ok()).count();
     assert_eq!(taken, 256);
     let ended = (0..1000).take_while(|n| bench.session.unsubscribe(&n.to_string()).is_ok()).count();
-    assert_eq!(ended, 256, "each can be ended, but not for ever");
+    assert_eq!(ended, 512, "each can be ended, but not for ever");
 }
 
 #[test]
@@ -364,14 +373,44 @@ fn a_message_is_acknowledged_when_its_handlers_are_done_in_the_order_of_arrival(
 }
 
 #[test]
-fn a_message_finished_after_its_connection_is_not_acknowledged_on_the_next() {
+fn a_message_that_the_broker_repeats_is_handed_out_once_until_it_is_acknowledged() {
     let mut bench = Bench::connected();
-    bench.message(7).unwrap();
+    for pkid in [7, 8] {
+        bench.message(pkid).unwrap();
+    }
     let receipts = bench.receipts();
     bench.session.disconnected();
-    bench.connect(true);
     bench.finish(receipts[0]);
-    assert_eq!(bench.actions(), [], "the broker sends it again, and that one is acknowledged");
+    bench.connect(true);
+    assert_eq!(bench.actions(), [], "nothing is acknowledged that was not sent on this connection");
+    bench.repeat(7, "in").unwrap();
+    assert_eq!(bench.actions(), [puback(7)], "finished in the meantime");
+    bench.repeat(8, "in").unwrap();
+    assert_eq!(bench.actions(), [], "still at work");
+    bench.finish(receipts[1]);
+    assert_eq!(bench.actions(), [puback(8)]);
+    bench.repeat(7, "in").unwrap();
+    assert_eq!(bench.receipts().len(), 1, "after its acknowledgement the id stands for a new message");
+}
+
+#[test]
+fn the_same_id_with_another_content_or_without_dup_is_a_new_message() {
+    for is_other_content in [true, false] {
+        let mut bench = Bench::connected();
+        bench.message(7).unwrap();
+        bench.receipts();
+        bench.session.disconnected();
+        bench.connect(true);
+        if is_other_content { bench.repeat(7, "other") } else { bench.message(7) }.unwrap();
+        assert_eq!(bench.receipts().len(), 1);
+    }
+    let mut bench = Bench::connected();
+    bench.message(7).unwrap();
+    bench.receipts();
+    bench.session.disconnected();
+    bench.connect(false);
+    bench.repeat(7, "in").unwrap();
+    assert_eq!(bench.receipts().len(), 1, "a broker without our session repeats nothing of it");
 }
 
 #[test]

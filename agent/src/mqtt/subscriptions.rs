@@ -24,12 +24,19 @@ const FILTER_HEADER: usize = 3;
 
 #[derive(Debug)]
 pub(super) struct Subscriptions {
-    /// What the broker granted; it is asked for again when the broker has forgotten it.
-    granted: Vec<(String, QoS)>,
+    /// What the callers want, whether or not the broker has answered. It is asked for again when the broker forgot it.
+    wanted: Vec<Wanted>,
     /// In the order in which they were asked; the ones with a packet id, which were sent, are in front.
     requests: VecDeque<Request>,
     next: u64,
     max_packet: usize,
+}
+
+#[derive(Debug)]
+struct Wanted {
+    filter: String,
+    qos: QoS,
+    is_granted: bool,
 }
 
 #[derive(Debug)]
@@ -49,18 +56,27 @@ enum Wish {
 
 impl Subscriptions {
     pub fn new(max_packet: usize) -> Self {
-        Self { granted: Vec::new(), requests: VecDeque::new(), next: 0, max_packet }
+        Self { wanted: Vec::new(), requests: VecDeque::new(), next: 0, max_packet }
     }
 
     pub fn subscribe(&mut self, filter: String, qos: QoS) -> Result<RequestId, Error> {
+        let known = self.wanted.iter().position(|wanted| wanted.filter == filter);
+        if known.is_none() && self.wanted.len() >= LIMIT {
+            return Err(Error::TooManySubscriptions(LIMIT));
+        }
         // A second subscription must not lower what the first one needs.
-        let qos = self.granted.iter().find(|(known, _)| *known == filter).map_or(qos, |(_, known)| qos.max(*known));
-        self.request(filter, Wish::Subscribe(qos))
+        let qos = known.map_or(qos, |index| qos.max(self.wanted[index].qos));
+        let id = self.request(filter.clone(), Wish::Subscribe(qos))?;
+        match known {
+            Some(index) => self.wanted[index].qos = qos,
+            None => self.wanted.push(Wanted { filter, qos, is_granted: false }),
+        }
+        Ok(id)
     }
 
     pub fn unsubscribe(&mut self, filter: String) -> Result<RequestId, Error> {
         let id = self.request(filter.clone(), Wish::Unsubscribe)?;
-        self.granted.retain(|(known, _)| *known != filter);
+        self.wanted.retain(|wanted| wanted.filter != filter);
         Ok(id)
     }
 
@@ -72,11 +88,9 @@ impl Subscriptions {
         if size > self.max_packet {
             return Err(Error::TooLarge { size, limit: self.max_packet });
         }
-        let asked = self.requests.iter().filter(|request| request.id.is_some()).count();
-        // With as many subscriptions as there may be, each can still be ended.
-        let limit = if wish == Wish::Unsubscribe { 2 * LIMIT } else { LIMIT };
-        if self.granted.len() + asked >= limit {
-            return Err(Error::TooManySubscriptions(limit));
+        // With as many subscriptions as there may be, each can still be restored and ended.
+        if self.requests.len() >= 3 * LIMIT {
+            return Err(Error::TooManySubscriptions(LIMIT));
         }
         self.next += 1;
         let id = RequestId(self.next);
@@ -85,16 +99,18 @@ impl Subscriptions {
     }
 
     /// The connection is up. Requests without an answer are asked again; when the broker has forgotten the session, it is
-    /// first asked for all it had granted. Such a request stays until it is answered: the next connection may find the
+    /// first asked for all that is wanted. Such a request stays until it is answered: the next connection may find the
     /// session that this one made, without the subscription.
     pub fn connected(&mut self, session_present: bool) {
         if session_present {
             return;
         }
         self.requests.retain(|request| request.id.is_some());
-        for (filter, qos) in self.granted.iter().rev() {
-            let request = Request { id: None, filter: filter.clone(), wish: Wish::Subscribe(*qos), packet_id: None };
-            self.requests.push_front(request);
+        for Wanted { filter, qos, .. } in self.wanted.iter().rev() {
+            if !is_asked(&self.requests, filter) {
+                let (filter, wish) = (filter.clone(), Wish::Subscribe(*qos));
+                self.requests.push_front(Request { id: None, filter, wish, packet_id: None });
+            }
         }
     }
 
@@ -110,27 +126,42 @@ impl Subscriptions {
     /// The next SUBSCRIBE or UNSUBSCRIBE to send: requests of one kind that follow each other share a packet.
     pub fn next(&mut self, ids: &mut PacketIds) -> Option<Packet> {
         let first = self.requests.iter().position(|request| request.packet_id.is_none())?;
+        let count = self.batch(first);
+        if count == 0 {
+            return None;
+        }
         let packet_id = ids.take()?;
-        let is_subscribe = self.requests[first].wish != Wish::Unsubscribe;
-        let (mut filters, mut topics, mut size) = (Vec::new(), Vec::new(), PACKET_HEADER);
-        for request in self.requests.iter_mut().skip(first).take(FILTERS_PER_PACKET) {
-            size += FILTER_HEADER + request.filter.len();
-            let is_first = filters.is_empty() && topics.is_empty();
+        let (mut filters, mut topics) = (Vec::new(), Vec::new());
+        for request in self.requests.iter_mut().skip(first).take(count) {
+            request.packet_id = Some(packet_id);
             match request.wish {
-                _ if size > self.max_packet && !is_first => break,
-                Wish::Subscribe(qos) if is_subscribe => {
+                Wish::Subscribe(qos) => {
                     let qos = if qos == QoS::AtMostOnce { WireQoS::AtMostOnce } else { WireQoS::AtLeastOnce };
                     filters.push(SubscribeFilter { path: request.filter.clone(), qos });
                 }
-                Wish::Unsubscribe if !is_subscribe => topics.push(request.filter.clone()),
-                _ => break,
+                Wish::Unsubscribe => topics.push(request.filter.clone()),
             }
-            request.packet_id = Some(packet_id);
         }
-        Some(match is_subscribe {
+        Some(match topics.is_empty() {
             true => Packet::Subscribe(Subscribe { pkid: packet_id, filters }),
             false => Packet::Unsubscribe(Unsubscribe { pkid: packet_id, topics }),
         })
+    }
+
+    /// How many requests from `first` on go into one packet: of one kind, and none about a filter that an earlier one is
+    /// about, since its answer might overtake that one's.
+    fn batch(&self, first: usize) -> usize {
+        let (mut count, mut size) = (0, PACKET_HEADER);
+        for (index, request) in self.requests.iter().enumerate().skip(first).take(FILTERS_PER_PACKET) {
+            size += FILTER_HEADER + request.filter.len();
+            let is_other_kind = (request.wish == Wish::Unsubscribe) != (self.requests[first].wish == Wish::Unsubscribe);
+            let is_asked = self.requests.iter().take(index).any(|earlier| earlier.filter == request.filter);
+            if is_other_kind || is_asked || (size > self.max_packet && count > 0) {
+                break;
+            }
+            count += 1;
+        }
+        count
     }
 
     /// The answer to a SUBSCRIBE, one code for each of its filters.
@@ -158,11 +189,11 @@ impl Subscriptions {
                 SubscribeReasonCode::Success(WireQoS::AtMostOnce) => Some(QoS::AtMostOnce),
                 SubscribeReasonCode::Success(_) => Some(wanted),
             };
-            // A request to unsubscribe that came in the meantime has the last word.
-            let is_wanted = !self.requests.iter().any(|r| r.filter == request.filter && r.wish == Wish::Unsubscribe);
-            self.granted.retain(|(known, _)| *known != request.filter);
-            if granted.is_some() && is_wanted {
-                self.granted.push((request.filter.clone(), wanted));
+            let known = self.wanted.iter().position(|wanted| wanted.filter == request.filter);
+            match known {
+                Some(index) if granted.is_some() => self.wanted[index].is_granted = true,
+                Some(index) if !is_asked(&self.requests, &request.filter) => drop(self.wanted.remove(index)),
+                _ => {}
             }
             actions.push_back(Action::Subscribed { request: request.id, filter: request.filter, granted });
         }
@@ -203,6 +234,11 @@ impl Subscriptions {
 
     /// Filters that the broker granted.
     pub fn granted(&self) -> usize {
-        self.granted.len()
+        self.wanted.iter().filter(|wanted| wanted.is_granted).count()
     }
+}
+
+/// Whether a caller's request to subscribe to this filter is open.
+fn is_asked(requests: &VecDeque<Request>, filter: &str) -> bool {
+    requests.iter().any(|r| r.id.is_some() && r.wish != Wish::Unsubscribe && r.filter == filter)
 }
