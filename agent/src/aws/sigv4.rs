@@ -346,8 +346,7 @@ mod tests {
         let scope = Scope { region: "us-east-1", service: "s3" };
         let now = net::parse_iso8601("2013-05-24T00:00:00Z").unwrap();
         let host = ("Host", "examplebucket.s3.amazonaws.com");
-        let put =
-            [host, ("Date", "Fri, 24 May 2013 00:00:00 GMT"), ("x-amz-storage-class", "REDUCED_REDUNDANCY")];
+        let put = [host, ("Date", "Fri, 24 May 2013 00:00:00 GMT"), ("x-amz-storage-class", "REDUCED_REDUNDANCY")];
         type Example<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)], &'a str, &'a str);
         let examples: [Example; 4] = [
             (
@@ -364,13 +363,7 @@ mod tests {
                 "Welcome to Amazon S3.",
                 "98ad721746da40c64f1a55b78f14c238d841ea1380cd77a1b5971af0ece108bd",
             ),
-            (
-                "GET",
-                "/?lifecycle",
-                &[host],
-                "",
-                "fea454ca298b7da1c68078a5d1bdbfbbe0d65c699e0f91ac7a200a0136783543",
-            ),
+            ("GET", "/?lifecycle", &[host], "", "fea454ca298b7da1c68078a5d1bdbfbbe0d65c699e0f91ac7a200a0136783543"),
             (
                 "GET",
                 "/?max-keys=2&prefix=J",
