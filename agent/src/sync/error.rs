@@ -1,0 +1,3 @@
+//! What can end the replication.
+
+use std::fmt;
