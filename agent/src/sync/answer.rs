@@ -94,12 +94,10 @@ impl Rules {
     }
 
     /// The item is gone altogether, by DynamoDB's TTL or somebody's DeleteItem. The device owns the row: it is made anew.
+    /// So is the tombstone of a removed row, for it carries the version on.
     fn gone(&self, push: &Push) -> Verdict {
         #[cfg(test)]
         if self.mutant == Some(super::simulation::Mutant::LeaveDeleted) {
-            return verdict(push, 0, Outcome::Applied, None);
-        }
-        if push.row.item.is_none() {
             return verdict(push, 0, Outcome::Applied, None);
         }
         let conflict = (push.over == Over::Known).then(|| conflict(push, None));

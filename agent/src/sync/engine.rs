@@ -29,6 +29,9 @@ const PARK_BASE: Duration = Duration::from_secs(60);
 /// … up to this. It needs a new firmware or schema, or the owner, so there is no hurry.
 const PARK_CAP: Duration = Duration::from_secs(60 * 60);
 
+/// A refused row is looked at this often, if anything changed: it may have been put right, and then it is sent at once.
+const LOOK: Duration = Duration::from_secs(60);
+
 /// How the engine works.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -120,7 +123,14 @@ struct Row {
     tries: u32,
     /// What the next push will find, if the row's base does not say it.
     next: Option<Over>,
-    refused: Option<String>,
+    /// The change that was refused, and why.
+    refused: Option<(u64, String)>,
+}
+
+impl Row {
+    fn is_parked(&self) -> bool {
+        self.refused.is_some() && matches!(self.stage, Stage::Waiting(_))
+    }
 }
 
 #[derive(Default)]
@@ -153,6 +163,10 @@ pub struct Engine {
     unread: bool,
     /// No reading before this, so that later changes of the same rows come along.
     read_after: Option<Instant>,
+    /// Something changed since the last look at the refused rows, …
+    changed: bool,
+    /// … and not before this is the next one.
+    look_after: Option<Instant>,
     pushed: u64,
     last_success: Option<Instant>,
     error: Option<String>,
@@ -182,6 +196,8 @@ impl Engine {
             reading: None,
             unread: true,
             read_after: None,
+            changed: false,
+            look_after: None,
             pushed: 0,
             last_success: None,
             error: None,
@@ -194,6 +210,7 @@ impl Engine {
             self.read_after = Some(now + self.delay);
         }
         self.unread = true;
+        self.changed = true;
     }
 
     /// The rows that an [`Action::Read`] asked for, oldest change first.
@@ -201,10 +218,17 @@ impl Engine {
         // Fewer than asked for: nothing is left but what was excluded.
         let limit = self.reading.take().unwrap_or(0);
         self.unread |= rows.len() >= limit;
-        for row in &rows {
-            self.rows.entry((row.model.clone(), row.key.clone())).or_default().stage = Stage::Busy;
+        for row in rows {
+            let known = self.rows.entry((row.model.clone(), row.key.clone())).or_default();
+            match (&known.stage, &known.refused) {
+                (Stage::Waiting(_), Some((n, _))) if *n == row.n => {}
+                (Stage::Waiting(_), Some(_)) => *known = Row { stage: Stage::Busy, next: known.next, ..Row::default() },
+                _ => known.stage = Stage::Busy,
+            }
+            if matches!(known.stage, Stage::Busy) {
+                self.ready.push_back(row);
+            }
         }
-        self.ready.extend(rows);
     }
 
     /// What the cloud said about the push `id`. One that is not known (any more) changes nothing.
@@ -276,11 +300,12 @@ impl Engine {
             }
         }
         if self.can_read() && self.read_after.is_none_or(|after| after <= now) {
-            let limit = self.room();
+            let mut exclude = self.busy();
+            let limit = self.room() + self.look(&mut exclude, now);
             self.unread = false;
             self.reading = Some(limit);
             self.read_after = None;
-            return Some(Action::Read { limit, exclude: self.busy() });
+            return Some(Action::Read { limit, exclude });
         }
         None
     }
@@ -292,13 +317,14 @@ impl Engine {
             Stage::Free | Stage::Busy => None,
         });
         let reading = self.can_read().then(|| self.pace.paused_until().max(self.read_after)).flatten();
-        waiting.chain(reading).min()
+        let look = if self.changed && !self.unread && self.has_parked() { self.look_after } else { None };
+        waiting.chain(reading).chain(look).min()
     }
 
     /// What happened so far.
     pub fn report(&self) -> Report {
         let refused = self.rows.iter().filter_map(|((model, key), row)| {
-            let reason = row.refused.clone()?;
+            let (_, reason) = row.refused.clone()?;
             Some(Parked { model: model.clone(), key: key.clone(), reason, tries: row.tries })
         });
         Report {
@@ -348,7 +374,7 @@ impl Engine {
             self.unread = true;
             self.pace.failed(push.id, self.next_id, now, &mut self.random);
         }
-        row.refused = Some(reason.clone());
+        row.refused = Some((push.row.n, reason.clone()));
         self.error = Some(format!("{} {}: {reason}", push.row.model, push.row.key));
     }
 
@@ -380,8 +406,9 @@ impl Engine {
                 released = true;
             }
         }
+        let look = self.changed && self.look_after.is_none_or(|after| after <= now) && self.has_parked();
+        self.unread |= released || look;
         if released {
-            self.unread = true;
             let many = self.rows.len() > 2 * WAITING;
             self.rows.retain(|_, row| !matches!(row.stage, Stage::Free) || row.tries > 0 && !many);
         }
@@ -389,6 +416,21 @@ impl Engine {
 
     fn can_read(&self) -> bool {
         self.unread && self.reading.is_none() && self.room() > 0 && self.waiting() < WAITING
+    }
+
+    /// Lets some refused rows be read if it is time to. Returns how many.
+    fn look(&mut self, exclude: &mut HashSet<Key>, now: Instant) -> usize {
+        if !self.changed || self.look_after.is_some_and(|after| now < after) {
+            return 0;
+        }
+        self.changed = false;
+        self.look_after = Some(now + LOOK);
+        let parked = self.rows.iter().filter(|(_, row)| row.is_parked()).take(NAMED);
+        parked.filter(|(key, _)| exclude.remove(*key)).count()
+    }
+
+    fn has_parked(&self) -> bool {
+        self.rows.values().any(Row::is_parked)
     }
 
     fn waiting(&self) -> usize {

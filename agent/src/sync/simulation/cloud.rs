@@ -18,7 +18,7 @@ pub struct Cloud {
     items: HashMap<String, Attributes>,
     /// Operations of the device that were stored, ever.
     pub stored: HashSet<String>,
-    /// Operations stored since the item was last deleted, and the highest counter of each site, by key.
+    /// Operations stored since the item was last deleted or put, and the highest counter of each site, by key.
     since_deleted: HashMap<String, (HashSet<String>, HashMap<String, u64>)>,
     /// What others wrote, with hard deletions as version 0 without a document.
     pub foreign: Vec<Foreign>,
@@ -54,8 +54,9 @@ impl Cloud {
 
     /// Somebody else changes the item by the rules: its new document, or nothing to remove it.
     pub fn edit(&mut self, key: &str, value: &str, random: &mut fastrand::Rng) {
-        // Made anew, it begins above any version that it had: the rule for those who delete for good.
-        let last = if self.was_deleted(key) { 1000 * self.foreign.len() as u64 } else { 0 };
+        // What lost its version begins above any that it had: the rule for those who delete for good.
+        let lost = self.foreign.iter().any(|(lost, version, _)| lost == key && *version == 0);
+        let last = if lost { 1000 * self.foreign.len() as u64 } else { 0 };
         let item = self.items.entry(key.to_owned()).or_default();
         let version = Current::parse(item).unwrap().version.unwrap_or(last) + 1;
         item.insert("pk".into(), json!({"S": "thing#M"}));
@@ -72,8 +73,9 @@ impl Cloud {
         self.remember(key);
     }
 
-    /// Somebody puts an item there as if there were no rules.
+    /// Somebody puts an item there as if there were no rules, and wipes out what tells the device's changes apart.
     pub fn put(&mut self, key: &str, value: &str) {
+        self.since_deleted.remove(key);
         let item = json!({"pk": {"S": "thing#M"}, "sk": {"S": key}, "value": {"S": value}});
         self.items.insert(key.to_owned(), item.as_object().unwrap().clone());
         self.remember(key);
@@ -114,7 +116,9 @@ impl Cloud {
             }
             if was.writer.as_deref() != Some(thing) || was.version.is_none() {
                 let version = (key.to_owned(), was.version.unwrap_or(0), was.item);
-                if !is_known(&version) {
+                // One put without a version cannot be told from the next: to have recorded any of them is enough.
+                let put = |other: &Foreign| version.1 == 0 && other.0 == key && other.1 == 0 && is_known(other);
+                if !is_known(&version) && !self.foreign.iter().any(put) {
                     return Err(format!("I3 silent overwrite of {version:?}"));
                 }
             }

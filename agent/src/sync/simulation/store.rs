@@ -74,6 +74,10 @@ impl Store {
         if !is_newest && self.mutant != Some(Mutant::AnyN) {
             return None;
         }
+        if row.item.is_none() {
+            // Nothing is kept of a row that is gone on both sides.
+            row.base = 0;
+        }
         let change = self.log.remove(&settled.key)?;
         Some(Removed { op: change.op, taken: matches!(settled.outcome, Outcome::Theirs(_)) })
     }

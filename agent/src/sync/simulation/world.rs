@@ -79,6 +79,8 @@ pub struct World {
     engine: Engine,
     window: usize,
     delay: Duration,
+    /// When the last [`Event::Wake`] is due.
+    wake: Option<Instant>,
     /// Counts the starts of the device: what an earlier life waited for does not come back.
     generation: u64,
     /// Rows on their way in this life, by request.
@@ -102,7 +104,7 @@ impl World {
         let engine = engine(&store.site, window, delay, mutant, random.u64(..));
         let mut world = Self {
             random, mutant, now, end: now + TROUBLE, events: BTreeMap::new(), event_id: 0, cloud: Cloud::default(), store,
-            engine, window, delay, generation: 0, sent: BTreeMap::new(), is_down: false, trouble: true,
+            engine, window, delay, wake: None, generation: 0, sent: BTreeMap::new(), is_down: false, trouble: true,
             known: HashSet::new(), writes: 0, seen: Seen::default(),
         };
         world.plan();
@@ -233,14 +235,16 @@ impl World {
         let generation = self.generation;
         for _ in 0..1000 {
             let Some(action) = self.engine.poll(self.now) else {
-                if let Some(deadline) = self.engine.deadline() {
-                    self.after(deadline.saturating_duration_since(self.now).max(Duration::from_micros(1)), Event::Wake);
+                let wake = self.engine.deadline().map(|at| at.max(self.now + Duration::from_micros(1)));
+                if wake.is_some() && wake != self.wake {
+                    self.after(wake.unwrap() - self.now, Event::Wake);
+                    self.wake = wake;
                 }
                 return Ok(());
             };
             match action {
                 Action::Read { limit, exclude } => {
-                    if limit > self.window || exclude.len() > KEYS.len() {
+                    if limit > self.window + KEYS.len() || exclude.len() > KEYS.len() {
                         return Err(format!("I7 reads {limit} rows with a window of {}", self.window));
                     }
                     let rows = self.store.pending(limit, &exclude);
@@ -330,14 +334,13 @@ impl World {
             self.check_conflict(settled, conflict)?;
             self.known.insert(identity(&(key.clone(), settled.base, conflict.theirs.clone())));
         }
-        let was_removed = self.store.rows.get(key).is_some_and(|row| row.item.is_none());
         let Some(removed) = self.store.settle(settled) else { return Ok(()) };
         if removed.taken {
             self.seen.count("taken");
             self.known.insert(identity(&(key.clone(), settled.base, self.store.rows[key].item.clone())));
         }
         let op = item::base64(&removed.op);
-        if !self.cloud.stored.contains(&op) && !(was_removed && self.cloud.was_deleted(key)) {
+        if !self.cloud.stored.contains(&op) {
             return Err(format!("I2 a change of {key} left the log and never reached the cloud"));
         }
         Ok(())
@@ -402,20 +405,25 @@ impl World {
             ..20 => {
                 self.seen.count("deleted");
                 self.cloud.delete(key);
-                // No request lives so long that a row is deleted, made anew and changed meanwhile.
-                self.events.retain(|_, event| match event {
-                    Event::Arrive { id, generation, request } if *id == 0 || *generation < self.generation => {
-                        request["Key"]["sk"]["S"] != key
-                    }
-                    _ => true,
-                });
+                self.forget_requests(key);
             }
             20..30 => {
                 self.seen.count("unversioned");
                 self.cloud.put(key, &value);
+                self.forget_requests(key);
             }
             _ => self.cloud.edit(key, &value, &mut self.random),
         }
+    }
+
+    /// No request lives so long that an item is deleted, made anew and changed meanwhile.
+    fn forget_requests(&mut self, key: &str) {
+        self.events.retain(|_, event| match event {
+            Event::Arrive { id, generation, request } if *id == 0 || *generation < self.generation => {
+                request["Key"]["sk"]["S"] != key
+            }
+            _ => true,
+        });
     }
 
     fn restart(&mut self) {
