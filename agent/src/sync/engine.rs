@@ -375,6 +375,8 @@ impl Engine {
             self.pace.failed(push.id, self.next_id, now, &mut self.random);
         }
         row.refused = Some((push.row.n, reason.clone()));
+        // It may have been put right while it was on its way.
+        self.changed = true;
         self.error = Some(format!("{} {}: {reason}", push.row.model, push.row.key));
     }
 

@@ -13,6 +13,14 @@ type Attributes = Map<String, Value>;
 /// A version that somebody else made, as the device sees it: key, version, document.
 pub type Foreign = (String, u64, Option<Item>);
 
+/// Every document that is written is another, and tombstones differ in their version.
+pub fn identity((key, version, document): &Foreign) -> String {
+    match document {
+        Some(document) => format!("{key} {}", json!(document)),
+        None => format!("{key} removed at {version}"),
+    }
+}
+
 #[derive(Default)]
 pub struct Cloud {
     items: HashMap<String, Attributes>,
@@ -21,7 +29,9 @@ pub struct Cloud {
     /// Operations stored since the item was last deleted or put, and the highest counter of each site, by key.
     since_deleted: HashMap<String, (HashSet<String>, HashMap<String, u64>)>,
     /// What others wrote, with hard deletions as version 0 without a document.
-    pub foreign: Vec<Foreign>,
+    foreign: Vec<Foreign>,
+    /// The same, to look them up.
+    pub identities: HashSet<String>,
 }
 
 impl Cloud {
@@ -94,7 +104,9 @@ impl Cloud {
 
     fn remember(&mut self, key: &str) {
         let current = self.current(key).unwrap();
-        self.foreign.push((key.to_owned(), current.version.unwrap_or(0), current.item));
+        let version = (key.to_owned(), current.version.unwrap_or(0), current.item);
+        self.identities.insert(identity(&version));
+        self.foreign.push(version);
     }
 
     /// The invariants that can be seen where a write of the device replaces `before` by `after`.

@@ -11,7 +11,7 @@ use crate::sync::item::{self, Writer};
 use crate::sync::stub::{Conflict, Item, Pending, Settlement};
 
 use super::Mutant;
-use super::cloud::{self, Cloud, Foreign};
+use super::cloud::{self, Cloud, Foreign, identity};
 use super::store::Store;
 
 const KEYS: [&str; 5] = ["k0", "k1", "k2", "k3", "k4"];
@@ -27,8 +27,10 @@ const EVENTS: usize = 20_000;
 
 #[derive(Debug)]
 enum Event {
-    Write,
-    Foreign,
+    /// The device writes this row, or any.
+    Write(Option<String>),
+    /// Somebody else writes this item, or any.
+    Foreign(Option<String>),
     Crash,
     Reset,
     Outage(bool),
@@ -135,10 +137,10 @@ impl World {
     /// What will go wrong, and when.
     fn plan(&mut self) {
         for _ in 0..self.random.usize(20..70) {
-            self.at_random(Event::Write);
+            self.at_random(Event::Write(None));
         }
         for _ in 0..self.random.usize(0..25) {
-            self.at_random(Event::Foreign);
+            self.at_random(Event::Foreign(None));
         }
         for _ in 0..self.random.usize(0..5) {
             self.at_random(Event::Crash);
@@ -194,12 +196,15 @@ impl World {
 
     fn happen(&mut self, event: Event) -> Result<(), String> {
         match event {
-            Event::Write => {
-                let key = KEYS[self.random.usize(..KEYS.len())];
-                self.write(key, true);
+            Event::Write(key) => {
+                let key = key.unwrap_or_else(|| self.any_key());
+                self.write(&key, true);
                 self.engine.recorded(self.now);
             }
-            Event::Foreign => self.somebody_writes(),
+            Event::Foreign(key) => {
+                let key = key.unwrap_or_else(|| self.any_key());
+                self.somebody_writes(&key);
+            }
             Event::Crash => {
                 self.seen.count("crash");
                 self.restart();
@@ -276,6 +281,10 @@ impl World {
         cloud::check_use(&request);
         let request = self.mutate(request);
         let generation = self.generation;
+        if self.trouble && self.random.u8(..) < 25 {
+            let meanwhile = self.latency();
+            self.after(meanwhile, Event::Write(Some(push.row.key.clone())));
+        }
 
         // The first delivery is the one that is answered; a repeated one comes at any time later.
         let arrives = self.latency();
@@ -311,6 +320,11 @@ impl World {
         match answer {
             Answer::Stored => self.seen.count("stored"),
             Answer::Refused(_) => self.seen.count("refused"),
+            _ if self.trouble && self.random.u8(..) < 60 => {
+                let key = request["Key"]["sk"]["S"].as_str().map(str::to_owned);
+                let meanwhile = self.latency();
+                self.after(meanwhile, Event::Write(key));
+            }
             _ => {}
         }
         if id == 0 {
@@ -318,6 +332,11 @@ impl World {
         }
         if self.loses() {
             self.seen.count("lost");
+            if self.random.u8(..) < 60 {
+                let key = request["Key"]["sk"]["S"].as_str().map(str::to_owned);
+                let meanwhile = self.latency();
+                self.after(meanwhile, Event::Foreign(key));
+            }
             let answer = Answer::Failed("no answer".to_owned());
             self.after(Duration::from_secs(2), Event::Answer { id, generation, answer });
         } else {
@@ -350,7 +369,7 @@ impl World {
     fn check_conflict(&self, settled: &Settlement, conflict: &Conflict) -> Result<(), String> {
         let theirs = identity(&(settled.key.clone(), settled.base, conflict.theirs.clone()));
         let is_gone = conflict.theirs.is_none() && self.cloud.was_deleted(&settled.key);
-        if is_gone || self.cloud.foreign.iter().any(|version| identity(version) == theirs) {
+        if is_gone || self.cloud.identities.contains(&theirs) {
             return Ok(());
         }
         Err(format!("I2 a conflict with nobody: {theirs}"))
@@ -397,10 +416,13 @@ impl World {
         self.store.write(key, item, &mut self.random);
     }
 
-    fn somebody_writes(&mut self) {
+    fn any_key(&mut self) -> String {
+        KEYS[self.random.usize(..KEYS.len())].to_owned()
+    }
+
+    fn somebody_writes(&mut self, key: &str) {
         self.writes += 1;
         let value = format!("c{}", self.writes);
-        let key = KEYS[self.random.usize(..KEYS.len())];
         match self.random.u8(..) {
             ..20 => {
                 self.seen.count("deleted");
@@ -472,14 +494,6 @@ fn engine(site: &str, window: usize, delay: Duration, mutant: Option<Mutant>, se
 
 fn site(random: &mut fastrand::Rng) -> String {
     format!("site{}", random.u32(..))
-}
-
-/// Every document that is written is another, and tombstones differ in their version.
-fn identity((key, version, document): &Foreign) -> String {
-    match document {
-        Some(document) => format!("{key} {}", json!(document)),
-        None => format!("{key} removed at {version}"),
-    }
 }
 
 fn is_poison(item: &Option<Item>) -> bool {
