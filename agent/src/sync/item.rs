@@ -199,7 +199,11 @@ impl Expression {
 
 /// The attribute that holds the field `name`.
 fn attribute(name: &str) -> String {
-    if name.starts_with('_') || matches!(name, "pk" | "sk" | "gpk" | "ttl") { format!("_.{name}") } else { name.to_owned() }
+    if name.starts_with('_') || matches!(name, "pk" | "sk" | "gpk" | "ttl") {
+        format!("_.{name}")
+    } else {
+        name.to_owned()
+    }
 }
 
 /// The field that the attribute `name` holds; nothing for those of the protocol.

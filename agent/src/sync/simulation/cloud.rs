@@ -41,10 +41,16 @@ impl Cloud {
 
     /// Carries out UpdateItem. An error names the invariant that the device violated with it; `is_known` says whether the
     /// device took note of a version that somebody else made.
-    pub fn update(&mut self, request: &Value, thing: &str, is_known: impl Fn(&Foreign) -> bool) -> Result<Answer, String> {
+    pub fn update(
+        &mut self,
+        request: &Value,
+        thing: &str,
+        is_known: impl Fn(&Foreign) -> bool,
+    ) -> Result<Answer, String> {
         let key = request["Key"]["sk"]["S"].as_str().unwrap().to_owned();
         assert_eq!(request["Key"]["pk"]["S"], format!("{thing}#M"));
-        let update = Update { names: &request["ExpressionAttributeNames"], values: &request["ExpressionAttributeValues"] };
+        let update =
+            Update { names: &request["ExpressionAttributeNames"], values: &request["ExpressionAttributeValues"] };
         if update.values.as_object().unwrap().values().any(|value| value["S"] == "poison") {
             return Ok(Answer::Refused("ValidationException: poison".to_owned()));
         }
@@ -196,7 +202,8 @@ impl Update<'_> {
     }
 
     fn apply(&self, expression: &str, item: &mut Attributes) {
-        let (sets, removes) = expression.strip_prefix("SET ").unwrap().split_once(" REMOVE ").unwrap_or((expression, ""));
+        let (sets, removes) =
+            expression.strip_prefix("SET ").unwrap().split_once(" REMOVE ").unwrap_or((expression, ""));
         for set in sets.trim_start_matches("SET ").split(',') {
             let (name, value) = set.split_once('=').unwrap();
             assert!(!self.values[value].is_null(), "{value} is not defined");

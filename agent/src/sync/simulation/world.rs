@@ -35,11 +35,27 @@ enum Event {
     Reset,
     Outage(bool),
     /// The request reaches the cloud.
-    Arrive { id: u64, generation: u64, request: Value },
-    Answer { id: u64, generation: u64, answer: Answer },
-    Pending { generation: u64, rows: Vec<Pending> },
-    Commit { generation: u64, settlements: Vec<Settlement> },
-    Settled { generation: u64 },
+    Arrive {
+        id: u64,
+        generation: u64,
+        request: Value,
+    },
+    Answer {
+        id: u64,
+        generation: u64,
+        answer: Answer,
+    },
+    Pending {
+        generation: u64,
+        rows: Vec<Pending>,
+    },
+    Commit {
+        generation: u64,
+        settlements: Vec<Settlement>,
+    },
+    Settled {
+        generation: u64,
+    },
     Wake,
 }
 
@@ -60,7 +76,17 @@ impl Seen {
 
     pub fn assert_everything_happened(&self) {
         let all = [
-            "push", "stored", "lost", "repeated", "crash", "reset", "conflict", "taken", "refused", "throttled", "deleted",
+            "push",
+            "stored",
+            "lost",
+            "repeated",
+            "crash",
+            "reset",
+            "conflict",
+            "taken",
+            "refused",
+            "throttled",
+            "deleted",
             "unversioned",
         ];
         for what in all {
@@ -94,6 +120,7 @@ pub struct World {
     /// Numbers what is written, so that every value is another.
     writes: u64,
     seen: Seen,
+    is_traced: bool,
 }
 
 impl World {
@@ -105,9 +132,26 @@ impl World {
         let delay = if random.bool() { Duration::ZERO } else { Duration::from_millis(random.u64(1..3000)) };
         let engine = engine(&store.site, window, delay, mutant, random.u64(..));
         let mut world = Self {
-            random, mutant, now, end: now + TROUBLE, events: BTreeMap::new(), event_id: 0, cloud: Cloud::default(), store,
-            engine, window, delay, wake: None, generation: 0, sent: BTreeMap::new(), is_down: false, trouble: true,
-            known: HashSet::new(), writes: 0, seen: Seen::default(),
+            random,
+            mutant,
+            now,
+            end: now + TROUBLE,
+            events: BTreeMap::new(),
+            event_id: 0,
+            cloud: Cloud::default(),
+            store,
+            engine,
+            window,
+            delay,
+            wake: None,
+            generation: 0,
+            sent: BTreeMap::new(),
+            is_down: false,
+            trouble: true,
+            known: HashSet::new(),
+            writes: 0,
+            seen: Seen::default(),
+            is_traced: std::env::var_os("TRACE").is_some(),
         };
         world.plan();
         world
@@ -168,7 +212,8 @@ impl World {
     fn drain(&mut self, left: &mut usize, limit: Duration, but_refused: bool) -> Result<(), String> {
         let until = self.now + limit;
         loop {
-            let poisoned = self.store.rows.iter().filter(|(key, row)| self.store.is_pending(key) && is_poison(&row.item));
+            let poisoned =
+                self.store.rows.iter().filter(|(key, row)| self.store.is_pending(key) && is_poison(&row.item));
             if self.store.backlog() == if but_refused { poisoned.count() } else { 0 } {
                 return Ok(());
             }
@@ -189,13 +234,16 @@ impl World {
             return Err("liveness: nothing will ever happen again".to_owned());
         };
         self.now = self.now.max(at);
-        if std::env::var_os("TRACE").is_some() { println!("{:?} {event:?}", self.now - (self.end - TROUBLE)); }
+        if self.is_traced {
+            println!("{:?} {event:?}", self.now - (self.end - TROUBLE));
+        }
         self.happen(event)?;
         self.turn()
     }
 
     fn happen(&mut self, event: Event) -> Result<(), String> {
         match event {
+            Event::Write(_) | Event::Foreign(_) if !self.trouble => {}
             Event::Write(key) => {
                 let key = key.unwrap_or_else(|| self.any_key());
                 self.write(&key, true);
@@ -230,7 +278,11 @@ impl World {
             }
             Event::Settled { generation } if generation == self.generation => self.engine.settled(self.now),
             // Meant for an earlier life.
-            Event::Answer { .. } | Event::Pending { .. } | Event::Commit { .. } | Event::Settled { .. } | Event::Wake => {}
+            Event::Answer { .. }
+            | Event::Pending { .. }
+            | Event::Commit { .. }
+            | Event::Settled { .. }
+            | Event::Wake => {}
         }
         Ok(())
     }
@@ -464,7 +516,10 @@ impl World {
                 let update = request["UpdateExpression"].as_str().unwrap();
                 let (sets, removes) = update.split_once(" REMOVE ").unwrap();
                 let names = request["ExpressionAttributeNames"].as_object().unwrap();
-                let foreign: Vec<_> = removes.split(',').filter(|name| ["_ts", "gpk", "ttl"].iter().any(|f| names[*name] == *f)).collect();
+                let foreign: Vec<_> = removes
+                    .split(',')
+                    .filter(|name| ["_ts", "gpk", "ttl"].iter().any(|f| names[*name] == *f))
+                    .collect();
                 request["UpdateExpression"] = format!("{sets} REMOVE {}", foreign.join(",")).into();
             }
             _ => {}
@@ -502,7 +557,9 @@ fn is_poison(item: &Option<Item>) -> bool {
 
 fn same(theirs: Option<&Item>, mine: Option<&Item>) -> bool {
     match (theirs, mine) {
-        (Some(theirs), Some(mine)) => theirs.len() == mine.len() && theirs.iter().all(|(name, value)| mine.get(name) == Some(value)),
+        (Some(theirs), Some(mine)) => {
+            theirs.len() == mine.len() && theirs.iter().all(|(name, value)| mine.get(name) == Some(value))
+        }
         (None, None) => true,
         _ => false,
     }
