@@ -4,6 +4,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::Secret;
+use super::node::quote;
+use super::section::Section;
+use super::units::FOREVER;
 
 /// Access to AWS.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,4 +39,38 @@ impl Default for Aws {
             timeout: Duration::from_secs(60),
         }
     }
+}
+
+impl Aws {
+    pub(super) fn read(s: &Section, timeouts: &Section) -> Self {
+        let d = Self::default();
+        let aws = Self {
+            region: s.text("region", &d.region),
+            endpoint: s.optional_text("endpoint"),
+            authority: s.file("authority"),
+            access_key_id: s.text("accessKeyId", &d.access_key_id),
+            secret_access_key: s.secret("secretAccessKey"),
+            session_token: s.secret("sessionToken"),
+            timeout: timeouts.duration("aws", Duration::from_secs(1)..=FOREVER, d.timeout),
+        };
+        if aws.region.is_empty()
+            || !aws.region.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+        {
+            s.problem("region", format!("expected a region as 'eu-central-1', found {}", quote(&aws.region)));
+        }
+        if let Some(endpoint) = aws.endpoint.as_deref().filter(|endpoint| !is_url(endpoint)) {
+            s.problem("endpoint", format!("expected a URL as 'https://HOST:PORT', found {}", quote(endpoint)));
+        }
+        match (aws.access_key_id.is_empty(), aws.secret_access_key.is_empty()) {
+            (false, true) => s.problem("accessKeyId", "needs aws.secretAccessKey beside it"),
+            (true, false) => s.problem("secretAccessKey", "needs aws.accessKeyId beside it"),
+            _ => {}
+        }
+        aws
+    }
+}
+
+fn is_url(text: &str) -> bool {
+    let host = text.strip_prefix("http://").or(text.strip_prefix("https://"));
+    host.is_some_and(|host| !host.is_empty() && !host.starts_with('/') && !host.contains(char::is_whitespace))
 }

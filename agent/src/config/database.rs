@@ -3,12 +3,18 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::Directories;
+use super::section::Section;
+use super::units::FOREVER;
+
 /// The database.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Database {
     /// `database.path`: the SQLite file.
     pub path: PathBuf,
-    /// `database.schema`: the models; a missing file is an error when it was named, and no models when not.
+    /// `database.schema`: the file of the models. When it is not named, it is `@config/schema.json5` if that is there, else
+    /// `schema.json5` of the defaults that the image ships if that is there; without any, this path names no file, and there
+    /// are no models.
     pub schema: PathBuf,
     /// `database.service`: how often rows whose time is over are removed.
     pub service: Duration,
@@ -28,4 +34,28 @@ impl Default for Database {
             queue: 1024,
         }
     }
+}
+
+impl Database {
+    pub(super) fn read(s: &Section, directories: &Directories) -> Self {
+        let d = Self::default();
+        Self {
+            path: s.path("path", &directories.db.join("device.db")),
+            schema: schema(s, directories),
+            service: s.duration("service", Duration::from_secs(60)..=FOREVER, d.service),
+            commit: s.duration("commit", Duration::ZERO..=Duration::from_secs(1), d.commit),
+            queue: s.count("queue", 1..=65_536, d.queue),
+        }
+    }
+}
+
+fn schema(s: &Section, directories: &Directories) -> PathBuf {
+    let own = directories.config.join("schema.json5");
+    let shipped = directories.share.join("schema.json5");
+    let default = if !own.exists() && shipped.exists() { shipped } else { own };
+    let schema = s.path("schema", &default);
+    if s.has("schema") && !schema.is_file() {
+        s.problem("schema", format!("there is no file `{}`", schema.display()));
+    }
+    schema
 }

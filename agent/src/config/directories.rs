@@ -1,23 +1,26 @@
-//! `directories`: where things are on the device. Each may be written with the path tokens `@state @config @db @certs @site`.
+//! `directories`: where things are on the device. Each may be written with the path tokens of those above it in the list.
 
 use std::path::PathBuf;
+
+use super::Profile;
+use super::section::{Reader, Section};
 
 /// The directories of the agent, absolute.
 #[derive(Clone, Debug)]
 pub struct Directories {
-    /// Defaults that the image ships, read-only.
+    /// `directories.share`: defaults that the image ships, read-only. Not from a file: files are looked for here.
     pub share: PathBuf,
-    /// The integrator's configuration (`--config`), token `@config`.
+    /// `directories.config` (`--config`), token `@config`: the integrator's configuration. Not from a file, as `share`.
     pub config: PathBuf,
-    /// The only place that is written, besides `run` (`--state`), token `@state`.
+    /// `directories.state` (`--state`), token `@state`: the only place that is written, besides `run`.
     pub state: PathBuf,
-    /// The database, token `@db`.
+    /// `directories.db`, token `@db`: the database.
     pub db: PathBuf,
-    /// Keys and certificates, token `@certs`.
+    /// `directories.certs`, token `@certs`: keys and certificates.
     pub certs: PathBuf,
-    /// The web pages, token `@site`.
+    /// `directories.site`, token `@site`: the web pages; `www` in `share` by default.
     pub site: PathBuf,
-    /// Sockets: `/run/ioto` in profile prod, `@state/run` in profile dev.
+    /// `directories.run`: sockets. `/run/ioto` in profile prod, `@state/run` in profile dev.
     pub run: PathBuf,
 }
 
@@ -31,6 +34,33 @@ impl Default for Directories {
             certs: "/var/lib/ioto/certs".into(),
             site: "/usr/share/ioto/www".into(),
             run: "/run/ioto".into(),
+        }
+    }
+}
+
+impl Directories {
+    /// Reads the directories, and makes them the path tokens of `reader`.
+    pub(super) fn read(s: &Section, profile: Profile, reader: &Reader) -> Self {
+        let d = Self::default();
+        let token = |token, directory: PathBuf| {
+            reader.set_token(token, &directory);
+            directory
+        };
+        let share = s.path("share", &d.share);
+        let config = token("config", s.path("config", &d.config));
+        let state = token("state", s.path("state", &d.state));
+        let run = match profile {
+            Profile::Dev => state.join("run"),
+            Profile::Prod => d.run,
+        };
+        Self {
+            db: token("db", s.path("db", &state.join("db"))),
+            certs: token("certs", s.path("certs", &state.join("certs"))),
+            site: token("site", s.path("site", &share.join("www"))),
+            run: s.path("run", &run),
+            share,
+            config,
+            state,
         }
     }
 }

@@ -1,62 +1,56 @@
 //! The configuration: JSON5 files in layers, blended by profile, read into typed sections, every error with its place.
+//!
+//! [`load`] does all of it. Layers, later wins: the defaults of the image (`/usr/share/ioto`), the integrator's directory
+//! (`/etc/ioto`, `--config`), its drop-ins (`ioto.d/*.json5`, sorted), what the agent wrote itself (`STATE/config`), `IOTO_*`
+//! of the environment, the command line. In each directory `ioto.json5` comes first, then `web.json5` (section `web`),
+//! `device.json5` (section `device`) and, as the last word, `local.json5`.
 
 mod aws;
+mod blend;
 mod database;
 mod device;
 mod directories;
+mod effective;
+mod environment;
+mod foreign;
+pub mod json5;
+mod layers;
+mod listen;
+mod load;
 mod log;
 mod mqtt;
+mod node;
+mod origin;
+mod problem;
+mod root;
 mod secret;
+mod section;
 mod services;
 mod sync;
+mod timeouts;
 mod tls;
+mod units;
+mod unread;
 mod web;
 
 pub use self::aws::Aws;
 pub use self::database::Database;
 pub use self::device::Device;
 pub use self::directories::Directories;
+pub use self::effective::{Effective, Entry};
+pub use self::environment::PREFIX as ENVIRONMENT_PREFIX;
+pub use self::listen::{Listen, Scheme};
+pub use self::load::{Invocation, Loaded, load};
 pub use self::log::{Log, LogFormat, LogTarget};
 pub use self::mqtt::{Mqtt, MqttUrl, Subscription};
+pub use self::node::{Member, Node, Value};
+pub use self::origin::{Origin, Source};
+pub use self::problem::{Problem, Problems};
+pub use self::root::{Config, Profile};
 pub use self::secret::Secret;
 pub use self::services::Services;
 pub use self::sync::Sync;
+pub use self::timeouts::Timeouts;
 pub use self::tls::Tls;
-pub use self::web::{Limits as WebLimits, Listen, Route, Scheme, Timeouts as WebTimeouts, Web};
-
-/// What a device is run as: on a developer's desk, or in the field.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Profile {
-    /// A developer's machine: the API is open to clients on the same machine.
-    Dev,
-    /// A device in the field; nothing is open.
-    #[default]
-    Prod,
-}
-
-/// The whole configuration, checked.
-#[derive(Clone, Debug, Default)]
-pub struct Config {
-    /// `profile`
-    pub profile: Profile,
-    /// `directories`
-    pub directories: Directories,
-    /// `services`
-    pub services: Services,
-    /// `device`
-    pub device: Device,
-    /// `log`
-    pub log: Log,
-    /// `tls`: certificate and key of the web server
-    pub tls: Tls,
-    /// `web`
-    pub web: Web,
-    /// `database`
-    pub database: Database,
-    /// `mqtt`
-    pub mqtt: Mqtt,
-    /// `aws`
-    pub aws: Aws,
-    /// `sync`
-    pub sync: Sync,
-}
+pub use self::units::{FOREVER, UNLIMITED};
+pub use self::web::{Limits as WebLimits, Route, Timeouts as WebTimeouts, Web};

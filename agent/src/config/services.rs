@@ -1,20 +1,43 @@
 //! `services`: which services run.
 
+use super::section::Section;
+
 /// One switch a service. A service whose Cargo feature was left out of the build cannot be switched on.
 #[derive(Clone, Debug)]
 pub struct Services {
-    /// The web server; on by default.
+    /// `services.web`: the web server; on by default.
     pub web: bool,
-    /// The database; on by default.
+    /// `services.database`: the database; on by default.
     pub database: bool,
-    /// The MQTT client; off by default.
+    /// `services.mqtt`: the MQTT client; off by default.
     pub mqtt: bool,
-    /// Replication to DynamoDB; off by default, needs `database`.
+    /// `services.sync`: replication to DynamoDB; off by default, needs `database`.
     pub sync: bool,
 }
 
 impl Default for Services {
     fn default() -> Self {
-        Self { web: true, database: true, mqtt: false, sync: false }
+        Self { web: cfg!(feature = "web"), database: cfg!(feature = "db"), mqtt: false, sync: false }
     }
+}
+
+impl Services {
+    pub(super) fn read(s: &Section) -> Self {
+        let d = Self::default();
+        Self {
+            web: built(s, "web", "web", cfg!(feature = "web"), d.web),
+            database: built(s, "database", "db", cfg!(feature = "db"), d.database),
+            mqtt: built(s, "mqtt", "mqtt", cfg!(feature = "mqtt"), d.mqtt),
+            sync: built(s, "sync", "sync", cfg!(feature = "sync"), d.sync),
+        }
+    }
+}
+
+/// Reads a switch that can be on only when its Cargo feature is in the build.
+fn built(s: &Section, key: &str, feature: &str, built: bool, default: bool) -> bool {
+    let on = s.flag(key, default);
+    if on && !built {
+        s.problem(key, format!("this build is without the Cargo feature `{feature}`, expected false"));
+    }
+    on
 }

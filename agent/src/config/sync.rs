@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::section::Section;
+
 /// Replication.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sync {
@@ -16,5 +18,16 @@ pub struct Sync {
 impl Default for Sync {
     fn default() -> Self {
         Self { table: String::new(), window: 8, delay: Duration::ZERO }
+    }
+}
+
+impl Sync {
+    pub(super) fn read(s: &Section) -> Self {
+        let d = Self::default();
+        Self {
+            table: s.text("table", &d.table),
+            window: s.count("window", 1..=256, d.window),
+            delay: s.duration("delay", Duration::ZERO..=Duration::from_secs(24 * 60 * 60), d.delay),
+        }
     }
 }

@@ -1,44 +1,14 @@
 //! `web`: the embedded web server.
 
-use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// How clients reach a listener.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Scheme {
-    /// Plain TCP.
-    Http,
-    /// TLS over TCP.
-    Https,
-    /// A Unix socket.
-    Unix,
-}
+use serde_json::{Value as Json, json};
 
-/// One entry of `web.listen`: `http://:8080`, `https://127.0.0.1:8443`, `http://[::1]:80`, `unix:/run/x.sock`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Listen {
-    /// Plain, TLS or Unix.
-    pub scheme: Scheme,
-    /// The address as written, without brackets; empty: all addresses, IPv4 and IPv6. For `unix:` the path of the socket.
-    pub host: String,
-    /// The port; 80 and 443 by scheme when left out. 0: any free port.
-    pub port: u16,
-}
-
-impl fmt::Display for Listen {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let scheme = match self.scheme {
-            Scheme::Http => "http",
-            Scheme::Https => "https",
-            Scheme::Unix => return write!(f, "unix:{}", self.host),
-        };
-        match self.host.contains(':') {
-            true => write!(f, "{scheme}://[{}]:{}", self.host, self.port),
-            false => write!(f, "{scheme}://{}:{}", self.host, self.port),
-        }
-    }
-}
+use super::node::{Node, quote};
+use super::section::{Section, text};
+use super::units::{FOREVER, UNLIMITED};
+use super::{Directories, Listen, Profile, Scheme};
 
 /// One entry of `web.routes`; the first that matches serves the request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -141,4 +111,127 @@ impl Default for Web {
             open: false,
         }
     }
+}
+
+impl Web {
+    pub(super) fn read(s: &Section, profile: Profile, directories: &Directories) -> Self {
+        let d = Self::default();
+        let api = s.section("api");
+        let web = Self {
+            listen: s.list(
+                "listen",
+                d.listen,
+                |listen| Json::from(listen.to_string()),
+                |node, item| {
+                    let mut listen: Listen = text(node)?.parse()?;
+                    if listen.scheme == Scheme::Unix {
+                        listen.host = item.resolve(&listen.host, node)?.to_string_lossy().into_owned();
+                    }
+                    Ok(listen)
+                },
+            ),
+            documents: s.path("documents", &directories.site),
+            index: s.value("index", d.index, |index| Json::from(index.as_str()), index),
+            headers: s.map("headers", |value: &String| Json::from(value.as_str()), header),
+            routes: s.list("routes", d.routes, show_route, |_, item| Ok(Route::read(&item))),
+            mime: s.map("mime", |value: &String| Json::from(value.as_str()), |_, node| header_value(node)),
+            limits: Limits::read(&s.section("limits")),
+            timeouts: Timeouts::read(&s.section("timeouts")),
+            open: api.flag("open", d.open),
+        };
+        if web.open && profile == Profile::Prod {
+            api.problem("open", "the API is never open in profile prod, expected false (or profile dev)");
+        }
+        web
+    }
+}
+
+impl Limits {
+    fn read(s: &Section) -> Self {
+        let d = Self::default();
+        Self {
+            header: s.size("header", 1024..=1 << 20, d.header),
+            headers: s.count("headers", 8..=1024, d.headers),
+            uri: s.size("uri", 64..=64 << 10, d.uri),
+            body: s.size("body", 0..=1 << 30, d.body),
+            connections: s.count("connections", 1..=65_536, d.connections),
+            requests: s.count("requests", 1..=UNLIMITED, d.requests),
+        }
+    }
+}
+
+impl Timeouts {
+    fn read(s: &Section) -> Self {
+        let d = Self::default();
+        let range = || Duration::from_millis(100)..=FOREVER;
+        Self {
+            parse: s.duration("parse", range(), d.parse),
+            inactivity: s.duration("inactivity", range(), d.inactivity),
+            idle: s.duration("idle", range(), d.idle),
+            request: s.duration("request", range(), d.request),
+            tls: s.duration("tls", range(), d.tls),
+        }
+    }
+}
+
+impl Route {
+    fn read(s: &Section) -> Self {
+        let role = s.text("role", "public");
+        if role != "public" {
+            // Served without the check, it would be open to all.
+            s.problem(
+                "role",
+                format!("roles are not checked in this version, expected 'public', found {}", quote(&role)),
+            );
+        }
+        Self {
+            matches: s.text("match", ""),
+            handler: s.choice("handler", &[("file", "file"), ("action", "action")], "file").into(),
+            methods: s.list(
+                "methods",
+                Vec::new(),
+                |method| Json::from(method.as_str()),
+                |node, _| {
+                    let method = text(node)?;
+                    match is_token(&method) {
+                        true => Ok(method.to_ascii_uppercase()),
+                        false => Err(format!("expected a method as 'GET', found {}", quote(&method))),
+                    }
+                },
+            ),
+        }
+    }
+}
+
+fn show_route(route: &Route) -> Json {
+    json!({"match": route.matches, "handler": route.handler, "methods": route.methods})
+}
+
+fn index(node: &Node) -> Result<String, String> {
+    let name = text(node)?;
+    match name.is_empty() || name.contains(['/', '\0']) {
+        true => Err(format!("expected the name of a file, found {}", quote(&name))),
+        false => Ok(name),
+    }
+}
+
+fn header(name: &str, node: &Node) -> Result<String, String> {
+    if !is_token(name) {
+        return Err("is no name for a header (RFC 9110 §5.1), expected letters, digits and `-`".into());
+    }
+    header_value(node)
+}
+
+/// A text that can stand in a header field (RFC 9110 §5.5).
+fn header_value(node: &Node) -> Result<String, String> {
+    let value = text(node)?;
+    match value.chars().any(char::is_control) {
+        true => Err(format!("expected a text without control characters, found {}", quote(&value))),
+        false => Ok(value),
+    }
+}
+
+/// RFC 9110 §5.6.2
+fn is_token(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
 }

@@ -1,0 +1,57 @@
+//! `IOTO_*` variables: `IOTO_WEB_LIMITS_HEADER=20k` says `web.limits.header: '20k'`.
+//!
+//! A name is compared in any case with the keys that sections read. A value that begins with `[` or `{` is JSON5, any other
+//! is a text, which the reading of a flag, a number or a list with one item accepts.
+
+use std::collections::BTreeMap;
+
+use super::foreign;
+use super::json5;
+use super::node::{Node, quote};
+use super::origin::{Origin, Source};
+use super::problem::Problems;
+use super::section::Kind;
+use super::unread::distance;
+
+/// What every variable of the agent begins with.
+pub const PREFIX: &str = "IOTO_";
+
+/// The layers that the variables make, sorted by name, so that `IOTO_WEB` comes before `IOTO_WEB_LISTEN`. Others than
+/// `IOTO_*` are passed over.
+pub(super) fn layers(
+    variables: &[(String, String)],
+    keys: &BTreeMap<String, Kind>,
+    problems: &mut Problems,
+) -> Vec<Node> {
+    let mut values = Vec::new();
+    let mut variables: Vec<_> = variables.iter().collect();
+    variables.sort();
+    for (name, value) in variables {
+        let Some(rest) = name.strip_prefix(PREFIX) else { continue };
+        let source = Source::Environment(name.as_str().into());
+        let path = rest.replace('_', ".");
+        let known = keys.keys().find(|key| key.eq_ignore_ascii_case(&path)).cloned();
+        let Some(key) = known.or_else(|| foreign::in_any_case(&path)) else {
+            problems.add(Origin::of(source), "", format!("names no key of the configuration{}", hint(&path, keys)));
+            continue;
+        };
+        match value.starts_with(['[', '{']) {
+            false => values.push(Node::text(value.as_str(), Origin::of(source)).under(&key)),
+            true => match json5::parse(value, &source) {
+                Ok(node) => values.push(node.under(&key)),
+                Err(error) => problems.extend([error.into()]),
+            },
+        }
+    }
+    values
+}
+
+fn hint(path: &str, keys: &BTreeMap<String, Kind>) -> String {
+    let path = path.to_ascii_lowercase();
+    let near =
+        keys.keys().map(|key| (distance(&path, &key.to_ascii_lowercase()), key)).filter(|(far, _)| *far <= 2).min();
+    near.map_or(String::new(), |(_, key)| {
+        let name = format!("{PREFIX}{}", key.to_ascii_uppercase().replace('.', "_"));
+        format!(", did you mean {}?", quote(&name))
+    })
+}

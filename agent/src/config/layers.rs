@@ -1,0 +1,100 @@
+//! The files of the configuration, layer by layer.
+
+use std::fs::{self, File};
+use std::io::{ErrorKind, Read};
+use std::path::Path;
+
+use super::json5;
+use super::node::{Node, Value};
+use super::origin::{Origin, Source};
+use super::problem::{Problem, Problems};
+
+/// The files of a directory in the order in which they are laid, and the section to which each belongs.
+const FILES: [(&str, Option<&str>); 4] =
+    [("ioto.json5", None), ("web.json5", Some("web")), ("device.json5", Some("device")), ("local.json5", None)];
+
+/// A file that was read.
+#[derive(Clone, Debug)]
+pub(super) struct Layer {
+    /// An object.
+    pub(super) node: Node,
+    /// The section that it describes; nothing: the whole configuration.
+    pub(super) under: Option<&'static str>,
+}
+
+/// Reads the files of `directory`; a file that is not there is left out.
+pub(super) fn read(directory: &Path, problems: &mut Problems) -> Vec<Layer> {
+    let mut layers = Vec::new();
+    for (name, under) in FILES {
+        match read_file(&directory.join(name)) {
+            Ok(Some(node)) => layers.push(Layer { under: under.filter(|under| !stands_alone(&node, under)), node }),
+            Ok(None) => {}
+            Err(problem) => problems.extend([problem]),
+        }
+    }
+    layers
+}
+
+/// Reads `directory/*.json5` in the order of their names; each describes the whole configuration.
+pub(super) fn read_drop_ins(directory: &Path, problems: &mut Problems) -> Vec<Layer> {
+    let mut paths: Vec<_> = match fs::read_dir(directory) {
+        Ok(entries) => entries.flatten().map(|entry| entry.path()).collect(),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Vec::new(),
+        Err(error) => {
+            problems.add(file_origin(directory), "", format!("the directory cannot be read: {error}"));
+            return Vec::new();
+        }
+    };
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "json5"));
+    paths.sort();
+    let mut layers = Vec::new();
+    for path in paths {
+        match read_file(&path) {
+            Ok(node) => layers.extend(node.map(|node| Layer { node, under: None })),
+            Err(problem) => problems.extend([problem]),
+        }
+    }
+    layers
+}
+
+/// Whether a section's file is written as a whole configuration: with its own name as a key, and `tls`, `log` beside it.
+fn stands_alone(node: &Node, under: &str) -> bool {
+    node.members().iter().any(|member| member.key.trim_start_matches(['+', '-', '=', '?']) == under)
+}
+
+fn read_file(path: &Path) -> Result<Option<Node>, Problem> {
+    let origin = file_origin(path);
+    let problem = |text: String| Problem { origin: origin.clone(), key: String::new(), text };
+    let mut bytes = Vec::new();
+    let most = json5::MAX_BYTES as u64 + 1;
+    match File::open(path).and_then(|file| file.take(most).read_to_end(&mut bytes)) {
+        Ok(_) => {}
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(problem(format!("the file cannot be read: {error}"))),
+    }
+    if bytes.len() > json5::MAX_BYTES {
+        return Err(problem(format!("the file is longer than {} bytes", json5::MAX_BYTES)));
+    }
+    let text = match String::from_utf8(bytes) {
+        Ok(text) => text,
+        Err(error) => {
+            let valid = error.utf8_error().valid_up_to();
+            let lines = error.as_bytes().iter().take(valid).filter(|byte| **byte == b'\n').count();
+            let line = u32::try_from(lines + 1).unwrap_or_default();
+            let origin = Origin { line, ..origin };
+            return Err(Problem { origin, key: String::new(), text: "the text is not UTF-8".into() });
+        }
+    };
+    let node = json5::parse(&text, &origin.source)?;
+    match node.value {
+        Value::Object(_) => Ok(Some(node)),
+        _ => {
+            let text = format!("expected an object, found {}", node.describe());
+            Err(Problem { origin: node.origin, key: String::new(), text })
+        }
+    }
+}
+
+fn file_origin(path: &Path) -> Origin {
+    Origin::of(Source::File(path.into()))
+}

@@ -1,0 +1,214 @@
+//! From an invocation of the program to a checked configuration.
+
+use std::path::{Path, PathBuf};
+
+use super::blend::{blend, blend_file};
+use super::layers::{self, Layer};
+use super::node::{Node, Value};
+use super::origin::{Origin, Source};
+use super::problem::{Problem, Problems};
+use super::section::Reader;
+use super::unread::Unread;
+use super::{Config, Directories, Effective, Profile, environment};
+
+/// How the program was called, as far as it matters to the configuration.
+#[derive(Clone, Debug, Default)]
+pub struct Invocation {
+    /// `--config DIR`; it must be there.
+    pub config_dir: Option<PathBuf>,
+    /// `--state DIR`
+    pub state_dir: Option<PathBuf>,
+    /// `--profile NAME`
+    pub profile: Option<String>,
+    /// `--listen URL`, any number; they take the place of `web.listen`.
+    pub listen: Vec<String>,
+    /// Variables of the environment; others than `IOTO_*` are passed over.
+    pub environment: Vec<(String, String)>,
+    /// To what relative paths of the command line and the environment belong; the default is the current directory.
+    pub current_dir: Option<PathBuf>,
+}
+
+/// A configuration without errors.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// The configuration.
+    pub config: Config,
+    /// The same, to be shown.
+    pub effective: Effective,
+    /// What its owner should know although it is no error.
+    pub warnings: Vec<String>,
+}
+
+/// Reads and checks the configuration. Blocks on files; for the start of a program.
+///
+/// # Errors
+/// Everything that is wrong, in all files at once.
+///
+/// # Examples
+/// ```
+/// # let missing = std::env::temp_dir().join("ioto-without-a-configuration").display().to_string();
+/// # let environment = vec![("IOTO_WEB_TIMEOUTS_IDLE".to_string(), "2 mins".to_string())];
+/// use ioto::config::{Invocation, load};
+///
+/// let loaded = load(&Invocation { listen: vec!["http://127.0.0.1:8080".into()], environment, ..Default::default() })?;
+/// assert_eq!(loaded.config.web.listen[0].port, 8080);
+/// # Ok::<(), ioto::config::Problems>(())
+/// ```
+pub fn load(invocation: &Invocation) -> Result<Loaded, Problems> {
+    let current = invocation.current_dir.clone().or_else(|| std::env::current_dir().ok()).unwrap_or_else(|| "/".into());
+    let mut problems = Problems::default();
+    let callers = callers_layers(invocation, &current, &mut problems);
+    let (layers, profile) = read_layers(&together(&callers), &current, &mut problems);
+
+    let mut tree = blended(&layers, &profile, &mut problems);
+    refuse_own_place(&tree, &mut problems);
+    callers.into_iter().for_each(|layer| blend(&mut tree, layer, &mut problems));
+    blend(&mut tree, profile.under("profile"), &mut problems);
+
+    let reader = Reader::new(&current);
+    let config = Config::read(&tree, &reader);
+    let keys = reader.keys();
+    let (unknown, mut idle) = Unread::find(&tree, &keys);
+    // What is missing may be in the part that could not be read.
+    if !problems.iter().any(is_unread_file) {
+        config.check(&tree, &reader);
+    }
+    let (entries, wrong, passed) = reader.finish();
+    problems.append(unknown);
+    problems.append(wrong);
+    idle.extend(passed);
+
+    if !problems.is_empty() {
+        return Err(problems.sorted());
+    }
+    let warnings = match idle.is_empty() {
+        true => Vec::new(),
+        false => vec![format!("these keys have no effect in this version: {}", idle.join(", "))],
+    };
+    Ok(Loaded { config, effective: Effective::new(entries), warnings })
+}
+
+/// What the caller says: the environment, and after it the command line.
+fn callers_layers(invocation: &Invocation, current: &Path, problems: &mut Problems) -> Vec<Node> {
+    // A reading of nothing knows all keys.
+    let keys = {
+        let reader = Reader::new(current);
+        Config::read(&Node::object(Origin::default()), &reader);
+        reader.keys()
+    };
+    let mut layers = environment::layers(&invocation.environment, &keys, problems);
+    let mut say = |option, key, value: Value| {
+        let node = Node { value, origin: Origin::of(Source::CommandLine(option)) };
+        layers.push(node.under(key));
+    };
+    for (option, key, directory) in [
+        ("--config", "directories.config", &invocation.config_dir),
+        ("--state", "directories.state", &invocation.state_dir),
+    ] {
+        match directory.as_ref().map(|directory| directory.to_str()) {
+            Some(Some(directory)) => say(option, key, Value::Text(directory.into())),
+            Some(None) => problems.add(Origin::of(Source::CommandLine(option)), key, "the path is not UTF-8"),
+            None => {}
+        }
+    }
+    if let Some(profile) = &invocation.profile {
+        say("--profile", "profile", Value::Text(profile.clone()));
+    }
+    if !invocation.listen.is_empty() {
+        let origin = Origin::of(Source::CommandLine("--listen"));
+        let items = invocation.listen.iter().map(|url| Node::text(url, origin.clone())).collect();
+        say("--listen", "web.listen", Value::List(items));
+    }
+    layers
+}
+
+/// One layer of several.
+fn together(layers: &[Node]) -> Node {
+    let mut tree = Node::object(Origin::default());
+    layers.iter().for_each(|layer| blend(&mut tree, layer.clone(), &mut Problems::default()));
+    tree
+}
+
+/// A file without its content: what it says is missing now.
+fn is_unread_file(problem: &Problem) -> bool {
+    matches!(problem.origin.source, Source::File(_)) && problem.key.is_empty()
+}
+
+/// Reads all files, and decides the profile by which they are blended: the caller's, else the last that a file names.
+fn read_layers(callers: &Node, current: &Path, problems: &mut Problems) -> (Vec<Layer>, Node) {
+    let reader = Reader::new(current);
+    let default = Directories::default();
+    let directory = |key: &str, default: &Path, problems: &mut Problems| {
+        let Some(node) = callers.find(key) else { return default.to_owned() };
+        // A value that is no path is found again, and told, when the section is read.
+        let Value::Text(text) = &node.value else { return default.to_owned() };
+        let Ok(path) = reader.resolve(text, &node.origin) else { return default.to_owned() };
+        if !path.is_dir() {
+            problems.add(node.origin.clone(), key, format!("there is no directory `{}`", path.display()));
+        }
+        path
+    };
+    let share = directory("directories.share", &default.share, problems);
+    let config = directory("directories.config", &default.config, problems);
+    let mut layers = layers::read(&share, problems);
+    layers.extend(layers::read(&config, problems));
+    layers.extend(layers::read_drop_ins(&config.join("ioto.d"), problems));
+
+    let (state, _) = state_directory(&layers, callers, &config, current);
+    layers.extend(layers::read(&state.join("config"), problems));
+    let (after, origin) = state_directory(&layers, callers, &config, current);
+    if state != after {
+        let text = format!("cannot be moved by files below `{}`, where it was before", state.display());
+        problems.add(origin, "directories.state", text);
+    }
+    let profile = profile(&layers, callers);
+    (layers, profile)
+}
+
+/// The state directory according to the layers so far, and who says so.
+fn state_directory(layers: &[Layer], callers: &Node, config: &Path, current: &Path) -> (PathBuf, Origin) {
+    let mut ignored = Problems::default();
+    let mut tree = blended(layers, &profile(layers, callers), &mut ignored);
+    blend(&mut tree, callers.clone(), &mut ignored);
+    let reader = Reader::new(current);
+    reader.set_token("config", config);
+    let found = tree.find("directories.state").and_then(|node| match &node.value {
+        Value::Text(text) => Some((reader.resolve(text, &node.origin).ok()?, node.origin.clone())),
+        _ => None,
+    });
+    found.unwrap_or((Directories::default().state, Origin::default()))
+}
+
+/// The profile as it stands beside all conditional blocks.
+fn profile(layers: &[Layer], callers: &Node) -> Node {
+    let mut tree = Node::object(Origin::default());
+    for layer in layers.iter().filter(|layer| layer.under.is_none()) {
+        blend(&mut tree, layer.node.clone(), &mut Problems::default());
+    }
+    let said = callers.get("profile").or(tree.get("profile")).filter(|node| node.value != Value::Null);
+    said.cloned().unwrap_or_else(|| Node::text(Profile::default().name(), Origin::default()))
+}
+
+fn blended(layers: &[Layer], profile: &Node, problems: &mut Problems) -> Node {
+    let mut tree = Node::object(Origin::default());
+    let name = match &profile.value {
+        Value::Text(name) => name.as_str(),
+        _ => Profile::default().name(),
+    };
+    for layer in layers {
+        blend_file(&mut tree, layer.node.clone(), layer.under, name, problems);
+    }
+    tree
+}
+
+/// Files cannot say where they are looked for.
+fn refuse_own_place(tree: &Node, problems: &mut Problems) {
+    for (key, instead) in
+        [("directories.share", "IOTO_DIRECTORIES_SHARE"), ("directories.config", "--config or IOTO_DIRECTORIES_CONFIG")]
+    {
+        if let Some(node) = tree.find(key) {
+            let text = format!("decides which files are read, so no file can say it; expected {instead}");
+            problems.add(node.origin.clone(), key, text);
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! The whole configuration.
+
+use super::node::Node;
+use super::section::Reader;
+use super::{Aws, Database, Device, Directories, Log, Mqtt, Services, Sync, Timeouts, Tls, Web};
+
+/// What a device is run as: on a developer's desk, or in the field.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Profile {
+    /// A developer's machine: the API is open to clients on the same machine.
+    Dev,
+    /// A device in the field; nothing is open.
+    #[default]
+    Prod,
+}
+
+/// The whole configuration, checked.
+#[derive(Clone, Debug, Default)]
+pub struct Config {
+    /// `profile`
+    pub profile: Profile,
+    /// `directories`
+    pub directories: Directories,
+    /// `services`
+    pub services: Services,
+    /// `device`
+    pub device: Device,
+    /// `log`
+    pub log: Log,
+    /// `tls`: certificate and key of the web server
+    pub tls: Tls,
+    /// `web`
+    pub web: Web,
+    /// `database`
+    pub database: Database,
+    /// `mqtt`
+    pub mqtt: Mqtt,
+    /// `timeouts`
+    pub timeouts: Timeouts,
+    /// `aws`
+    pub aws: Aws,
+    /// `sync`
+    pub sync: Sync,
+}
+
+const PROFILES: [(&str, Profile); 2] = [("dev", Profile::Dev), ("prod", Profile::Prod)];
+
+impl Profile {
+    /// Its name in the configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            Profile::Dev => "dev",
+            Profile::Prod => "prod",
+        }
+    }
+}
+
+impl Config {
+    /// Reads every section of `tree`. The problems are in `reader`; where there are any, the result means nothing.
+    pub(super) fn read(tree: &Node, reader: &Reader) -> Self {
+        let root = reader.root(tree);
+        let profile = root.choice("profile", &PROFILES, Profile::default());
+        let version = root.text("version", "");
+        let directories = Directories::read(&root.section("directories"), profile, reader);
+        let timeouts = root.section("timeouts");
+        Self {
+            profile,
+            services: Services::read(&root.section("services")),
+            device: Device::read(&root.section("device"), &version),
+            log: Log::read(&root.section("log")),
+            tls: Tls::read(&root.section("tls")),
+            web: Web::read(&root.section("web"), profile, &directories),
+            database: Database::read(&root.section("database"), &directories),
+            mqtt: Mqtt::read(&root.section("mqtt")),
+            aws: Aws::read(&root.section("aws"), &timeouts),
+            timeouts: Timeouts::read(&timeouts),
+            sync: Sync::read(&root.section("sync")),
+            directories,
+        }
+    }
+
+    /// Checks what services need of each other and of other sections.
+    pub(super) fn check(&self, tree: &Node, reader: &Reader) {
+        let services = reader.root(tree).section("services");
+        if self.services.sync && !self.services.database {
+            services.problem("sync", "needs the database, expected services.database: true");
+        }
+        if self.services.sync && self.sync.table.is_empty() {
+            services.problem("sync", "needs sync.table, the name of the DynamoDB table");
+        }
+        if self.services.mqtt && self.mqtt.url.host.is_empty() {
+            services.problem("mqtt", "needs mqtt.endpoint, the broker as 'mqtts://HOST:PORT'");
+        }
+    }
+}

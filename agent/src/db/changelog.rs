@@ -1,0 +1,92 @@
+//! The change log: what of the rows the cloud does not know yet.
+//!
+//! Written in the same transaction as the row, so a row changed exactly when its change is recorded. There is one pending
+//! change for each row, however often it was written, and it holds no payload: that is read from the row when it is sent.
+
+use super::query::Item;
+
+/// A change that waits to be sent.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Pending {
+    /// The model of the row.
+    pub model: String,
+    /// The key of the row.
+    pub key: String,
+    /// The number of the row's last change: grows with every change on this device, never reused by this site.
+    pub n: u64,
+    /// The identity of the change, so that the cloud recognises it when it comes twice.
+    pub op: [u8; 16],
+    /// The version of the cloud's item that the row was last known to have; 0: none.
+    pub base: u64,
+    /// The row now; `None`: it was removed.
+    pub item: Option<Item>,
+    /// When the oldest change in it was made, milliseconds of UTC. For people: nothing is decided by it.
+    pub recorded: i64,
+}
+
+/// What became of a [`Pending`] change.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settlement {
+    /// The model of the row.
+    pub model: String,
+    /// The key of the row.
+    pub key: String,
+    /// [`Pending::n`] of the change that was sent. A newer change of the row stays queued.
+    pub n: u64,
+    /// The version of the cloud's item now.
+    pub base: u64,
+    /// What to do with the row and its change.
+    pub outcome: Outcome,
+    /// Both sides, when they disagreed; kept in the conflict log.
+    pub conflict: Option<Conflict>,
+}
+
+/// What a [`Settlement`] does.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Outcome {
+    /// The cloud has the change: it is no longer pending.
+    Applied,
+    /// The cloud has another version: the change stays pending and is sent again on top of [`Settlement::base`].
+    Rebase,
+    /// The cloud's item wins (`None`: its deletion) and replaces the row, unless a newer change of the row is queued.
+    Theirs(Option<Item>),
+}
+
+/// The two sides of a conflict.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Conflict {
+    /// The device's item; `None`: it was removed.
+    pub mine: Option<Item>,
+    /// The cloud's item; `None`: it was removed.
+    pub theirs: Option<Item>,
+}
+
+/// A conflict as it was logged.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LoggedConflict {
+    /// The model of the row.
+    pub model: String,
+    /// The key of the row.
+    pub key: String,
+    /// The number of the device's change.
+    pub n: u64,
+    /// The version of the cloud's item.
+    pub base: u64,
+    /// The two sides.
+    pub conflict: Conflict,
+    /// How it was resolved: `applied`, `rebase` or `theirs`.
+    pub resolution: String,
+    /// When, milliseconds of UTC.
+    pub at: i64,
+}
+
+/// How far the cloud is behind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Backlog {
+    /// Rows with a pending change.
+    pub rows: u64,
+    /// When the oldest pending change was made, milliseconds of UTC.
+    pub oldest: Option<i64>,
+    /// Conflicts in the log.
+    pub conflicts: u64,
+}

@@ -1,0 +1,179 @@
+//! The handle to the database that the rest of the program holds.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::sync::Arc;
+
+use super::changelog::{Backlog, LoggedConflict, Pending, Settlement};
+use super::editor::Editor;
+use super::error::Error;
+use super::query::{Item, Page, Query};
+use super::rows::Rows;
+use super::schema::Schema;
+use super::store::Store;
+use super::worker::{Message, Worker};
+use super::writer;
+use crate::config;
+
+/// The database. Clones are cheap, share the same file, and may be used from any thread and any executor.
+///
+/// Writes resolve after the commit that is safe on the disk, and are then seen by every read. Writes that are made at the
+/// same time share a commit. At most `database.queue` operations wait; the futures of more wait for a place.
+/// Dropping the future of a write that was begun neither stops the write nor disturbs others.
+#[derive(Clone)]
+pub struct Db {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    schema: Arc<Schema>,
+    site: String,
+    changes: smol::channel::Receiver<()>,
+    // The reader goes first, so that the writer has the last connection: closing that one puts the log into the file.
+    reader: Worker<Rows>,
+    writer: Worker<Editor>,
+}
+
+impl Db {
+    /// Opens the file of `database.path`, makes it when it is not there, and starts the threads `ioto-db` (writes) and
+    /// `ioto-db-read`. Blocks while a file that was not closed properly is checked. A damaged file is set aside as
+    /// `PATH.corrupt-N`, and an empty database begun.
+    ///
+    /// # Errors
+    /// [`Error::InUse`], [`Error::Version`], [`Error::File`], [`Error::Full`], [`Error::Store`].
+    pub fn open(options: &config::Database, schema: Schema) -> Result<Self, Error> {
+        let schema = Arc::new(schema);
+        let Store { rows, editor, site, changes } = Store::open(&options.path, &schema)?;
+        let wait = options.commit;
+        let writer = Worker::start("ioto-db", options.queue, move |queue| writer::serve(editor, queue, wait))?;
+        let reader = Worker::start("ioto-db-read", options.queue, move |queue| read(rows, queue))?;
+        Ok(Self { inner: Arc::new(Inner { schema, site, changes, reader, writer }) })
+    }
+
+    /// The models.
+    pub fn schema(&self) -> &Schema {
+        &self.inner.schema
+    }
+
+    /// Adds an item and returns it with its defaults, generated fields and timestamps.
+    ///
+    /// # Errors
+    /// [`Error::Exists`], [`Error::Invalid`], [`Error::Model`], [`Error::TooLarge`]; [`Error::Full`] and others when it could
+    /// not be made safe, in which case nothing was added.
+    pub async fn create(&self, model: &str, item: Item) -> Result<Item, Error> {
+        let model = self.inner.schema.demand(model)?.clone();
+        self.inner.writer.call(move |editor| editor.create(&model, item)).await
+    }
+
+    /// The item with this key.
+    pub async fn get(&self, model: &str, key: &str) -> Result<Option<Item>, Error> {
+        let model = self.inner.schema.demand(model)?.clone();
+        let key = key.to_owned();
+        self.inner.reader.call(move |rows| rows.get(&model, &key)).await
+    }
+
+    /// A page of the items that fit, ordered by key.
+    pub async fn find(&self, model: &str, query: Query) -> Result<Page, Error> {
+        let model = self.inner.schema.demand(model)?.clone();
+        self.inner.reader.call(move |rows| rows.find(&model, &query)).await
+    }
+
+    /// How many items there are.
+    pub async fn count(&self, model: &str) -> Result<u64, Error> {
+        let model = self.inner.schema.demand(model)?.clone();
+        self.inner.reader.call(move |rows| rows.count(&model)).await
+    }
+
+    /// Changes the given fields and leaves the others; `null` removes a field. Returns the whole item. When nothing would be
+    /// different, nothing is written.
+    ///
+    /// # Errors
+    /// [`Error::Missing`], [`Error::Invalid`], [`Error::Model`], [`Error::TooLarge`], and those of the disk.
+    pub async fn update(&self, model: &str, key: &str, changes: Item) -> Result<Item, Error> {
+        let model = self.inner.schema.demand(model)?.clone();
+        let key = key.to_owned();
+        self.inner.writer.call(move |editor| editor.update(&model, &key, changes)).await
+    }
+
+    /// Removes the item; `false`: there was none.
+    pub async fn remove(&self, model: &str, key: &str) -> Result<bool, Error> {
+        let model = self.inner.schema.demand(model)?.clone();
+        let key = key.to_owned();
+        self.inner.writer.call(move |editor| editor.remove(&model, &key)).await
+    }
+
+    /// Removes the rows whose time was over at `now` (milliseconds of UTC), a few hundred in a transaction, and returns
+    /// how many. In models that replicate up it is a removal like any other, so that device and cloud stay equal
+    /// whether or not the cloud's table has a time to live of its own.
+    pub async fn sweep(&self, now: i64) -> Result<u64, Error> {
+        let mut removed = 0;
+        let models: Vec<_> = self.inner.schema.models().filter(|model| model.ttl().is_some()).cloned().collect();
+        for model in models {
+            loop {
+                let model = model.clone();
+                let (count, more) = self.inner.writer.call(move |editor| editor.sweep(&model, now)).await?;
+                removed += count;
+                if !more {
+                    break;
+                }
+            }
+        }
+        Ok(removed)
+    }
+
+    /// The oldest changes that the cloud does not have yet, at most `limit` and about 1 MB, without those of `exclude`
+    /// (model, key).
+    pub async fn pending(&self, limit: usize, exclude: &HashSet<(String, String)>) -> Result<Vec<Pending>, Error> {
+        let exclude = exclude.clone();
+        self.inner.reader.call(move |rows| rows.pending(limit, &exclude)).await
+    }
+
+    /// Records what became of pending changes, all in one transaction.
+    pub async fn settle(&self, settlements: Vec<Settlement>) -> Result<(), Error> {
+        self.inner.writer.call(move |editor| editor.settle(&settlements)).await
+    }
+
+    /// How far the cloud is behind.
+    pub async fn backlog(&self) -> Result<Backlog, Error> {
+        self.inner.reader.call(|rows| rows.backlog()).await
+    }
+
+    /// The newest conflicts, newest first.
+    pub async fn conflicts(&self, limit: usize) -> Result<Vec<LoggedConflict>, Error> {
+        self.inner.reader.call(move |rows| rows.conflicts(limit)).await
+    }
+
+    /// The random name of this database file: a new file has a new one, so that its change numbers are not taken for
+    /// those of an earlier file.
+    pub fn site(&self) -> String {
+        self.inner.site.clone()
+    }
+
+    /// Holds one message when changes were recorded since it was last emptied. For one listener: a message goes to one.
+    pub fn changes(&self) -> smol::channel::Receiver<()> {
+        self.inner.changes.clone()
+    }
+
+    /// Finishes what is queued, puts the log into the file, and closes it. Later operations fail with [`Error::Closed`].
+    pub async fn close(&self) {
+        self.inner.reader.close().await;
+        self.inner.writer.close().await;
+    }
+}
+
+impl fmt::Debug for Db {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Db").field("site", &self.inner.site).finish_non_exhaustive()
+    }
+}
+
+/// The reader's thread. Its connection sees every commit that was answered, and no half of one.
+fn read(mut rows: Rows, queue: std::sync::mpsc::Receiver<Message<Rows>>) -> Option<smol::channel::Sender<()>> {
+    while let Ok(message) = queue.recv() {
+        match message {
+            Message::Job(job) => job.run(Ok(&mut rows)).answer(Ok(())),
+            Message::Close(closed) => return Some(closed),
+        }
+    }
+    None
+}

@@ -1,0 +1,168 @@
+//! The change log's tables: written with the row, in its transaction.
+
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::changelog::{Outcome, Settlement};
+use super::date;
+use super::error::Error;
+use super::generate::Generator;
+use super::query::Item;
+
+/// The tables beside those of the models.
+///
+/// - `_sync_state`: `site`, the counter `n`, and what the schema was when the file was last opened.
+/// - `_sync_row`: what the cloud was last known to have of a row; also of a removed one (`deleted`) until that is settled.
+/// - `_sync_out`: the pending change of a row.
+/// - `_sync_conflict`: both sides of conflicts.
+pub(super) const TABLES: &[&str] = &[
+    "_sync_state (k TEXT PRIMARY KEY, v) WITHOUT ROWID",
+    "_sync_row (model TEXT NOT NULL, key TEXT NOT NULL, base INTEGER NOT NULL DEFAULT 0, op BLOB, \
+     deleted INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (model, key)) WITHOUT ROWID",
+    "_sync_out (model TEXT NOT NULL, key TEXT NOT NULL, n INTEGER NOT NULL UNIQUE, op BLOB NOT NULL, \
+     recorded INTEGER NOT NULL, PRIMARY KEY (model, key)) WITHOUT ROWID",
+    "_sync_conflict (id INTEGER PRIMARY KEY, model TEXT NOT NULL, key TEXT NOT NULL, n INTEGER NOT NULL, \
+     base INTEGER NOT NULL, mine TEXT, theirs TEXT, resolution TEXT NOT NULL, at INTEGER NOT NULL)",
+];
+
+/// Conflicts that are kept; the oldest go first.
+const CONFLICTS: i64 = 1000;
+
+/// Reads a value of `_sync_state`.
+pub(super) fn state<T: rusqlite::types::FromSql>(connection: &Connection, name: &str) -> Result<Option<T>, Error> {
+    let mut statement = connection.prepare_cached("SELECT v FROM _sync_state WHERE k = ?1")?;
+    Ok(statement.query_row([name], |row| row.get(0)).optional()?)
+}
+
+/// Writes a value of `_sync_state`.
+pub(super) fn set_state(connection: &Connection, name: &str, value: impl rusqlite::ToSql) -> Result<(), Error> {
+    let sql = "INSERT INTO _sync_state (k, v) VALUES (?1, ?2) ON CONFLICT (k) DO UPDATE SET v = excluded.v";
+    connection.prepare_cached(sql)?.execute(params![name, value])?;
+    Ok(())
+}
+
+/// Reads all there is, to find what is no longer readable.
+pub(super) fn read_all(connection: &Connection) -> Result<(), Error> {
+    let sql = "SELECT model, key, n, op, recorded FROM _sync_out \
+               UNION ALL SELECT model, key, base, coalesce(op, zeroblob(16)), deleted FROM _sync_row \
+               UNION ALL SELECT model || resolution, key || coalesce(mine, '') || coalesce(theirs, ''), n + base, \
+               zeroblob(16), at FROM _sync_conflict";
+    let mut statement = connection.prepare(sql)?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let _: (String, String, u64, [u8; 16], i64) = (row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?);
+    }
+    Ok(())
+}
+
+/// Counts the changes and writes them down.
+pub(super) struct Outbox {
+    n: u64,
+    saved: u64,
+}
+
+impl Outbox {
+    /// Goes on where the file stopped counting.
+    pub(super) fn open(connection: &Connection) -> Result<Self, Error> {
+        let counted: Option<u64> = state(connection, "n")?;
+        let used: Option<u64> = connection.query_row("SELECT max(n) FROM _sync_out", [], |row| row.get(0))?;
+        let n = counted.unwrap_or(0).max(used.unwrap_or(0));
+        Ok(Self { n, saved: n })
+    }
+
+    /// Records that a row changed or, `deleted`, is gone.
+    pub(super) fn record(
+        &mut self,
+        connection: &Connection,
+        generator: &mut Generator,
+        (model, key): (&str, &str),
+        deleted: bool,
+    ) -> Result<(), Error> {
+        let op: [u8; 16] = generator.bytes()?;
+        self.n += 1;
+        let sql = "INSERT INTO _sync_row (model, key, op, deleted) VALUES (?1, ?2, ?3, ?4) \
+                   ON CONFLICT (model, key) DO UPDATE SET op = excluded.op, deleted = excluded.deleted";
+        connection.prepare_cached(sql)?.execute(params![model, key, op, deleted])?;
+        let sql = "INSERT INTO _sync_out (model, key, n, op, recorded) VALUES (?1, ?2, ?3, ?4, ?5) \
+                   ON CONFLICT (model, key) DO UPDATE SET n = excluded.n, op = excluded.op";
+        connection.prepare_cached(sql)?.execute(params![model, key, self.n, op, date::now()])?;
+        Ok(())
+    }
+
+    /// Writes the counter down, once for all changes of a transaction. The count goes on after a transaction that failed, so
+    /// that no number is used twice. Returns whether there were changes.
+    pub(super) fn save(&mut self, connection: &Connection) -> Result<bool, Error> {
+        if self.n == self.saved {
+            return Ok(false);
+        }
+        set_state(connection, "n", self.n)?;
+        Ok(true)
+    }
+
+    /// The transaction is safe.
+    pub(super) fn saved(&mut self) {
+        self.saved = self.n;
+    }
+
+    /// Carries out the part of a settlement that concerns these tables. Returns what the row has to become, when it has to.
+    pub(super) fn settle<'s>(
+        &mut self,
+        connection: &Connection,
+        settled: &'s Settlement,
+    ) -> Result<Option<Option<&'s Item>>, Error> {
+        let Settlement { model, key, n, base, outcome, .. } = settled;
+        // Only the change that was sent: a newer one of the same row has not been seen by the cloud.
+        let queued = match outcome {
+            Outcome::Rebase => true,
+            Outcome::Applied | Outcome::Theirs(_) => {
+                let sql = "DELETE FROM _sync_out WHERE model = ?1 AND key = ?2 AND n = ?3";
+                connection.prepare_cached(sql)?.execute(params![model, key, n])?;
+                let sql = "SELECT 1 FROM _sync_out WHERE model = ?1 AND key = ?2";
+                connection.prepare_cached(sql)?.exists(params![model, key])?
+            }
+        };
+        let sql = "INSERT INTO _sync_row (model, key, base) VALUES (?1, ?2, ?3) \
+                   ON CONFLICT (model, key) DO UPDATE SET base = excluded.base";
+        connection.prepare_cached(sql)?.execute(params![model, key, base])?;
+        let replacement = match outcome {
+            Outcome::Theirs(item) if !queued => {
+                // The base of a row that the cloud removed stays, so that a new row with this key can be told from it.
+                let sql = "UPDATE _sync_row SET deleted = ?3 WHERE model = ?1 AND key = ?2";
+                connection.prepare_cached(sql)?.execute(params![model, key, item.is_none()])?;
+                Some(item.as_ref())
+            }
+            Outcome::Applied if !queued => {
+                let sql = "DELETE FROM _sync_row WHERE model = ?1 AND key = ?2 AND deleted";
+                connection.prepare_cached(sql)?.execute(params![model, key])?;
+                None
+            }
+            _ => None,
+        };
+        log_conflict(connection, settled)?;
+        Ok(replacement)
+    }
+}
+
+fn log_conflict(connection: &Connection, settled: &Settlement) -> Result<(), Error> {
+    let Settlement { model, key, n, base, outcome, conflict: Some(conflict) } = settled else {
+        return Ok(());
+    };
+    let resolution = match outcome {
+        Outcome::Applied => "applied",
+        Outcome::Rebase => "rebase",
+        Outcome::Theirs(_) => "theirs",
+    };
+    let text = |item: &Option<Item>| item.as_ref().map(document);
+    let sql = "INSERT INTO _sync_conflict (model, key, n, base, mine, theirs, resolution, at) \
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
+    let (mine, theirs) = (text(&conflict.mine), text(&conflict.theirs));
+    let values = params![model, key, n, base, mine, theirs, resolution, date::now()];
+    connection.prepare_cached(sql)?.execute(values)?;
+    let sql = "DELETE FROM _sync_conflict WHERE id <= (SELECT max(id) FROM _sync_conflict) - ?1";
+    connection.prepare_cached(sql)?.execute([CONFLICTS])?;
+    Ok(())
+}
+
+/// An item as it is stored.
+pub(super) fn document(item: &Item) -> String {
+    serde_json::to_string(item).expect("a JSON map with string keys can always be written")
+}

@@ -1,0 +1,70 @@
+//! Questions to the database and their answers.
+
+use serde_json::{Map, Value};
+
+/// An item of a model: its fields in the order they were written.
+pub type Item = Map<String, Value>;
+
+/// Bytes of an item as JSON, at most. DynamoDB takes 400 KB with its own overhead; this leaves room for it.
+pub const MAX_ITEM: usize = 256 * 1024;
+/// Bytes of a key, at most: what DynamoDB takes for a sort key.
+pub const MAX_KEY: usize = 1023;
+/// Items of a page when the query does not say.
+pub const DEFAULT_LIMIT: usize = 100;
+/// Items of a page, at most.
+pub const MAX_LIMIT: usize = 1000;
+/// Bytes of a page, about: it ends after the item that crosses this, so that an answer never takes much memory.
+pub const MAX_PAGE: usize = 1024 * 1024;
+
+/// Which items to find. The answer is ordered by key.
+///
+/// ```
+/// use ioto::db::Query;
+/// let query = Query::new().filter("name", "temperature").limit(10);
+/// ```
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Query {
+    /// Fields and the values they must have, all of them. `null`: the item has no such field.
+    pub filters: Vec<(String, Value)>,
+    /// Items of the page, 1 to [`MAX_LIMIT`]; [`DEFAULT_LIMIT`] when `None`.
+    pub limit: Option<usize>,
+    /// Continue after this key: [`Page::next`] of the page before.
+    pub next: Option<String>,
+}
+
+impl Query {
+    /// All items.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Only items whose `field` has this value.
+    #[must_use]
+    pub fn filter(mut self, field: impl Into<String>, value: impl Into<Value>) -> Self {
+        self.filters.push((field.into(), value.into()));
+        self
+    }
+
+    /// At most this many items.
+    #[must_use]
+    pub fn limit(mut self, limit: usize) -> Self {
+        self.limit = Some(limit);
+        self
+    }
+
+    /// Only items after this key.
+    #[must_use]
+    pub fn after(mut self, next: impl Into<String>) -> Self {
+        self.next = Some(next.into());
+        self
+    }
+}
+
+/// A page of found items.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Page {
+    /// The items, ordered by key.
+    pub items: Vec<Item>,
+    /// The key to continue after; `None` at the end.
+    pub next: Option<String>,
+}

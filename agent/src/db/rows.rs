@@ -1,0 +1,222 @@
+//! Rows: how items lie in SQLite, and all that only reads them.
+//!
+//! A model is one table `m_MODEL` with a JSON document in each row. So an item keeps fields that this schema does not know,
+//! which an older firmware must not lose, and a new field needs no migration. Secondary indexes are indexes on an expression.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use rusqlite::types::Value as Sql;
+use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter};
+use serde_json::Value;
+
+use super::changelog::{Backlog, Conflict, LoggedConflict, Pending};
+use super::claim::Claim;
+use super::date;
+use super::error::Error;
+use super::query::{DEFAULT_LIMIT, Item, MAX_LIMIT, MAX_PAGE, Page, Query};
+use super::schema::{Model, Schema, Type};
+use super::validate;
+use super::worker::Owner;
+
+/// A connection that reads.
+pub(super) struct Rows {
+    pub(super) connection: Connection,
+    schema: Arc<Schema>,
+    /// The models whose changes go to the cloud, as a JSON array.
+    upward: String,
+    claim: Arc<Claim>,
+}
+
+impl Owner for Rows {
+    fn attempt<T>(&mut self, operation: impl FnOnce(&mut Self) -> Result<T, Error>) -> Result<T, Error> {
+        let result = operation(self);
+        self.watch(result)
+    }
+}
+
+/// The table of a model. Model names are letters, digits and underscores, so quoting them is enough.
+pub(super) fn table(model: &Model) -> String {
+    format!("\"m_{}\"", model.name())
+}
+
+/// A field of a document as an SQL expression; the same text in an index and a query makes SQLite use the index.
+pub(super) fn column(field: &str) -> String {
+    format!("json_extract(doc, '$.{field}')")
+}
+
+/// A stored document. One that is not a JSON object was not written by us.
+pub(super) fn item(text: &str) -> Result<Item, Error> {
+    serde_json::from_str(text).map_err(|error| Error::damage(&format!("a row is no JSON object: {error}")))
+}
+
+impl Rows {
+    pub(super) fn new(connection: Connection, schema: Arc<Schema>, claim: Arc<Claim>) -> Self {
+        let upward = schema.models().filter(|model| model.sync().up()).map(|model| model.name().to_owned());
+        let upward = Value::from_iter(upward).to_string();
+        Self { connection, schema, upward, claim }
+    }
+
+    /// Passes a result on; one that says that the file is damaged has it checked at the next start.
+    pub(super) fn watch<T>(&self, result: Result<T, Error>) -> Result<T, Error> {
+        result.inspect_err(|error| {
+            if error.is_corrupt() {
+                self.claim.suspect(error);
+            }
+        })
+    }
+
+    /// The item, unless its time is over.
+    pub(super) fn get(&self, model: &Model, key: &str) -> Result<Option<Item>, Error> {
+        let sql = format!("SELECT doc FROM {} WHERE key = ?1 AND (expires IS NULL OR expires > ?2)", table(model));
+        let mut statement = self.connection.prepare_cached(&sql)?;
+        let found = statement.query_row(params![key, date::now()], |row| Ok(item(row.get_ref(0)?.as_str()?)));
+        found.optional()?.transpose()
+    }
+
+    pub(super) fn count(&self, model: &Model) -> Result<u64, Error> {
+        let sql = format!("SELECT count(*) FROM {} WHERE expires IS NULL OR expires > ?1", table(model));
+        Ok(self.connection.prepare_cached(&sql)?.query_row([date::now()], |row| row.get(0))?)
+    }
+
+    pub(super) fn find(&self, model: &Model, query: &Query) -> Result<Page, Error> {
+        let limit = query.limit.unwrap_or(DEFAULT_LIMIT);
+        if !(1..=MAX_LIMIT).contains(&limit) {
+            return Err(Error::invalid(model.name(), "limit", &limit.into(), format!("must be 1 to {MAX_LIMIT}")));
+        }
+        let mut sql = format!("SELECT key, doc FROM {} WHERE (expires IS NULL OR expires > ?)", table(model));
+        let mut values = vec![Sql::Integer(date::now())];
+        for (name, value) in &query.filters {
+            match condition(model, name, value)? {
+                (condition, Some(value)) => {
+                    sql += &condition;
+                    values.push(value);
+                }
+                (condition, None) => sql += &condition,
+            }
+        }
+        if let Some(next) = &query.next {
+            sql += " AND key > ?";
+            values.push(Sql::Text(next.clone()));
+        }
+        sql += " ORDER BY key";
+        let mut statement = self.connection.prepare_cached(&sql)?;
+        let mut rows = statement.query(params_from_iter(values))?;
+        let (mut page, mut last, mut size) = (Page::default(), String::new(), 0);
+        while let Some(row) = rows.next()? {
+            if page.items.len() == limit || size >= MAX_PAGE {
+                page.next = Some(last);
+                break;
+            }
+            let text = row.get_ref(1)?.as_str().map_err(rusqlite::Error::from)?;
+            size += text.len();
+            page.items.push(item(text)?);
+            last = row.get(0)?;
+        }
+        Ok(page)
+    }
+
+    pub(super) fn pending(&self, limit: usize, exclude: &HashSet<(String, String)>) -> Result<Vec<Pending>, Error> {
+        let mut statement = self.connection.prepare_cached(
+            "SELECT model, key, n, o.op, coalesce(r.base, 0), recorded FROM _sync_out AS o LEFT JOIN _sync_row AS r \
+             USING (model, key) WHERE model IN (SELECT value FROM json_each(?1)) ORDER BY n",
+        )?;
+        // Row and change must be of the same moment: without a transaction a write could come between the two queries.
+        let moment = self.connection.unchecked_transaction()?;
+        let mut rows = statement.query([&self.upward])?;
+        let (mut pending, mut size) = (Vec::new(), 0);
+        while let Some(row) = rows.next()? {
+            if pending.len() >= limit || size >= MAX_PAGE {
+                break;
+            }
+            let mut change = change(row)?;
+            let name = (change.model, change.key);
+            if exclude.contains(&name) {
+                continue;
+            }
+            (change.model, change.key) = name;
+            let unknown = || Error::damage("the change log names a model that it cannot have");
+            let model = self.schema.model(&change.model).ok_or_else(unknown)?;
+            let sql = format!("SELECT doc FROM {} WHERE key = ?1", table(model));
+            let document = self.connection.prepare_cached(&sql)?.query_row([&change.key], |row| {
+                let text = row.get_ref(0)?.as_str()?;
+                size += text.len();
+                Ok(item(text))
+            });
+            change.item = document.optional()?.transpose()?;
+            pending.push(change);
+        }
+        drop(rows);
+        moment.commit()?;
+        Ok(pending)
+    }
+
+    pub(super) fn backlog(&self) -> Result<Backlog, Error> {
+        let mut statement = self.connection.prepare_cached(
+            "SELECT count(*), min(recorded), (SELECT count(*) FROM _sync_conflict) FROM _sync_out \
+             WHERE model IN (SELECT value FROM json_each(?1))",
+        )?;
+        let backlog = |row: &Row<'_>| Ok(Backlog { rows: row.get(0)?, oldest: row.get(1)?, conflicts: row.get(2)? });
+        Ok(statement.query_row([&self.upward], backlog)?)
+    }
+
+    pub(super) fn conflicts(&self, limit: usize) -> Result<Vec<LoggedConflict>, Error> {
+        let mut statement = self.connection.prepare_cached(
+            "SELECT model, key, n, base, mine, theirs, resolution, at FROM _sync_conflict ORDER BY id DESC LIMIT ?1",
+        )?;
+        let mut rows = statement.query([i64::try_from(limit).unwrap_or(i64::MAX)])?;
+        let mut conflicts = Vec::new();
+        while let Some(row) = rows.next()? {
+            let side = |text: Option<String>| text.as_deref().map(item).transpose();
+            conflicts.push(LoggedConflict {
+                model: row.get(0)?,
+                key: row.get(1)?,
+                n: row.get(2)?,
+                base: row.get(3)?,
+                conflict: Conflict { mine: side(row.get(4)?)?, theirs: side(row.get(5)?)? },
+                resolution: row.get(6)?,
+                at: row.get(7)?,
+            });
+        }
+        Ok(conflicts)
+    }
+}
+
+fn change(row: &Row<'_>) -> rusqlite::Result<Pending> {
+    Ok(Pending {
+        model: row.get(0)?,
+        key: row.get(1)?,
+        n: row.get(2)?,
+        op: row.get(3)?,
+        base: row.get(4)?,
+        item: None,
+        recorded: row.get(5)?,
+    })
+}
+
+/// `AND field = value` and its parameter.
+fn condition(model: &Model, name: &str, value: &Value) -> Result<(String, Option<Sql>), Error> {
+    let refuse = |rule: String| Error::invalid(model.name(), name, value, rule);
+    let field = model.field(name).ok_or_else(|| refuse(validate::unknown(model)))?;
+    if matches!(field.kind(), Type::Object | Type::Array) {
+        return Err(refuse(format!("a field of type {} cannot be searched", field.kind())));
+    }
+    if value.is_null() {
+        return Ok((format!(" AND {} IS NULL", column(name)), None));
+    }
+    let value = match validate::convert(field.kind(), value).map_err(&refuse)? {
+        Value::String(text) => Sql::Text(text),
+        // SQLite has no booleans: JSON's true and false are extracted as 1 and 0.
+        Value::Bool(value) => Sql::Integer(value.into()),
+        Value::Number(number) => match (number.as_i64(), number.as_f64()) {
+            (Some(integer), _) => Sql::Integer(integer),
+            (None, Some(real)) => Sql::Real(real),
+            (None, None) => return Err(refuse("is not a number that can be compared".into())),
+        },
+        _ => return Err(refuse(format!("a field of type {} cannot be searched", field.kind()))),
+    };
+    match name == model.key().name() {
+        true => Ok((" AND key = ?".into(), Some(value))),
+        false => Ok((format!(" AND {} = ?", column(name)), Some(value))),
+    }
+}

@@ -1,0 +1,90 @@
+//! The writer: one thread, one transaction for all that is queued (group commit).
+//!
+//! A commit costs a flush of the disk, which takes as long for one row as for two hundred. So operations that are queued
+//! together share one, and each is answered only after it. One that fails alone is undone by its savepoint.
+
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+use super::editor::Editor;
+use super::worker::{Answerable, Job, Message};
+
+/// Operations of one transaction, at most: bounds the time until the first is answered.
+const BATCH: usize = 256;
+
+/// Serves the queue until the end, which is the returned sender's to tell.
+pub(super) fn serve(
+    mut editor: Editor,
+    queue: Receiver<Message<Editor>>,
+    wait: Duration,
+) -> Option<smol::channel::Sender<()>> {
+    let mut closing = None;
+    // How many callers shared the last commit. They are likely to be back: then waiting for them saves a flush; a lone
+    // caller never waits.
+    let mut company = 1;
+    while closing.is_none() {
+        let first = match queue.recv() {
+            Ok(Message::Job(job)) => job,
+            Ok(Message::Close(closed)) => {
+                closing = Some(closed);
+                break;
+            }
+            Err(_) => break,
+        };
+        let deadline = Instant::now() + wait;
+        let mut batch = Batch::begin(&mut editor);
+        batch.run(first);
+        while batch.taken < BATCH {
+            let message = match queue.try_recv() {
+                Ok(message) => Ok(message),
+                Err(_) if batch.taken >= company => break,
+                Err(_) => queue.recv_timeout(deadline.saturating_duration_since(Instant::now())),
+            };
+            match message {
+                Ok(Message::Job(job)) => batch.run(job),
+                Ok(Message::Close(closed)) => {
+                    closing = Some(closed);
+                    break;
+                }
+                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => break,
+            }
+        }
+        company = batch.taken;
+        batch.commit();
+    }
+    editor.close();
+    closing
+}
+
+/// The operations of one transaction.
+struct Batch<'a> {
+    editor: &'a mut Editor,
+    begun: Result<(), super::Error>,
+    waiting: Vec<Answerable>,
+    taken: usize,
+}
+
+impl<'a> Batch<'a> {
+    fn begin(editor: &'a mut Editor) -> Self {
+        let begun = editor.begin();
+        Self { editor, begun, waiting: Vec::new(), taken: 0 }
+    }
+
+    fn run(&mut self, job: Job<Editor>) {
+        self.taken += 1;
+        let owner = self.begun.clone().map(|()| &mut *self.editor);
+        let answerable = job.run(owner);
+        self.waiting.push(answerable);
+        if self.begun.is_ok() && !self.editor.in_transaction() {
+            // A full disk or a failing one made SQLite take back the whole transaction, not only this operation.
+            let error = self.editor.lost();
+            self.waiting.drain(..).for_each(|waiting| waiting.answer(Err(error.clone())));
+            self.begun = self.editor.begin();
+        }
+    }
+
+    fn commit(self) {
+        let committed = self.begun.and_then(|()| self.editor.commit());
+        self.waiting.into_iter().for_each(|waiting| waiting.answer(committed.clone()));
+    }
+}
