@@ -2,7 +2,8 @@
 
 use super::engine::Push;
 use super::item::Current;
-use super::stub::{Conflict, Item, Outcome, Settlement};
+use crate::db::Item;
+use crate::db::changelog::{Conflict, Outcome, Settlement};
 
 /// What the cloud said about a push.
 #[derive(Clone, Debug, PartialEq)]
@@ -132,4 +133,108 @@ fn verdict(push: &Push, base: u64, outcome: Outcome, conflict: Option<Conflict>)
 
 fn conflict(push: &Push, theirs: Option<Item>) -> Conflict {
     Conflict { mine: push.row.item.clone(), theirs }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::sync::Arc;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::db::changelog::Pending;
+    use crate::net::base64;
+
+    const MINE: [u8; 16] = [1; 16];
+
+    fn rules() -> Rules {
+        Rules { thing: "lamp".into(), site: "s1".into(), policy: Policy::Device, mutant: None }
+    }
+
+    fn push(base: u64, over: Over) -> Push {
+        let row = Pending {
+            model: "Reading".into(),
+            key: "r1".into(),
+            n: 7,
+            op: MINE,
+            base,
+            item: json!({"value": 1}).as_object().cloned(),
+            recorded: 0,
+        };
+        Push { id: 1, row: Arc::new(row), over }
+    }
+
+    fn theirs() -> Current {
+        Current {
+            version: Some(9),
+            op: Some(base64::encode(&[2; 16])),
+            writer: Some("cloud:app".into()),
+            counter: Some(6),
+            site: Some("s1".into()),
+            item: json!({"value": 2}).as_object().cloned(),
+        }
+    }
+
+    fn differs(current: Option<Current>) -> Verdict {
+        rules().differs(&push(4, Over::Known), current)
+    }
+
+    #[test]
+    fn a_stored_row_has_the_next_version() {
+        let settled = rules().stored(&push(4, Over::Known)).settlement;
+        assert_eq!((settled.outcome, settled.base, settled.n, settled.conflict), (Outcome::Applied, 5, 7, None));
+    }
+
+    #[test]
+    fn my_operation_in_the_item_means_stored() {
+        let settled = differs(Some(Current { op: Some(base64::encode(&MINE)), ..theirs() })).settlement;
+        assert_eq!((settled.outcome, settled.base, settled.conflict), (Outcome::Applied, 9, None));
+    }
+
+    #[test]
+    fn my_own_older_write_is_no_conflict() {
+        let settled = differs(Some(Current { writer: Some("lamp".into()), ..theirs() })).settlement;
+        assert_eq!((settled.outcome, settled.base, settled.conflict), (Outcome::Rebase, 9, None));
+    }
+
+    #[test]
+    fn what_was_stored_before_they_wrote_is_not_stored_again() {
+        let settled = differs(Some(Current { counter: Some(7), ..theirs() })).settlement;
+        assert_eq!((settled.outcome, settled.base), (Outcome::Theirs(theirs().item), 9));
+        let tombstone = differs(Some(Current { counter: Some(8), item: None, ..theirs() })).settlement;
+        assert_eq!(tombstone.outcome, Outcome::Theirs(None));
+    }
+
+    #[test]
+    fn a_counter_of_another_database_file_says_nothing() {
+        let settled = differs(Some(Current { counter: Some(99), site: Some("s0".into()), ..theirs() })).settlement;
+        assert_eq!(settled.outcome, Outcome::Rebase);
+    }
+
+    #[test]
+    fn the_device_wins_and_both_versions_are_kept() {
+        let settled = differs(Some(theirs())).settlement;
+        assert_eq!((settled.outcome, settled.base), (Outcome::Rebase, 9));
+        let conflict = settled.conflict.unwrap();
+        assert_eq!((conflict.mine, conflict.theirs), (push(4, Over::Known).row.item.clone(), theirs().item));
+    }
+
+    #[test]
+    fn an_item_that_is_gone_is_made_anew_with_the_next_version_and_recorded_once() {
+        let first = differs(None);
+        assert_eq!((first.next, first.settlement.base), (Some(Over::Nothing), 4));
+        assert_eq!(first.settlement.outcome, Outcome::Rebase);
+        assert_eq!(first.settlement.conflict.unwrap().theirs, None);
+        let again = rules().differs(&push(4, Over::Unversioned), None);
+        assert_eq!((again.next, again.settlement.conflict), (Some(Over::Nothing), None));
+    }
+
+    #[test]
+    fn an_item_without_a_version_is_written_over_on_top_of_the_known_version() {
+        let put = Current { version: None, op: None, writer: None, counter: None, site: None, item: theirs().item };
+        let verdict = differs(Some(put));
+        assert_eq!((verdict.next, verdict.settlement.base), (Some(Over::Unversioned), 4));
+        assert_eq!(verdict.settlement.conflict.unwrap().theirs, theirs().item);
+    }
 }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use super::answer::{Answer, Over, Policy, Rules};
 use super::pace::{Pace, jitter};
-use super::stub::{Pending, Settlement};
+use crate::db::changelog::{Pending, Settlement};
 
 /// Rows that may wait for another try at a time. When more are refused, the engine rests until one of them is due: so many
 /// refusals are no matter of single rows any more, and the memory for them stays bounded.
@@ -157,8 +157,7 @@ pub struct Engine {
     next_id: u64,
     judged: Vec<Settlement>,
     settling: Vec<Key>,
-    /// How many rows were asked for, while they are read.
-    reading: Option<usize>,
+    is_reading: bool,
     /// The change log may hold rows that were not read.
     unread: bool,
     /// No reading before this, so that later changes of the same rows come along.
@@ -193,7 +192,7 @@ impl Engine {
             next_id: 0,
             judged: Vec::new(),
             settling: Vec::new(),
-            reading: None,
+            is_reading: false,
             unread: true,
             read_after: None,
             changed: false,
@@ -202,6 +201,17 @@ impl Engine {
             last_success: None,
             error: None,
         }
+    }
+
+    /// Begins anew: what was on its way is forgotten, what is known about refused rows and the past is kept.
+    pub fn restart(&mut self) {
+        self.rows.retain(|_, row| matches!(row.stage, Stage::Waiting(_)));
+        self.ready.clear();
+        self.sent.clear();
+        self.judged.clear();
+        self.settling.clear();
+        self.is_reading = false;
+        self.unread = true;
     }
 
     /// Something was recorded in the change log.
@@ -215,9 +225,9 @@ impl Engine {
 
     /// The rows that an [`Action::Read`] asked for, oldest change first.
     pub fn pending(&mut self, rows: Vec<Pending>) {
-        // Fewer than asked for: nothing is left but what was excluded.
-        let limit = self.reading.take().unwrap_or(0);
-        self.unread |= rows.len() >= limit;
+        self.is_reading = false;
+        // Only an empty answer says that nothing is left but what was excluded: large rows come in small numbers.
+        self.unread |= !rows.is_empty();
         for row in rows {
             let known = self.rows.entry((row.model.clone(), row.key.clone())).or_default();
             match (&known.stage, &known.refused) {
@@ -303,7 +313,7 @@ impl Engine {
             let mut exclude = self.busy();
             let limit = self.room() + self.look(&mut exclude, now);
             self.unread = false;
-            self.reading = Some(limit);
+            self.is_reading = true;
             self.read_after = None;
             return Some(Action::Read { limit, exclude });
         }
@@ -417,7 +427,7 @@ impl Engine {
     }
 
     fn can_read(&self) -> bool {
-        self.unread && self.reading.is_none() && self.room() > 0 && self.waiting() < WAITING
+        self.unread && !self.is_reading && self.room() > 0 && self.waiting() < WAITING
     }
 
     /// Lets some refused rows be read if it is time to. Returns how many.
@@ -454,3 +464,7 @@ impl Engine {
         busy.map(|(key, _)| key.clone()).collect()
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;

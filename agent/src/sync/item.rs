@@ -29,8 +29,11 @@
 
 use serde_json::{Map, Value, json};
 
-use super::stub::{Item, decode, encode};
-use super::{Push, answer::Over};
+use super::answer::Over;
+use super::engine::Push;
+use super::stub::{decode, encode};
+use crate::db::Item;
+use crate::net::base64;
 
 /// Most bytes of a partition key.
 const PARTITION_KEY: usize = 2048;
@@ -97,7 +100,7 @@ impl Current {
 
     /// Whether the write with this id is the one that made the item what it is.
     pub fn is_from(&self, op: &[u8; 16]) -> bool {
-        self.op.as_deref() == Some(&base64(op))
+        self.op.as_deref() == Some(&base64::encode(op))
     }
 }
 
@@ -117,7 +120,7 @@ pub fn update(table: &str, writer: &Writer, push: &Push, fields: &[String]) -> R
 
     let mut request = Expression::default();
     request.set("_v", json!({"N": push.version().to_string()}));
-    request.set("_op", json!({"B": base64(&row.op)}));
+    request.set("_op", json!({"B": base64::encode(&row.op)}));
     request.set("_w", json!({"S": writer.thing}));
     request.set("_dn", json!({"N": row.n.to_string()}));
     request.set("_ds", json!({"S": writer.site}));
@@ -243,16 +246,114 @@ fn at_least(value: &Value) -> usize {
     }
 }
 
-/// The 16 bytes of an operation id in base64 (RFC 4648 §4), as binary attributes travel in JSON.
-pub(super) fn base64(bytes: &[u8; 16]) -> String {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::with_capacity(24);
-    for chunk in bytes.chunks(3) {
-        let group = chunk.iter().fold(0u32, |group, byte| group << 8 | u32::from(*byte)) << (8 * (3 - chunk.len()));
-        for place in 0..4 {
-            let index = (group >> (18 - 6 * place) & 63) as usize;
-            text.push(if place <= chunk.len() { char::from(ALPHABET[index]) } else { '=' });
-        }
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::db::changelog::Pending;
+
+    fn push(base: u64, over: Over, item: Option<Value>) -> Push {
+        let item = item.map(|item| item.as_object().unwrap().clone());
+        let (model, key) = ("Reading".to_owned(), "r1".to_owned());
+        let row = Pending { model, key, n: 7, op: [0; 16], base, item, recorded: 0 };
+        Push { id: 1, row: Arc::new(row), over }
     }
-    text
+
+    fn request(push: &Push, fields: &[&str]) -> Result<Value, String> {
+        let writer = Writer { thing: "lamp".into(), site: "s1".into(), schema: "1.0".into() };
+        let fields: Vec<_> = fields.iter().map(|name| (*name).to_owned()).collect();
+        update("table", &writer, push, &fields)
+    }
+
+    /// The assignments and removals of a request, with names and values in place of what stands for them.
+    fn read(request: &Value) -> (Map<String, Value>, Vec<String>) {
+        let name = |placeholder: &str| request["ExpressionAttributeNames"][placeholder].as_str().unwrap().to_owned();
+        let update = request["UpdateExpression"].as_str().unwrap();
+        let (sets, removes) = update.strip_prefix("SET ").unwrap().split_once(" REMOVE ").unwrap();
+        let set = |set: &str| {
+            let (left, right) = set.split_once('=').unwrap();
+            (name(left), request["ExpressionAttributeValues"][right].clone())
+        };
+        (sets.split(',').map(set).collect(), removes.split(',').map(name).collect())
+    }
+
+    #[test]
+    fn an_item_carries_the_fields_and_the_stamps_of_its_writer() {
+        let request =
+            request(&push(4, Over::Known, Some(json!({"name": "t", "value": 2.5}))), &["name", "value"]).unwrap();
+        assert_eq!(request["TableName"], "table");
+        assert_eq!(request["Key"], json!({"pk": {"S": "lamp#Reading"}, "sk": {"S": "r1"}}));
+        assert_eq!(request["ReturnValuesOnConditionCheckFailure"], "ALL_OLD");
+        assert_eq!(request.get("ReturnValues"), None);
+        let (set, removed) = read(&request);
+        let expected = json!({
+            "_v": {"N": "5"}, "_op": {"B": "AAAAAAAAAAAAAAAAAAAAAA=="}, "_w": {"S": "lamp"}, "_dn": {"N": "7"},
+            "_ds": {"S": "s1"}, "_d": {"BOOL": false}, "_s": {"S": "1.0"}, "name": {"S": "t"}, "value": {"N": "2.5"},
+        });
+        assert_eq!(Value::Object(set), expected);
+        assert_eq!(removed, ["_ts", "gpk", "ttl"]);
+    }
+
+    #[test]
+    fn absent_fields_and_nulls_are_removed_and_unknown_attributes_are_left() {
+        let request = request(&push(1, Over::Known, Some(json!({"a": 1, "b": null}))), &["a", "b", "c"]).unwrap();
+        let (set, removed) = read(&request);
+        assert!(set.contains_key("a") && !set.contains_key("b"));
+        assert_eq!(removed, ["b", "c", "_ts", "gpk", "ttl"]);
+    }
+
+    #[test]
+    fn a_removed_row_becomes_a_tombstone_without_its_fields() {
+        let (set, removed) = read(&request(&push(1, Over::Known, None), &["a", "pk"]).unwrap());
+        assert_eq!(set["_d"], json!({"BOOL": true}));
+        assert_eq!(removed, ["a", "_.pk", "_ts", "gpk", "ttl"]);
+    }
+
+    #[test]
+    fn reserved_names_travel_under_another_and_come_back() {
+        let item = json!({"pk": "x", "sk": 1, "_v": "mine", "_": true, "ttl": 5, "gpk": "y", "_.z": [], "plain": {}});
+        let (set, _) = read(&request(&push(0, Over::Nothing, Some(item.clone())), &[]).unwrap());
+        assert_eq!(set["_v"], json!({"N": "1"}));
+        assert_eq!(set["_._v"], json!({"S": "mine"}));
+        assert_eq!(set["_.pk"], json!({"S": "x"}));
+        assert_eq!(Value::Object(Current::parse(&set).unwrap().item.unwrap()), item);
+    }
+
+    #[test]
+    fn the_condition_is_what_the_device_last_saw() {
+        let condition = |base, over| request(&push(base, over, None), &[]).unwrap()["ConditionExpression"].clone();
+        assert_eq!(condition(0, Over::Nothing), "attribute_not_exists(pk)");
+        assert_eq!(condition(3, Over::Nothing), "attribute_not_exists(pk)");
+        assert_eq!(condition(3, Over::Unversioned), "attribute_exists(pk) AND attribute_not_exists(#0)");
+        let known = request(&push(3, Over::Known, None), &[]).unwrap();
+        let value = known["ConditionExpression"].as_str().unwrap().strip_prefix("#0 = ").unwrap();
+        assert_eq!(known["ExpressionAttributeValues"][value], json!({"N": "3"}));
+        assert_eq!(known["ExpressionAttributeNames"]["#0"], "_v");
+    }
+
+    #[test]
+    fn what_the_service_never_takes_is_refused_without_a_request() {
+        let with_key = |key: &str| {
+            let mut push = push(0, Over::Nothing, None);
+            Arc::make_mut(&mut push.row).key = key.to_owned();
+            request(&push, &[])
+        };
+        assert!(with_key("").unwrap_err().contains("empty"));
+        assert!(with_key(&"k".repeat(1025)).unwrap_err().contains("1025"));
+        assert!(with_key(&"k".repeat(1024)).is_ok());
+        let large = json!({"text": "x".repeat(400 * 1024)});
+        assert!(request(&push(0, Over::Nothing, Some(large)), &[]).unwrap_err().contains("409604 bytes"));
+    }
+
+    #[test]
+    fn an_item_written_without_the_rules_has_no_version_and_a_spoiled_one_is_an_error() {
+        let plain = json!({"pk": {"S": "lamp#Reading"}, "sk": {"S": "r1"}, "value": {"N": "1"}});
+        let current = Current::parse(plain.as_object().unwrap()).unwrap();
+        assert_eq!(current.version, None);
+        assert_eq!(Value::Object(current.item.unwrap()), json!({"value": 1}));
+        let spoiled = json!({"_v": {"S": "one"}});
+        assert!(Current::parse(spoiled.as_object().unwrap()).unwrap_err().contains("_v"));
+    }
 }

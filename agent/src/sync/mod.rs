@@ -7,11 +7,18 @@
 
 mod answer;
 mod engine;
+mod error;
 pub mod item;
 mod pace;
+mod replicator;
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod simulation;
 mod stub;
+mod transport;
 
 pub use answer::{Answer, Over, Policy};
 pub use engine::{Action, Engine, Parked, Push, Report, Settings};
+pub use error::Error;
+pub use replicator::{Handle, Replicator, State};
+pub use transport::Transport;

@@ -1,42 +1,6 @@
-//! Stand-ins for `db::changelog` and `aws::attribute`.
+//! Stand-ins for `aws::attribute`.
 #![allow(missing_docs)]
 use serde_json::{Map, Value, json};
-
-pub type Item = Map<String, Value>;
-
-#[derive(Clone, Debug, PartialEq)]
-pub struct Pending {
-    pub model: String,
-    pub key: String,
-    pub n: u64,
-    pub op: [u8; 16],
-    pub base: u64,
-    pub item: Option<Item>,
-    pub recorded: i64,
-}
-
-#[derive(Clone, Debug, PartialEq)]
-pub struct Conflict {
-    pub mine: Option<Item>,
-    pub theirs: Option<Item>,
-}
-
-#[derive(Clone, Debug, PartialEq)]
-pub enum Outcome {
-    Applied,
-    Rebase,
-    Theirs(Option<Item>),
-}
-
-#[derive(Clone, Debug, PartialEq)]
-pub struct Settlement {
-    pub model: String,
-    pub key: String,
-    pub n: u64,
-    pub base: u64,
-    pub outcome: Outcome,
-    pub conflict: Option<Conflict>,
-}
 
 pub fn encode(value: &Value) -> Value {
     match value {

@@ -4,9 +4,9 @@ use std::collections::{HashMap, HashSet};
 
 use serde_json::{Map, Value, json};
 
+use crate::db::Item;
 use crate::sync::answer::Answer;
 use crate::sync::item::Current;
-use crate::sync::stub::Item;
 
 type Attributes = Map<String, Value>;
 

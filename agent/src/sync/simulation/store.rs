@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use crate::sync::stub::{Item, Outcome, Pending, Settlement};
+use crate::db::Item;
+use crate::db::changelog::{Outcome, Pending, Settlement};
 
 use super::Mutant;
 

@@ -5,10 +5,12 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use crate::db::Item;
+use crate::db::changelog::{Conflict, Pending, Settlement};
+use crate::net::base64;
 use crate::sync::answer::{Answer, Policy};
 use crate::sync::engine::{Action, Engine, Push, Settings};
 use crate::sync::item::{self, Writer};
-use crate::sync::stub::{Conflict, Item, Pending, Settlement};
 
 use super::Mutant;
 use super::cloud::{self, Cloud, Foreign, identity};
@@ -81,6 +83,7 @@ impl Seen {
             "lost",
             "repeated",
             "crash",
+            "restart",
             "reset",
             "conflict",
             "taken",
@@ -254,8 +257,16 @@ impl World {
                 self.somebody_writes(&key);
             }
             Event::Crash => {
-                self.seen.count("crash");
-                self.restart();
+                if self.random.bool() {
+                    self.seen.count("crash");
+                    self.restart();
+                } else {
+                    // The service alone begins anew, with the engine it had.
+                    self.seen.count("restart");
+                    self.generation += 1;
+                    self.sent.clear();
+                    self.engine.restart();
+                }
             }
             Event::Reset => {
                 self.seen.count("reset");
@@ -293,10 +304,11 @@ impl World {
         for _ in 0..1000 {
             let Some(action) = self.engine.poll(self.now) else {
                 let wake = self.engine.deadline().map(|at| at.max(self.now + Duration::from_micros(1)));
-                if wake.is_some() && wake != self.wake {
-                    self.after(wake.unwrap() - self.now, Event::Wake);
-                    self.wake = wake;
+                match wake {
+                    Some(at) if wake != self.wake => self.after(at - self.now, Event::Wake),
+                    _ => {}
                 }
+                self.wake = wake;
                 return Ok(());
             };
             match action {
@@ -410,7 +422,7 @@ impl World {
             self.seen.count("taken");
             self.known.insert(identity(&(key.clone(), settled.base, self.store.rows[key].item.clone())));
         }
-        let op = item::base64(&removed.op);
+        let op = base64::encode(&removed.op);
         if !self.cloud.stored.contains(&op) {
             return Err(format!("I2 a change of {key} left the log and never reached the cloud"));
         }
