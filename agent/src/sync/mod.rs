@@ -15,10 +15,10 @@ mod replicator;
 #[allow(clippy::unwrap_used)]
 mod simulation;
 mod stub;
-mod transport;
+mod transport_x;
 
 pub use answer::{Answer, Over, Policy};
 pub use engine::{Action, Engine, Parked, Push, Report, Settings};
 pub use error::Error;
 pub use replicator::{Handle, Replicator, State};
-pub use transport::Transport;
+pub use transport_x::Transport;

@@ -10,7 +10,7 @@ use smol::{LocalExecutor, Timer, channel, future};
 use super::answer::{Answer, Policy};
 use super::engine::{Action, Engine, Parked, Report, Settings};
 use super::error::Error;
-use super::transport::Transport;
+use super::transport_x::Transport;
 use crate::config;
 use crate::db::Db;
 use crate::db::changelog::Pending;
@@ -200,4 +200,202 @@ fn log_answer(answer: &Answer) {
 /// The engine is sound after every call, so a panic elsewhere does not spoil it.
 fn lock(engine: &Mutex<Engine>) -> MutexGuard<'_, Engine> {
     engine.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::cell::{Cell, RefCell};
+
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::db::Schema;
+    use crate::sync::engine::Push;
+    use crate::sync::item::{self, Writer};
+    use crate::sync::simulation::Cloud;
+
+    const SCHEMA: &str = r"{
+        version: '1', process: {M: {sync: 'up'}},
+        models: {M: {id: {type: 'string'}, value: {type: 'string'}, note: {type: 'string'}}},
+    }";
+
+    /// A database and a simulated table.
+    struct Bench {
+        directory: std::path::PathBuf,
+        db: Db,
+        cloud: RefCell<Cloud>,
+        is_down: Cell<bool>,
+        busy: Cell<usize>,
+        busiest: Cell<usize>,
+    }
+
+    impl Bench {
+        fn new() -> Self {
+            let directory = std::env::temp_dir().join(format!("ioto-sync-{:016x}", fastrand::u64(..)));
+            std::fs::create_dir(&directory).unwrap();
+            let options = config::Database { path: directory.join("device.db"), ..Default::default() };
+            let db = Db::open(&options, Schema::parse(SCHEMA, "schema").unwrap()).unwrap();
+            let cloud = RefCell::new(Cloud::default());
+            Self { directory, db, cloud, is_down: Cell::new(false), busy: Cell::new(0), busiest: Cell::new(0) }
+        }
+
+        async fn create(&self, key: &str, value: &str) {
+            let item = json!({"id": key, "value": value}).as_object().unwrap().clone();
+            self.db.create("M", item).await.unwrap();
+        }
+
+        /// Replicates until the state is as wanted.
+        async fn until(&self, replicator: &Replicator<&Self>, wanted: impl Fn(&State) -> bool) -> State {
+            let handle = replicator.handle();
+            let seen = async {
+                for _ in 0..2000 {
+                    let state = handle.state().await.unwrap();
+                    if wanted(&state) {
+                        return state;
+                    }
+                    Timer::after(Duration::from_millis(5)).await;
+                }
+                panic!("it stays at {:?}", handle.state().await);
+            };
+            future::or(seen, async { panic!("{}", replicator.run().await.unwrap_err()) }).await
+        }
+
+        fn value(&self, key: &str) -> Value {
+            json!(self.cloud.borrow().current(key).unwrap().item)["value"].clone()
+        }
+    }
+
+    impl Drop for Bench {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.directory);
+        }
+    }
+
+    impl Transport for &Bench {
+        async fn push(&self, push: Push) -> Answer {
+            self.busy.set(self.busy.get() + 1);
+            self.busiest.set(self.busiest.get().max(self.busy.get()));
+            Timer::after(Duration::from_millis(3)).await;
+            self.busy.set(self.busy.get() - 1);
+            if self.is_down.get() {
+                return Answer::Failed("no route to host".to_owned());
+            }
+            let writer = Writer { thing: "thing".into(), site: self.db.site(), schema: "1".into() };
+            let fields = ["id", "value", "note"].map(str::to_owned);
+            match item::update("table", &writer, &push, &fields) {
+                Ok(request) => self.cloud.borrow_mut().update(&request, "thing", |_| true).unwrap(),
+                Err(reason) => Answer::Refused(reason),
+            }
+        }
+    }
+
+    fn replicator(bench: &Bench, window: usize) -> Replicator<&Bench> {
+        Replicator::new(bench.db.clone(), bench, &config::Sync { window, ..Default::default() }, "thing")
+    }
+
+    #[test]
+    fn rows_reach_the_cloud_and_several_are_on_their_way_at_a_time() {
+        let bench = Bench::new();
+        smol::block_on(async {
+            let replicator = replicator(&bench, 4);
+            for n in 0..10 {
+                bench.create(&format!("k{n}"), "early").await;
+            }
+            let state = bench.until(&replicator, |state| state.pushed == 10 && state.backlog == 0).await;
+            assert!(state.last_success.is_some() && state.error.is_none() && state.oldest.is_none());
+            assert_eq!(bench.busiest.get(), 4);
+
+            let write = async {
+                Timer::after(Duration::from_millis(100)).await;
+                bench.create("late", "x").await;
+                future::pending::<State>().await
+            };
+            future::or(bench.until(&replicator, |state| state.pushed == 11 && state.backlog == 0), write).await;
+            bench.db.remove("M", "k3").await.unwrap();
+            bench.until(&replicator, |state| state.backlog == 0).await;
+            assert_eq!(bench.cloud.borrow().current("k3").unwrap().item, None);
+            assert_eq!(bench.value("late"), "x");
+        });
+    }
+
+    #[test]
+    fn an_outage_is_seen_in_the_state_and_ends_with_everything_in_the_cloud() {
+        let bench = Bench::new();
+        smol::block_on(async {
+            let replicator = replicator(&bench, 4);
+            bench.is_down.set(true);
+            for n in 0..5 {
+                bench.create(&format!("k{n}"), "x").await;
+            }
+            let state = bench.until(&replicator, |state| state.down).await;
+            assert_eq!((state.backlog, state.pushed), (5, 0));
+            assert_eq!(state.error.as_deref(), Some("no route to host"));
+            assert!(state.oldest.is_some());
+            bench.is_down.set(false);
+            let state = bench.until(&replicator, |state| state.backlog == 0).await;
+            assert!(!state.down && state.error.is_none());
+        });
+    }
+
+    #[test]
+    fn a_conflict_is_won_by_the_device_and_kept_in_the_log() {
+        let bench = Bench::new();
+        smol::block_on(async {
+            let replicator = replicator(&bench, 4);
+            bench.create("k", "mine").await;
+            bench.until(&replicator, |state| state.backlog == 0).await;
+            bench.cloud.borrow_mut().edit("k", "theirs", &mut fastrand::Rng::with_seed(3));
+            let changes = json!({"value": "mine again"}).as_object().unwrap().clone();
+            bench.db.update("M", "k", changes).await.unwrap();
+            let state = bench.until(&replicator, |state| state.backlog == 0).await;
+            assert_eq!(state.conflicts, 1);
+            assert_eq!(bench.value("k"), "mine again");
+            let logged = bench.db.conflicts(10).await.unwrap().remove(0);
+            assert_eq!(json!(logged.conflict.mine)["value"], "mine again");
+            assert_eq!(json!(logged.conflict.theirs)["value"], "theirs");
+        });
+    }
+
+    #[test]
+    fn a_replication_that_is_dropped_at_any_time_goes_on_where_it_was() {
+        let bench = Bench::new();
+        let seed = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(|| fastrand::u64(..));
+        println!("SEED={seed}");
+        let mut random = fastrand::Rng::with_seed(seed);
+        smol::block_on(async {
+            let mut kept = replicator(&bench, 3);
+            for n in 0..40 {
+                bench.create(&format!("k{n}"), "x").await;
+            }
+            for _ in 0..30 {
+                if random.bool() {
+                    kept = replicator(&bench, 3);
+                }
+                let stop = async {
+                    Timer::after(Duration::from_micros(random.u64(..8000))).await;
+                };
+                future::or(stop, async { drop(kept.run().await) }).await;
+            }
+            bench.until(&kept, |state| state.backlog == 0).await;
+            for n in 0..40 {
+                assert_eq!(bench.cloud.borrow().current(&format!("k{n}")).unwrap().version, Some(1));
+            }
+        });
+    }
+
+    #[test]
+    fn a_database_that_closes_ends_it() {
+        let bench = Bench::new();
+        smol::block_on(async {
+            let replicator = replicator(&bench, 3);
+            let close = async {
+                Timer::after(Duration::from_millis(20)).await;
+                bench.db.close().await;
+                future::pending().await
+            };
+            let ended = future::or(replicator.run(), close).await;
+            assert!(ended.unwrap_err().to_string().starts_with("replication stopped"));
+        });
+    }
 }

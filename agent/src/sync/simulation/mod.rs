@@ -7,6 +7,7 @@ mod cloud;
 mod store;
 mod world;
 
+pub(super) use cloud::Cloud;
 use world::World;
 
 /// Broken variants of the replication. Each looks right, and each loses or spoils data: the invariants must see it.
