@@ -1,1 +1,17 @@
-//! aws
+//! AWS: signatures, credentials, and calls to services.
+
+mod api;
+pub mod attribute;
+mod canonical;
+mod crc32;
+mod credentials;
+mod dynamodb;
+mod error;
+mod retry;
+pub mod sigv4;
+mod skew;
+
+pub use self::api::{Api, Service};
+pub use self::credentials::{Credentials, Provider};
+pub use self::dynamodb::DynamoDb;
+pub use self::error::Error;

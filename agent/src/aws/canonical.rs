@@ -1,0 +1,210 @@
+//! The canonical request: the one text of a request that both sides of a signature compute.
+//!
+//! Source: AWS Identity and Access Management User Guide, "Create a signed AWS API request".
+
+use std::fmt::Write;
+
+use super::sigv4::{Options, Request};
+
+/// Fields that are not signed: proxies on the way may change or remove them.
+const UNSIGNED: [&str; 12] = [
+    "authorization",
+    "connection",
+    "expect",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "user-agent",
+    "x-amzn-trace-id",
+];
+
+/// The fields that are signed, as the canonical request writes them.
+pub(super) struct CanonicalHeaders {
+    /// One line each, `name:value\n`.
+    pub(super) lines: String,
+    /// The names, joined by `;`.
+    pub(super) names: String,
+}
+
+impl CanonicalHeaders {
+    /// Of the headers of the request and those that the signature adds.
+    pub(super) fn new(request: &Request, added: &[(&str, &str)]) -> Self {
+        let mut fields: Vec<(String, String)> = Vec::new();
+        let signed = request.headers.iter().chain(added).map(|(name, value)| (name.to_ascii_lowercase(), value));
+        for (name, value) in signed.filter(|(name, _)| !UNSIGNED.contains(&name.as_str())) {
+            let value = one_space(value);
+            match fields.iter_mut().find(|(known, _)| *known == name) {
+                Some((_, values)) => {
+                    values.push(',');
+                    values.push_str(&value);
+                }
+                None => fields.push((name, value)),
+            }
+        }
+        fields.sort();
+        let mut lines = String::new();
+        for (name, value) in &fields {
+            lines.push_str(name);
+            lines.push(':');
+            lines.push_str(value);
+            lines.push('\n');
+        }
+        let names: Vec<&str> = fields.iter().map(|(name, _)| name.as_str()).collect();
+        Self { lines, names: names.join(";") }
+    }
+}
+
+/// The canonical request itself. `query` is the canonical query.
+pub(super) fn canonical_request(
+    request: &Request,
+    query: &str,
+    headers: &CanonicalHeaders,
+    payload: &str,
+    options: &Options,
+) -> String {
+    let path = canonical_path(split_target(request.target).0, options);
+    let CanonicalHeaders { lines, names } = headers;
+    format!("{}\n{path}\n{query}\n{lines}\n{names}\n{payload}", request.method)
+}
+
+/// Path and query of a request target; the query without its question mark.
+pub(super) fn split_target(target: &str) -> (&str, &str) {
+    target.split_once('?').unwrap_or((target, ""))
+}
+
+/// The path is taken as it goes over the wire. Every service but S3 encodes it once more: `%20` becomes `%2520`.
+fn canonical_path(path: &str, options: &Options) -> String {
+    let normal;
+    let path = match options.normalize_path {
+        true => {
+            normal = without_dots(path);
+            &normal
+        }
+        false => path,
+    };
+    let mut canonical = String::with_capacity(path.len() + 8);
+    match options.encode_path_twice {
+        true => encode(path.as_bytes(), true, &mut canonical),
+        false => encode(&decode(path), true, &mut canonical),
+    }
+    if canonical.is_empty() {
+        canonical.push('/');
+    }
+    canonical
+}
+
+/// `/a/./b//../c/` becomes `/a/c/` (RFC 3986 §5.2.4, and repeated slashes count as one).
+fn without_dots(path: &str) -> String {
+    let mut segments = Vec::new();
+    for segment in path.split('/') {
+        match segment {
+            "" | "." => {}
+            ".." => {
+                segments.pop();
+            }
+            other => segments.push(other),
+        }
+    }
+    let end = if path.ends_with('/') && !segments.is_empty() { "/" } else { "" };
+    format!("/{}{end}", segments.join("/"))
+}
+
+/// The parameters of a query and those that the signature adds, encoded, then sorted by name and value.
+pub(super) fn canonical_query(query: &str, added: &[(&str, &str)]) -> String {
+    let present = query.split('&').filter(|pair| !pair.is_empty()).map(|pair| {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        (encoded(&decode(name)), encoded(&decode(value)))
+    });
+    let added = added.iter().map(|(name, value)| (encoded(name.as_bytes()), encoded(value.as_bytes())));
+    let mut pairs: Vec<(String, String)> = present.chain(added).collect();
+    pairs.sort();
+    let pairs: Vec<String> = pairs.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    pairs.join("&")
+}
+
+pub(super) fn encoded(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len());
+    encode(bytes, false, &mut text);
+    text
+}
+
+/// Percent-encodes all but the unreserved characters of RFC 3986 §2.3, and slashes unless they are kept.
+fn encode(bytes: &[u8], keep_slashes: bool, text: &mut String) {
+    for byte in bytes {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => text.push(char::from(*byte)),
+            b'/' if keep_slashes => text.push('/'),
+            _ => write!(text, "%{byte:02X}").expect("a String takes all"),
+        }
+    }
+}
+
+/// The bytes behind percent-encoding; a percent sign without two hexadecimal digits stays.
+fn decode(text: &str) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((first, tail)) = rest.split_first() {
+        let escaped = match (first, tail) {
+            (b'%', [high, low, ..]) => hex_digit(*high).zip(hex_digit(*low)).map(|(high, low)| high << 4 | low),
+            _ => None,
+        };
+        bytes.push(escaped.unwrap_or(*first));
+        rest = if escaped.is_some() { &tail[2..] } else { tail };
+    }
+    bytes
+}
+
+fn hex_digit(digit: u8) -> Option<u8> {
+    char::from(digit).to_digit(16).map(|value| value as u8)
+}
+
+/// Trims, and writes each run of blanks inside as one.
+fn one_space(value: &str) -> String {
+    value.split_ascii_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_lose_dots_and_repeated_slashes() {
+        for (path, normal) in [
+            ("", "/"),
+            ("/", "/"),
+            ("//", "/"),
+            ("/a/./b//../c/", "/a/c/"),
+            ("/../../a", "/a"),
+            ("/a/..", "/"),
+            ("/a/../", "/"),
+            ("/...", "/..."),
+        ] {
+            assert_eq!(without_dots(path), normal, "{path}");
+        }
+    }
+
+    #[test]
+    fn the_path_of_s3_is_encoded_once_and_keeps_its_slashes() {
+        let s3 = Options::s3();
+        assert_eq!(canonical_path("/a//b/../%C3%BC+~%7e", &s3), "/a//b/../%C3%BC%2B~~");
+        assert_eq!(canonical_path("/a//b/../%C3%BC", &Options::default()), "/a/%25C3%25BC");
+    }
+
+    #[test]
+    fn queries_sort_by_encoded_name_then_value() {
+        let query = canonical_query("b=2&a=%2f&a=1&&c&%E1%88%B4=x&B=%zz+", &[("X-Amz-Date", "now")]);
+        assert_eq!(query, "%E1%88%B4=x&B=%25zz%2B&X-Amz-Date=now&a=%2F&a=1&b=2&c=");
+    }
+
+    #[test]
+    fn percent_signs_at_the_end_are_no_trap() {
+        assert_eq!(decode("%"), b"%");
+        assert_eq!(decode("%4"), b"%4");
+        assert_eq!(decode("%41%"), b"A%");
+        assert_eq!(decode("%+1%\u{e9}"), "%+1%\u{e9}".as_bytes());
+    }
+}
