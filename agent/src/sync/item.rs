@@ -31,7 +31,7 @@ use serde_json::{Map, Value, json};
 
 use super::answer::Over;
 use super::engine::Push;
-use super::stub::{decode, encode};
+use crate::aws::attribute::{decode, encode};
 use crate::db::Item;
 use crate::net::base64;
 

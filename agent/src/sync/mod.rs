@@ -14,11 +14,10 @@ mod replicator;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod simulation;
-mod stub;
-mod transport_x;
+mod transport;
 
 pub use answer::{Answer, Over, Policy};
 pub use engine::{Action, Engine, Parked, Push, Report, Settings};
 pub use error::Error;
 pub use replicator::{Handle, Replicator, State};
-pub use transport_x::Transport;
+pub use transport::{Table, Transport};

@@ -10,7 +10,7 @@ use smol::{LocalExecutor, Timer, channel, future};
 use super::answer::{Answer, Policy};
 use super::engine::{Action, Engine, Parked, Report, Settings};
 use super::error::Error;
-use super::transport_x::Transport;
+use super::transport::Transport;
 use crate::config;
 use crate::db::Db;
 use crate::db::changelog::Pending;

@@ -69,7 +69,9 @@ fn answer(result: Result<Value, aws::Error>) -> Answer {
     }
     match &error {
         aws::Error::Service { code, body, .. } if code == "ConditionalCheckFailedException" => differs(body),
-        aws::Error::Service { code, .. } if code == "TransactionConflictException" => Answer::Throttled(error.to_string()),
+        aws::Error::Service { code, .. } if code == "TransactionConflictException" => {
+            Answer::Throttled(error.to_string())
+        }
         aws::Error::Service { status, code, .. } if *status == 413 || REFUSED.contains(&code.as_str()) => {
             Answer::Refused(error.to_string())
         }
