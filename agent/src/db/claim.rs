@@ -1,5 +1,6 @@
 //! The claim on the database file: its directory, its lock, whether it looks sound, and what becomes of a damaged one.
 
+use std::fmt;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{ErrorKind, Read};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -14,6 +15,27 @@ use super::error::Error;
 const KEPT: u32 = 3;
 /// What every SQLite file begins with.
 const MAGIC: &[u8; 16] = b"SQLite format 3\0";
+
+/// Why a file should be checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Doubt {
+    /// The process or the device stopped without closing it.
+    NotClosed,
+    /// The first bytes do not fit the file.
+    Header,
+    /// Damage was found in use.
+    Failed,
+}
+
+impl fmt::Display for Doubt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Doubt::NotClosed => "it was not closed",
+            Doubt::Header => "its header is wrong",
+            Doubt::Failed => "it failed in use",
+        })
+    }
+}
 
 /// The right of this process to the file, until it is dropped.
 pub(super) struct Claim {
@@ -49,14 +71,14 @@ impl Claim {
     ///
     /// SQLite removes the log when the last connection is closed, so a log that is there says that this did not happen, and
     /// costs no write to say so.
-    pub(super) fn doubt(&self) -> Option<&'static str> {
+    pub(super) fn doubt(&self) -> Option<Doubt> {
         let length = |path: &Path| fs::metadata(path).map_or(0, |data| data.len());
         if fs::exists(beside(&self.path, "suspect")).unwrap_or(false) {
-            Some("it failed while it was used")
+            Some(Doubt::Failed)
         } else if length(&beside_raw(&self.path, "-wal")) > 0 {
-            Some("it was not closed")
+            Some(Doubt::NotClosed)
         } else if !header_fits(&self.path).unwrap_or(false) {
-            Some("its header is wrong")
+            Some(Doubt::Header)
         } else {
             None
         }

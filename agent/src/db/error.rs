@@ -112,13 +112,23 @@ impl Error {
         Error::File { action, path: path.into(), source: Arc::new(source) }
     }
 
+    /// There is something in the file that was never written.
+    pub(super) fn damage(what: &str) -> Self {
+        let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT);
+        Error::Store(Arc::new(rusqlite::Error::SqliteFailure(code, Some(what.into()))))
+    }
+
     /// Whether the database file itself is damaged: SQLite says so, or there is something in it that was never written.
     pub(super) fn is_corrupt(&self) -> bool {
-        use rusqlite::Error::{FromSqlConversionFailure, IntegralValueOutOfRange, InvalidColumnType, SqliteFailure};
+        use rusqlite::Error::{
+            FromSqlConversionFailure, IntegralValueOutOfRange, InvalidColumnType, SqliteFailure, Utf8Error,
+        };
         use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
         match self {
             Error::Store(source) => match source.as_ref() {
-                FromSqlConversionFailure(..) | IntegralValueOutOfRange(..) | InvalidColumnType(..) => true,
+                FromSqlConversionFailure(..) | IntegralValueOutOfRange(..) | InvalidColumnType(..) | Utf8Error(..) => {
+                    true
+                }
                 SqliteFailure(_, Some(message)) if message == "malformed JSON" => true,
                 source => matches!(source.sqlite_error_code(), Some(DatabaseCorrupt | NotADatabase)),
             },

@@ -14,15 +14,15 @@ use super::query::Item;
 /// - `_sync_row`: what the cloud was last known to have of a row; also of a removed one (`deleted`) until that is settled.
 /// - `_sync_out`: the pending change of a row.
 /// - `_sync_conflict`: both sides of conflicts.
-pub(super) const TABLES: &str = "
-    CREATE TABLE IF NOT EXISTS _sync_state (k TEXT PRIMARY KEY, v) WITHOUT ROWID;
-    CREATE TABLE IF NOT EXISTS _sync_row (model TEXT NOT NULL, key TEXT NOT NULL, base INTEGER NOT NULL DEFAULT 0,
-        op BLOB, deleted INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (model, key)) WITHOUT ROWID;
-    CREATE TABLE IF NOT EXISTS _sync_out (model TEXT NOT NULL, key TEXT NOT NULL, n INTEGER NOT NULL UNIQUE,
-        op BLOB NOT NULL, recorded INTEGER NOT NULL, PRIMARY KEY (model, key)) WITHOUT ROWID;
-    CREATE TABLE IF NOT EXISTS _sync_conflict (id INTEGER PRIMARY KEY, model TEXT NOT NULL, key TEXT NOT NULL,
-        n INTEGER NOT NULL, base INTEGER NOT NULL, mine TEXT, theirs TEXT, resolution TEXT NOT NULL, at INTEGER NOT NULL);
-";
+pub(super) const TABLES: &[&str] = &[
+    "_sync_state (k TEXT PRIMARY KEY, v) WITHOUT ROWID",
+    "_sync_row (model TEXT NOT NULL, key TEXT NOT NULL, base INTEGER NOT NULL DEFAULT 0, op BLOB, \
+     deleted INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (model, key)) WITHOUT ROWID",
+    "_sync_out (model TEXT NOT NULL, key TEXT NOT NULL, n INTEGER NOT NULL UNIQUE, op BLOB NOT NULL, \
+     recorded INTEGER NOT NULL, PRIMARY KEY (model, key)) WITHOUT ROWID",
+    "_sync_conflict (id INTEGER PRIMARY KEY, model TEXT NOT NULL, key TEXT NOT NULL, n INTEGER NOT NULL, \
+     base INTEGER NOT NULL, mine TEXT, theirs TEXT, resolution TEXT NOT NULL, at INTEGER NOT NULL)",
+];
 
 /// Conflicts that are kept; the oldest go first.
 const CONFLICTS: i64 = 1000;
@@ -37,6 +37,20 @@ pub(super) fn state<T: rusqlite::types::FromSql>(connection: &Connection, name: 
 pub(super) fn set_state(connection: &Connection, name: &str, value: impl rusqlite::ToSql) -> Result<(), Error> {
     let sql = "INSERT INTO _sync_state (k, v) VALUES (?1, ?2) ON CONFLICT (k) DO UPDATE SET v = excluded.v";
     connection.prepare_cached(sql)?.execute(params![name, value])?;
+    Ok(())
+}
+
+/// Reads all there is, to find what is no longer readable.
+pub(super) fn read_all(connection: &Connection) -> Result<(), Error> {
+    let sql = "SELECT model, key, n, op, recorded FROM _sync_out \
+               UNION ALL SELECT model, key, base, coalesce(op, zeroblob(16)), deleted FROM _sync_row \
+               UNION ALL SELECT model || resolution, key || coalesce(mine, '') || coalesce(theirs, ''), n + base, \
+               zeroblob(16), at FROM _sync_conflict";
+    let mut statement = connection.prepare(sql)?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let _: (String, String, u64, [u8; 16], i64) = (row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?);
+    }
     Ok(())
 }
 

@@ -45,12 +45,9 @@ pub(super) fn column(field: &str) -> String {
     format!("json_extract(doc, '$.{field}')")
 }
 
-/// A stored document. One that is not a JSON object cannot come from us.
+/// A stored document. One that is not a JSON object was not written by us.
 pub(super) fn item(text: &str) -> Result<Item, Error> {
-    serde_json::from_str(text).map_err(|error| {
-        let cause = rusqlite::Error::FromSqlConversionFailure(1, rusqlite::types::Type::Text, Box::new(error));
-        Error::Store(Arc::new(cause))
-    })
+    serde_json::from_str(text).map_err(|error| Error::damage(&format!("a row is no JSON object: {error}")))
 }
 
 impl Rows {
@@ -138,7 +135,8 @@ impl Rows {
                 continue;
             }
             (change.model, change.key) = name;
-            let model = self.schema.demand(&change.model)?;
+            let unknown = || Error::damage("the change log names a model that it cannot have");
+            let model = self.schema.model(&change.model).ok_or_else(unknown)?;
             let sql = format!("SELECT doc FROM {} WHERE key = ?1", table(model));
             let document = self.connection.prepare_cached(&sql)?.query_row([&change.key], |row| {
                 let text = row.get_ref(0)?.as_str()?;

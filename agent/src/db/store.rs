@@ -1,19 +1,21 @@
 //! Opening the database: the connections, their settings, the tables, and what is done about a damaged file.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rusqlite::config::DbConfig;
+use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, ErrorCode, OpenFlags, params};
 
-use super::claim::Claim;
+use super::claim::{Claim, Doubt};
 use super::date;
 use super::editor::Editor;
 use super::error::Error;
 use super::generate::Generator;
 use super::outbox::{self, Outbox};
-use super::rows::{Rows, column, table};
+use super::rows::{self, Rows, column, table};
 use super::schema::{Model, Schema};
 
 /// The format of the file that this program writes, and the newest it reads.
@@ -105,32 +107,58 @@ fn check_format(connection: &Connection, path: &Path) -> Result<(), Error> {
     let (found, application) = (pragma("user_version")?, pragma("application_id")?);
     match found / REPEATED {
         0 if found == 0 && application == 0 => Ok(()),
-        _ if found % REPEATED != 0 || application != APPLICATION => Err(damage("it is not a database of this program")),
+        _ if found % REPEATED != 0 || application != APPLICATION => {
+            Err(Error::damage("it is not a database of this program"))
+        }
         1..=FORMAT => Ok(()),
         found => Err(Error::Version { path: path.into(), found, known: FORMAT }),
     }
 }
 
-/// Checks the file, and removes what is no document: a bit that flips inside of one escapes SQLite's own check.
-fn check(connection: &Connection, path: &Path, doubt: &str) -> Result<(), Error> {
+/// Checks the file. One that failed in use is read as a whole: a bit that flips inside of a document escapes SQLite.
+fn check(connection: &Connection, path: &Path, doubt: Doubt) -> Result<(), Error> {
     let begun = Instant::now();
     let verdict: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
     if verdict != "ok" {
-        return Err(damage(&verdict));
+        return Err(Error::damage(&verdict));
     }
-    connection.execute_batch("REINDEX")?;
-    let mut statement =
-        connection.prepare("SELECT name FROM sqlite_schema WHERE type = 'table' AND name GLOB 'm_*'")?;
-    let tables = statement.query_map([], |row| row.get(0))?.collect::<Result<Vec<String>, _>>()?;
-    for table in tables {
-        // The cloud keeps such a row: what was never removed on purpose is not recorded as removed.
-        let sql = format!("DELETE FROM \"{table}\" WHERE NOT json_valid(doc) OR json_type(doc) <> 'object'");
-        let removed = connection.execute(&sql, [])?;
-        if removed > 0 {
-            log::error!("database: {removed} damaged rows were removed from {table}");
+    if doubt != Doubt::NotClosed {
+        connection.execute_batch("REINDEX")?;
+        let sql = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name GLOB 'm_*'";
+        let mut statement = connection.prepare(sql)?;
+        for table in statement.query_map([], |row| row.get::<_, String>(0))? {
+            remove_unreadable(connection, &table?)?;
         }
+        outbox::read_all(connection)?;
     }
     log::info!("database: {} was checked in {:?} because {doubt}: sound", path.display(), begun.elapsed());
+    Ok(())
+}
+
+/// Removes the rows that are no documents. That is not recorded for the cloud, which keeps what nobody removed on purpose.
+fn remove_unreadable(connection: &Connection, table: &str) -> Result<(), Error> {
+    let mut statement = connection.prepare(&format!("SELECT key, doc, expires FROM \"{table}\""))?;
+    let mut rows = statement.query([])?;
+    let mut unreadable = Vec::new();
+    while let Some(row) = rows.next()? {
+        let (key, document, expires) = (row.get_ref(0)?, row.get_ref(1)?, row.get_ref(2)?);
+        let readable = key.as_str().is_ok()
+            && document.as_str().is_ok_and(|text| rows::item(text).is_ok())
+            && expires.as_i64_or_null().is_ok();
+        if !readable {
+            unreadable.push(match key {
+                ValueRef::Text(bytes) | ValueRef::Blob(bytes) => bytes.to_vec(),
+                _ => return Err(Error::damage("a key is no text")),
+            });
+        }
+    }
+    let sql = format!("DELETE FROM \"{table}\" WHERE key = ?1 OR key = CAST(?1 AS BLOB)");
+    for key in &unreadable {
+        connection.execute(&sql, [ToSqlOutput::Borrowed(ValueRef::Text(key))])?;
+    }
+    if !unreadable.is_empty() {
+        log::error!("database: {} damaged rows were removed from {table}", unreadable.len());
+    }
     Ok(())
 }
 
@@ -139,7 +167,10 @@ fn prepare(connection: &Connection, schema: &Schema, generator: &mut Generator) 
     let transaction = connection.unchecked_transaction()?;
     transaction.pragma_update(None, "user_version", FORMAT * REPEATED)?;
     transaction.pragma_update(None, "application_id", APPLICATION)?;
-    transaction.execute_batch(outbox::TABLES)?;
+    let present = definitions(&transaction)?;
+    for table in outbox::TABLES {
+        make_table(&transaction, &present, table)?;
+    }
     let site = match outbox::state(&transaction, "site")? {
         Some(site) => site,
         None => {
@@ -150,44 +181,67 @@ fn prepare(connection: &Connection, schema: &Schema, generator: &mut Generator) 
     };
     let mut wanted = Vec::new();
     for model in schema.models() {
-        transaction.execute_batch(&format!(
-            "CREATE TABLE IF NOT EXISTS {} (key TEXT PRIMARY KEY, doc TEXT NOT NULL, expires INTEGER) WITHOUT ROWID",
-            table(model)
-        ))?;
+        let columns = "(key TEXT PRIMARY KEY, doc TEXT NOT NULL, expires INTEGER) WITHOUT ROWID";
+        make_table(&transaction, &present, &format!("{} {columns}", table(model)))?;
         wanted.extend(indexes(model));
         renew_expiry(&transaction, model)?;
         enqueue(&transaction, model)?;
     }
-    adjust_indexes(&transaction, &wanted)?;
+    adjust_indexes(&transaction, &present, &wanted)?;
     transaction.commit()?;
     Ok(site)
 }
 
-/// The indexes of a model: name and what they are on.
+/// What there is already: the SQL that made it, by name.
+fn definitions(connection: &Connection) -> Result<BTreeMap<String, String>, Error> {
+    let mut statement = connection.prepare("SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL")?;
+    let definitions = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    Ok(definitions.collect::<Result<_, _>>()?)
+}
+
+/// Makes a table, `definition` being its name and columns. One that is there must have been made by the same words: they
+/// are kept in the file, and a bit that flips there escapes SQLite's check, but makes every later statement fail.
+fn make_table(connection: &Connection, present: &BTreeMap<String, String>, definition: &str) -> Result<(), Error> {
+    let name = definition.split(' ').next().unwrap_or_default().trim_matches('"');
+    let sql = format!("CREATE TABLE {definition}");
+    match present.get(name) {
+        None => Ok(connection.execute_batch(&sql)?),
+        Some(made) if *made == sql => Ok(()),
+        Some(made) => Err(Error::damage(&format!("table {name} was made by '{made}'"))),
+    }
+}
+
+/// The indexes of a model, by name: the SQL that makes them.
 fn indexes(model: &Model) -> Vec<(String, String)> {
     let table = table(model);
     let mut indexes: Vec<(String, String)> = (model.indexes.iter())
         .map(|index| {
             let name = format!("i_{}.{}.{}", model.name(), index.hash, index.sort.as_deref().unwrap_or_default());
             let sort = index.sort.as_deref().map(|sort| format!(", {}", column(sort))).unwrap_or_default();
-            (name, format!("{table} ({}{sort}, key)", column(&index.hash)))
+            let sql = format!("CREATE INDEX \"{name}\" ON {table} ({}{sort}, key)", column(&index.hash));
+            (name, sql)
         })
         .collect();
     if model.ttl().is_some() {
-        indexes.push((format!("i_{}..expires", model.name()), format!("{table} (expires) WHERE expires IS NOT NULL")));
+        let name = format!("i_{}..expires", model.name());
+        let sql = format!("CREATE INDEX \"{name}\" ON {table} (expires) WHERE expires IS NOT NULL");
+        indexes.push((name, sql));
     }
     indexes
 }
 
-fn adjust_indexes(connection: &Connection, wanted: &[(String, String)]) -> Result<(), Error> {
-    let mut statement =
-        connection.prepare("SELECT name FROM sqlite_schema WHERE type = 'index' AND name GLOB 'i_*'")?;
-    let present = statement.query_map([], |row| row.get(0))?.collect::<Result<Vec<String>, _>>()?;
-    for name in present.iter().filter(|name| !wanted.iter().any(|(wanted, _)| wanted == *name)) {
-        connection.execute_batch(&format!("DROP INDEX \"{name}\""))?;
+fn adjust_indexes(
+    connection: &Connection,
+    present: &BTreeMap<String, String>,
+    wanted: &[(String, String)],
+) -> Result<(), Error> {
+    let indexes = present.iter().filter(|(name, _)| name.starts_with("i_"));
+    for (name, _) in indexes.filter(|(name, sql)| !wanted.iter().any(|(to, by)| to == *name && by == *sql)) {
+        connection.execute_batch(&format!("DROP INDEX IF EXISTS \"{name}\""))?;
     }
-    for (name, on) in wanted.iter().filter(|(name, _)| !present.contains(name)) {
-        connection.execute_batch(&format!("CREATE INDEX \"{name}\" ON {on}"))?;
+    for (name, sql) in wanted.iter().filter(|(name, sql)| present.get(name) != Some(sql)) {
+        log::debug!("database: making the index {name}");
+        connection.execute_batch(sql)?;
     }
     Ok(())
 }
@@ -232,7 +286,8 @@ fn enqueue(connection: &Connection, model: &Model) -> Result<(), Error> {
 }
 
 /// Whether an error at the opening says that the file is not what this program wrote. What can be mended outside of the file
-/// (space, rights, memory, another process) does not.
+/// (space, rights, memory, another process) does not. `ReadOnly` does: the claim has opened the file for writing, so it is the
+/// version in its header that forbids it.
 fn is_damage(error: &Error) -> bool {
     match error {
         Error::Store(source) => !matches!(
@@ -240,7 +295,6 @@ fn is_damage(error: &Error) -> bool {
             Some(
                 ErrorCode::SystemIoFailure
                     | ErrorCode::CannotOpen
-                    | ErrorCode::ReadOnly
                     | ErrorCode::PermissionDenied
                     | ErrorCode::DatabaseBusy
                     | ErrorCode::DatabaseLocked
@@ -251,9 +305,4 @@ fn is_damage(error: &Error) -> bool {
         ),
         _ => false,
     }
-}
-
-fn damage(what: &str) -> Error {
-    let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT);
-    Error::Store(Arc::new(rusqlite::Error::SqliteFailure(code, Some(what.into()))))
 }

@@ -1,0 +1,240 @@
+//! The answers of the cloud to a push, and what each of them means for the row (the table of answers).
+
+use super::engine::Push;
+use super::item::Current;
+use crate::db::Item;
+use crate::db::changelog::{Conflict, Outcome, Settlement};
+
+/// What the cloud said about a push.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Answer {
+    /// The row is stored.
+    Stored,
+    /// The item is not what the device expected, and nothing was stored. With the item as it is; nothing if there is none.
+    Differs(Option<Box<Current>>),
+    /// This row cannot be stored as it is; others can. With the reason.
+    Refused(String),
+    /// Too many requests. Nothing was stored. With the reason.
+    Throttled(String),
+    /// No answer, or none that says what happened: the row may be stored, or not. With the reason.
+    Failed(String),
+}
+
+/// Who wins where the device and somebody else wrote the same item.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Policy {
+    /// The device: its row is written over theirs, and both are kept in the conflict log.
+    #[default]
+    Device,
+}
+
+/// What a write expects to find in the cloud. Whichever it is, the new `_v` is one more than the device last saw, so that a
+/// version does not come twice when an item is made anew, and a request that is delivered late finds none that it fits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Over {
+    /// No item.
+    Nothing,
+    /// The item with the `_v` that the device last saw.
+    Known,
+    /// An item without `_v`: somebody put it there without the rules, from a console for example.
+    Unversioned,
+}
+
+/// Who we are, and what the models' owner decided.
+#[derive(Clone, Debug)]
+pub(super) struct Rules {
+    pub thing: String,
+    pub site: String,
+    pub policy: Policy,
+    #[cfg(test)]
+    pub mutant: Option<super::simulation::Mutant>,
+}
+
+/// What is to be written into the database about a push, and what the next one will find if its base does not say it.
+pub(super) struct Verdict {
+    pub settlement: Settlement,
+    pub next: Option<Over>,
+}
+
+impl Verdict {
+    /// Whether the change has left the log.
+    pub fn is_final(&self) -> bool {
+        !matches!(self.settlement.outcome, Outcome::Rebase)
+    }
+}
+
+impl Rules {
+    /// The row is stored as `push` had it.
+    pub fn stored(&self, push: &Push) -> Verdict {
+        verdict(push, push.version(), Outcome::Applied, None)
+    }
+
+    /// The item was not what `push` expected: who wrote it, and was that before or after us?
+    pub fn differs(&self, push: &Push, current: Option<Current>) -> Verdict {
+        let Some(current) = current else { return self.gone(push) };
+        let version = current.version.unwrap_or(push.row.base);
+        if current.is_from(&push.row.op) {
+            // An earlier try of this very write arrived; only its answer was lost.
+            return verdict(push, version, Outcome::Applied, None);
+        }
+        if self.is_mine(&current) {
+            // An older write of this row arrived and its answer was lost: no conflict, ours goes on top.
+            return verdict(push, version, Outcome::Rebase, None);
+        }
+        if self.was_applied(push, &current) {
+            // Ours was stored, then somebody wrote over it. To write it again would undo their later change.
+            return verdict(push, version, Outcome::Theirs(current.item), None);
+        }
+        match self.policy {
+            Policy::Device => {
+                let next = current.version.is_none().then_some(Over::Unversioned);
+                let conflict = Some(conflict(push, current.item));
+                Verdict { next, ..verdict(push, version, Outcome::Rebase, conflict) }
+            }
+        }
+    }
+
+    /// The item is gone altogether, by DynamoDB's TTL or somebody's DeleteItem. The device owns the row: it is made anew.
+    /// So is the tombstone of a removed row, for it carries the version on.
+    fn gone(&self, push: &Push) -> Verdict {
+        #[cfg(test)]
+        if self.mutant == Some(super::simulation::Mutant::LeaveDeleted) {
+            return verdict(push, 0, Outcome::Applied, None);
+        }
+        let conflict = (push.over == Over::Known).then(|| conflict(push, None));
+        Verdict { next: Some(Over::Nothing), ..verdict(push, push.row.base, Outcome::Rebase, conflict) }
+    }
+
+    fn is_mine(&self, current: &Current) -> bool {
+        #[cfg(test)]
+        if self.mutant == Some(super::simulation::Mutant::NotMe) {
+            return false;
+        }
+        current.version.is_some() && current.writer.as_ref() == Some(&self.thing)
+    }
+
+    /// Counters are comparable only within one database file: a new one counts from the start.
+    fn was_applied(&self, push: &Push, current: &Current) -> bool {
+        #[cfg(test)]
+        match self.mutant {
+            Some(super::simulation::Mutant::NoCounter) => return false,
+            Some(super::simulation::Mutant::AnySite) => return current.counter >= Some(push.row.n),
+            _ => {}
+        }
+        current.site.as_ref() == Some(&self.site) && current.counter >= Some(push.row.n)
+    }
+}
+
+fn verdict(push: &Push, base: u64, outcome: Outcome, conflict: Option<Conflict>) -> Verdict {
+    let (model, key) = (push.row.model.clone(), push.row.key.clone());
+    let settlement = Settlement { model, key, n: push.row.n, base, outcome, conflict };
+    Verdict { settlement, next: None }
+}
+
+fn conflict(push: &Push, theirs: Option<Item>) -> Conflict {
+    Conflict { mine: push.row.item.clone(), theirs }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::sync::Arc;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::db::changelog::Pending;
+    use crate::net::base64;
+
+    const MINE: [u8; 16] = [1; 16];
+
+    fn rules() -> Rules {
+        Rules { thing: "lamp".into(), site: "s1".into(), policy: Policy::Device, mutant: None }
+    }
+
+    fn push(base: u64, over: Over) -> Push {
+        let row = Pending {
+            model: "Reading".into(),
+            key: "r1".into(),
+            n: 7,
+            op: MINE,
+            base,
+            item: json!({"value": 1}).as_object().cloned(),
+            recorded: 0,
+        };
+        Push { id: 1, row: Arc::new(row), over }
+    }
+
+    fn theirs() -> Current {
+        Current {
+            version: Some(9),
+            op: Some(base64::encode(&[2; 16])),
+            writer: Some("cloud:app".into()),
+            counter: Some(6),
+            site: Some("s1".into()),
+            item: json!({"value": 2}).as_object().cloned(),
+        }
+    }
+
+    fn differs(current: Option<Current>) -> Verdict {
+        rules().differs(&push(4, Over::Known), current)
+    }
+
+    #[test]
+    fn a_stored_row_has_the_next_version() {
+        let settled = rules().stored(&push(4, Over::Known)).settlement;
+        assert_eq!((settled.outcome, settled.base, settled.n, settled.conflict), (Outcome::Applied, 5, 7, None));
+    }
+
+    #[test]
+    fn my_operation_in_the_item_means_stored() {
+        let settled = differs(Some(Current { op: Some(base64::encode(&MINE)), ..theirs() })).settlement;
+        assert_eq!((settled.outcome, settled.base, settled.conflict), (Outcome::Applied, 9, None));
+    }
+
+    #[test]
+    fn my_own_older_write_is_no_conflict() {
+        let settled = differs(Some(Current { writer: Some("lamp".into()), ..theirs() })).settlement;
+        assert_eq!((settled.outcome, settled.base, settled.conflict), (Outcome::Rebase, 9, None));
+    }
+
+    #[test]
+    fn what_was_stored_before_they_wrote_is_not_stored_again() {
+        let settled = differs(Some(Current { counter: Some(7), ..theirs() })).settlement;
+        assert_eq!((settled.outcome, settled.base), (Outcome::Theirs(theirs().item), 9));
+        let tombstone = differs(Some(Current { counter: Some(8), item: None, ..theirs() })).settlement;
+        assert_eq!(tombstone.outcome, Outcome::Theirs(None));
+    }
+
+    #[test]
+    fn a_counter_of_another_database_file_says_nothing() {
+        let settled = differs(Some(Current { counter: Some(99), site: Some("s0".into()), ..theirs() })).settlement;
+        assert_eq!(settled.outcome, Outcome::Rebase);
+    }
+
+    #[test]
+    fn the_device_wins_and_both_versions_are_kept() {
+        let settled = differs(Some(theirs())).settlement;
+        assert_eq!((settled.outcome, settled.base), (Outcome::Rebase, 9));
+        let conflict = settled.conflict.unwrap();
+        assert_eq!((conflict.mine, conflict.theirs), (push(4, Over::Known).row.item.clone(), theirs().item));
+    }
+
+    #[test]
+    fn an_item_that_is_gone_is_made_anew_with_the_next_version_and_recorded_once() {
+        let first = differs(None);
+        assert_eq!((first.next, first.settlement.base), (Some(Over::Nothing), 4));
+        assert_eq!(first.settlement.outcome, Outcome::Rebase);
+        assert_eq!(first.settlement.conflict.unwrap().theirs, None);
+        let again = rules().differs(&push(4, Over::Unversioned), None);
+        assert_eq!((again.next, again.settlement.conflict), (Some(Over::Nothing), None));
+    }
+
+    #[test]
+    fn an_item_without_a_version_is_written_over_on_top_of_the_known_version() {
+        let put = Current { version: None, op: None, writer: None, counter: None, site: None, item: theirs().item };
+        let verdict = differs(Some(put));
+        assert_eq!((verdict.next, verdict.settlement.base), (Some(Over::Unversioned), 4));
+        assert_eq!(verdict.settlement.conflict.unwrap().theirs, theirs().item);
+    }
+}

@@ -1,0 +1,470 @@
+//! The replication engine: which rows are on their way to the cloud and what to do about them. No I/O: rows, answers and
+//! time in, actions out.
+//!
+//! A row goes read → push → settle, and is not read again before that is over, so there is at most one request a row. What
+//! the engine knows is lost with it without harm: a row leaves the change log only when it is settled, and a push that
+//! is repeated is recognised by the cloud (see [`item`](super::item)).
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::answer::{Answer, Over, Policy, Rules};
+use super::pace::{Pace, jitter};
+use crate::db::changelog::{Pending, Settlement};
+
+/// Rows that may wait for another try at a time. When more are refused, the engine rests until one of them is due: so many
+/// refusals are no matter of single rows any more, and the memory for them stays bounded.
+const WAITING: usize = 1024;
+/// Refused rows that a [`Report`] names.
+const NAMED: usize = 16;
+/// A row that was written by others is sent again at once so many times; then it waits between the tries.
+const AT_ONCE: u32 = 3;
+/// A row that was not stored, though others were, waits up to this long at first, then twice as long each time, …
+const ROW_BASE: Duration = Duration::from_secs(1);
+/// … up to this.
+const ROW_CAP: Duration = Duration::from_secs(5 * 60);
+/// A row that was refused waits up to this long at first, then twice as long each time, …
+const PARK_BASE: Duration = Duration::from_secs(60);
+/// … up to this. It needs a new firmware or schema, or the owner, so there is no hurry.
+const PARK_CAP: Duration = Duration::from_secs(60 * 60);
+
+/// A refused row is looked at this often, if anything changed: it may have been put right, and then it is sent at once.
+const LOOK: Duration = Duration::from_secs(60);
+
+/// How the engine works.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The thing's name: a write of this name is our own.
+    pub thing: String,
+    /// Id of the database file.
+    pub site: String,
+    /// Rows on the way at a time, at least 1.
+    pub window: usize,
+    /// How long a change waits for a later one of the same row.
+    pub delay: Duration,
+    /// Who wins a conflict.
+    pub policy: Policy,
+}
+
+/// A row on its way to the cloud.
+#[derive(Clone, Debug)]
+pub struct Push {
+    /// Names this request; the answer comes back under it.
+    pub id: u64,
+    /// The row and its change.
+    pub row: Arc<Pending>,
+    /// What the write expects to find in the cloud.
+    pub over: Over,
+}
+
+impl Push {
+    /// The version of the item once this is stored.
+    pub fn version(&self) -> u64 {
+        self.row.base.saturating_add(1)
+    }
+}
+
+/// What to do next.
+#[derive(Clone, Debug)]
+pub enum Action {
+    /// Read the oldest rows of the change log and hand them to [`Engine::pending`].
+    Read {
+        /// At most so many.
+        limit: usize,
+        /// Not these (model, key).
+        exclude: HashSet<(String, String)>,
+    },
+    /// Send the row and hand the answer to [`Engine::answered`].
+    Push(Push),
+    /// Write this into the database in one transaction, then call [`Engine::settled`].
+    Settle(Vec<Settlement>),
+}
+
+/// A row that the cloud refuses, and that is tried again at long intervals.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Parked {
+    /// The model of the row.
+    pub model: String,
+    /// The key of the row.
+    pub key: String,
+    /// Why, in words.
+    pub reason: String,
+    /// How often it was refused.
+    pub tries: u32,
+}
+
+/// What the engine has seen since it was made.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// Changes that reached the cloud.
+    pub pushed: u64,
+    /// Requests that wait for their answer.
+    pub sent: usize,
+    /// When the cloud took a change for the last time.
+    pub last_success: Option<Instant>,
+    /// The last thing that went wrong; nothing once the cloud has taken a change after it.
+    pub error: Option<String>,
+    /// Whether the cloud is out of reach.
+    pub down: bool,
+    /// Rows that are refused.
+    pub parked: usize,
+    /// Some of them.
+    pub examples: Vec<Parked>,
+}
+
+type Key = (String, String);
+
+/// A row that must not be read, or that the engine remembers something about.
+#[derive(Default)]
+struct Row {
+    stage: Stage,
+    /// Tries since it was stored last.
+    tries: u32,
+    /// What the next push will find, if the row's base does not say it.
+    next: Option<Over>,
+    /// The change that was refused, and why.
+    refused: Option<(u64, String)>,
+}
+
+impl Row {
+    fn is_parked(&self) -> bool {
+        self.refused.is_some() && matches!(self.stage, Stage::Waiting(_))
+    }
+}
+
+#[derive(Default)]
+enum Stage {
+    /// May be read.
+    #[default]
+    Free,
+    /// Read, and not settled.
+    Busy,
+    /// Not to be read before this.
+    Waiting(Instant),
+}
+
+/// The replication engine.
+pub struct Engine {
+    pub(super) rules: Rules,
+    delay: Duration,
+    pace: Pace,
+    random: fastrand::Rng,
+    rows: HashMap<Key, Row>,
+    /// Rows that were read and not sent yet.
+    ready: VecDeque<Pending>,
+    sent: HashMap<u64, Push>,
+    next_id: u64,
+    judged: Vec<Settlement>,
+    settling: Vec<Key>,
+    is_reading: bool,
+    /// The change log may hold rows that were not read.
+    unread: bool,
+    /// No reading before this, so that later changes of the same rows come along.
+    read_after: Option<Instant>,
+    /// Something changed since the last look at the refused rows, …
+    changed: bool,
+    /// … and not before this is the next one.
+    look_after: Option<Instant>,
+    pushed: u64,
+    last_success: Option<Instant>,
+    error: Option<String>,
+}
+
+impl Engine {
+    /// An engine that begins with whatever the change log holds. `seed` makes its waits random.
+    pub fn new(settings: Settings, seed: u64) -> Self {
+        let rules = Rules {
+            thing: settings.thing,
+            site: settings.site,
+            policy: settings.policy,
+            #[cfg(test)]
+            mutant: None,
+        };
+        Self {
+            rules,
+            delay: settings.delay,
+            pace: Pace::new(settings.window),
+            random: fastrand::Rng::with_seed(seed),
+            rows: HashMap::new(),
+            ready: VecDeque::new(),
+            sent: HashMap::new(),
+            next_id: 0,
+            judged: Vec::new(),
+            settling: Vec::new(),
+            is_reading: false,
+            unread: true,
+            read_after: None,
+            changed: false,
+            look_after: None,
+            pushed: 0,
+            last_success: None,
+            error: None,
+        }
+    }
+
+    /// Begins anew: what was on its way is forgotten, what is known about refused rows and the past is kept.
+    pub fn restart(&mut self) {
+        self.rows.retain(|_, row| matches!(row.stage, Stage::Waiting(_)));
+        self.ready.clear();
+        self.sent.clear();
+        self.judged.clear();
+        self.settling.clear();
+        self.is_reading = false;
+        self.unread = true;
+    }
+
+    /// Something was recorded in the change log.
+    pub fn recorded(&mut self, now: Instant) {
+        if !self.unread && !self.delay.is_zero() {
+            self.read_after = Some(now + self.delay);
+        }
+        self.unread = true;
+        self.changed = true;
+    }
+
+    /// The rows that an [`Action::Read`] asked for, oldest change first.
+    pub fn pending(&mut self, rows: Vec<Pending>) {
+        self.is_reading = false;
+        // Only an empty answer says that nothing is left but what was excluded: large rows come in small numbers.
+        self.unread |= !rows.is_empty();
+        for row in rows {
+            let known = self.rows.entry((row.model.clone(), row.key.clone())).or_default();
+            match (&known.stage, &known.refused) {
+                (Stage::Waiting(_), Some((n, _))) if *n == row.n => {}
+                (Stage::Waiting(_), Some(_)) => *known = Row { stage: Stage::Busy, next: known.next, ..Row::default() },
+                _ => known.stage = Stage::Busy,
+            }
+            if matches!(known.stage, Stage::Busy) {
+                self.ready.push_back(row);
+            }
+        }
+    }
+
+    /// What the cloud said about the push `id`. One that is not known (any more) changes nothing.
+    pub fn answered(&mut self, id: u64, answer: Answer, now: Instant) {
+        let Some(push) = self.sent.remove(&id) else { return };
+        match answer {
+            Answer::Stored => {
+                self.pace.stored(id);
+                let verdict = self.rules.stored(&push);
+                self.judge(push, verdict, now);
+            }
+            Answer::Differs(current) => {
+                self.pace.reached();
+                let verdict = self.rules.differs(&push, current.map(|current| *current));
+                self.judge(push, verdict, now);
+            }
+            Answer::Refused(reason) => {
+                self.pace.reached();
+                self.park(&push, reason, now);
+            }
+            Answer::Throttled(reason) => {
+                self.pace.throttled(id, self.next_id, now, &mut self.random);
+                self.put_off(&push, reason, now);
+            }
+            Answer::Failed(reason) => {
+                #[cfg(test)]
+                if self.rules.mutant == Some(super::simulation::Mutant::Guess) {
+                    let verdict = self.rules.stored(&push);
+                    return self.judge(push, verdict, now);
+                }
+                self.pace.failed(id, self.next_id, now, &mut self.random);
+                self.put_off(&push, reason, now);
+            }
+        }
+    }
+
+    /// The last [`Action::Settle`] is durable.
+    pub fn settled(&mut self, now: Instant) {
+        let may_wait = !self.delay.is_zero() && self.waiting() < WAITING / 2;
+        for key in std::mem::take(&mut self.settling) {
+            let Some(row) = self.rows.get_mut(&key) else { continue };
+            match row.tries {
+                0 if !may_wait => drop(self.rows.remove(&key)),
+                // Once sent, a row that changes all the time waits for its next changes.
+                0 => row.stage = Stage::Waiting(now + self.delay),
+                tries if tries <= AT_ONCE => row.stage = Stage::Free,
+                tries => row.stage = Stage::Waiting(now + jitter(ROW_BASE, ROW_CAP, tries - AT_ONCE, &mut self.random)),
+            }
+        }
+        // A row may have changed on its way, and was not read then.
+        self.unread = true;
+    }
+
+    /// The next thing to do, until `None`.
+    pub fn poll(&mut self, now: Instant) -> Option<Action> {
+        self.release(now);
+        if self.settling.is_empty() && !self.judged.is_empty() {
+            let settlements = std::mem::take(&mut self.judged);
+            self.settling = settlements.iter().map(|settled| (settled.model.clone(), settled.key.clone())).collect();
+            return Some(Action::Settle(settlements));
+        }
+        if self.pace.is_paused(now) {
+            self.give_back();
+            return None;
+        }
+        if self.sent.len() < self.pace.window() {
+            if let Some(row) = self.ready.pop_front() {
+                return Some(Action::Push(self.push(row)));
+            }
+        }
+        if self.can_read() && self.read_after.is_none_or(|after| after <= now) {
+            let mut exclude = self.busy();
+            let limit = self.room() + self.look(&mut exclude, now);
+            self.unread = false;
+            self.is_reading = true;
+            self.read_after = None;
+            return Some(Action::Read { limit, exclude });
+        }
+        None
+    }
+
+    /// When to call [`poll`](Self::poll) again although nothing happened.
+    pub fn deadline(&self) -> Option<Instant> {
+        let waiting = self.rows.values().filter_map(|row| match row.stage {
+            Stage::Waiting(until) => Some(until),
+            Stage::Free | Stage::Busy => None,
+        });
+        let reading = self.can_read().then(|| self.pace.paused_until().max(self.read_after)).flatten();
+        let look = if self.changed && !self.unread && self.has_parked() { self.look_after } else { None };
+        waiting.chain(reading).chain(look).min()
+    }
+
+    /// What happened so far.
+    pub fn report(&self) -> Report {
+        let refused = self.rows.iter().filter_map(|((model, key), row)| {
+            let (_, reason) = row.refused.clone()?;
+            Some(Parked { model: model.clone(), key: key.clone(), reason, tries: row.tries })
+        });
+        Report {
+            pushed: self.pushed,
+            sent: self.sent.len(),
+            last_success: self.last_success,
+            error: self.error.clone(),
+            down: self.pace.is_down(),
+            parked: self.rows.values().filter(|row| row.refused.is_some()).count(),
+            examples: refused.take(NAMED).collect(),
+        }
+    }
+
+    fn push(&mut self, row: Pending) -> Push {
+        let known = self.rows.get(&(row.model.clone(), row.key.clone())).and_then(|row| row.next);
+        let over = known.unwrap_or(if row.base == 0 { Over::Nothing } else { Over::Known });
+        self.next_id += 1;
+        let push = Push { id: self.next_id, row: Arc::new(row), over };
+        self.sent.insert(push.id, push.clone());
+        push
+    }
+
+    /// The cloud decided: what that means waits for the next settlement.
+    fn judge(&mut self, push: Push, verdict: super::answer::Verdict, now: Instant) {
+        let row = self.rows.entry((push.row.model.clone(), push.row.key.clone())).or_default();
+        row.refused = None;
+        row.next = verdict.next;
+        if verdict.is_final() {
+            row.tries = 0;
+            self.pushed += 1;
+            self.last_success = Some(now);
+            self.error = None;
+        } else {
+            row.tries += 1;
+        }
+        self.judged.push(verdict.settlement);
+    }
+
+    /// The row cannot be stored as it is.
+    fn park(&mut self, push: &Push, reason: String, now: Instant) {
+        let row = self.rows.entry((push.row.model.clone(), push.row.key.clone())).or_default();
+        row.tries += 1;
+        row.stage = Stage::Waiting(now + jitter(PARK_BASE, PARK_CAP, row.tries, &mut self.random));
+        #[cfg(test)]
+        if self.rules.mutant == Some(super::simulation::Mutant::HeadOfLine) {
+            row.stage = Stage::Free;
+            self.unread = true;
+            self.pace.failed(push.id, self.next_id, now, &mut self.random);
+        }
+        row.refused = Some((push.row.n, reason.clone()));
+        // It may have been put right while it was on its way.
+        self.changed = true;
+        self.error = Some(format!("{} {}: {reason}", push.row.model, push.row.key));
+    }
+
+    /// The row was not stored, for a reason that may pass. Other rows get their turn first, for it may still be the row.
+    fn put_off(&mut self, push: &Push, reason: String, now: Instant) {
+        let row = self.rows.entry((push.row.model.clone(), push.row.key.clone())).or_default();
+        row.tries += 1;
+        row.stage = Stage::Waiting(now + jitter(ROW_BASE, ROW_CAP, row.tries, &mut self.random));
+        self.error = Some(reason);
+        self.give_back();
+    }
+
+    /// What was read and not sent is read again later, as it is then.
+    fn give_back(&mut self) {
+        for row in self.ready.drain(..) {
+            if let Some(row) = self.rows.get_mut(&(row.model, row.key)) {
+                row.stage = Stage::Free;
+            }
+            self.unread = true;
+        }
+    }
+
+    /// Lets rows go whose wait is over.
+    fn release(&mut self, now: Instant) {
+        let mut released = false;
+        for row in self.rows.values_mut() {
+            if matches!(row.stage, Stage::Waiting(until) if until <= now) {
+                row.stage = Stage::Free;
+                released = true;
+            }
+        }
+        let look = self.changed && self.look_after.is_none_or(|after| after <= now) && self.has_parked();
+        self.unread |= released || look;
+        if released {
+            let many = self.rows.len() > 2 * WAITING;
+            self.rows.retain(|_, row| !matches!(row.stage, Stage::Free) || row.tries > 0 && !many);
+        }
+    }
+
+    fn can_read(&self) -> bool {
+        self.unread && !self.is_reading && self.room() > 0 && self.waiting() < WAITING
+    }
+
+    /// Lets some refused rows be read if it is time to. Returns how many.
+    fn look(&mut self, exclude: &mut HashSet<Key>, now: Instant) -> usize {
+        if !self.changed || self.look_after.is_some_and(|after| now < after) {
+            return 0;
+        }
+        self.changed = false;
+        self.look_after = Some(now + LOOK);
+        let parked = self.rows.iter().filter(|(_, row)| row.is_parked()).take(NAMED);
+        parked.filter(|(key, _)| exclude.remove(*key)).count()
+    }
+
+    fn has_parked(&self) -> bool {
+        self.rows.values().any(Row::is_parked)
+    }
+
+    fn waiting(&self) -> usize {
+        self.rows.values().filter(|row| matches!(row.stage, Stage::Waiting(_))).count()
+    }
+
+    /// How many more rows may be on the way, from the reading to the settlement.
+    fn room(&self) -> usize {
+        let busy = self.ready.len() + self.sent.len() + self.judged.len() + self.settling.len();
+        self.pace.window().saturating_sub(busy)
+    }
+
+    fn busy(&self) -> HashSet<Key> {
+        #[cfg(test)]
+        if self.rules.mutant == Some(super::simulation::Mutant::Twice) {
+            return HashSet::new();
+        }
+        let busy = self.rows.iter().filter(|(_, row)| !matches!(row.stage, Stage::Free));
+        busy.map(|(key, _)| key.clone()).collect()
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;

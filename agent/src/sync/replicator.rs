@@ -1,0 +1,401 @@
+//! The shell of the engine: carries out what it wants with the database and a transport.
+
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use smol::channel::{Receiver, Sender};
+use smol::{LocalExecutor, Timer, channel, future};
+
+use super::answer::{Answer, Policy};
+use super::engine::{Action, Engine, Parked, Report, Settings};
+use super::error::Error;
+use super::transport::Transport;
+use crate::config;
+use crate::db::Db;
+use crate::db::changelog::Pending;
+use crate::net;
+
+/// Brings the changes of a database to the cloud for as long as it runs.
+pub struct Replicator<T> {
+    db: Db,
+    transport: T,
+    engine: Arc<Mutex<Engine>>,
+}
+
+/// Sees how a [`Replicator`] does, from any thread.
+#[derive(Clone)]
+pub struct Handle {
+    db: Db,
+    engine: Arc<Mutex<Engine>>,
+}
+
+/// How the replication does.
+#[derive(Clone, Debug, Default)]
+pub struct State {
+    /// Rows that the cloud does not have yet, or not as they are.
+    pub backlog: u64,
+    /// How long the oldest of their changes has been waiting.
+    pub oldest: Option<Duration>,
+    /// When the cloud took a change for the last time since the start, in milliseconds of UTC.
+    pub last_success: Option<i64>,
+    /// Changes that the cloud took since the start.
+    pub pushed: u64,
+    /// Requests that wait for their answer.
+    pub sent: usize,
+    /// Conflicts in the log.
+    pub conflicts: u64,
+    /// Whether the cloud is out of reach.
+    pub down: bool,
+    /// The last thing that went wrong; nothing once the cloud has taken a change after it.
+    pub error: Option<String>,
+    /// Rows that the cloud refuses.
+    pub parked: usize,
+    /// Some of them, and why.
+    pub examples: Vec<Parked>,
+}
+
+/// What came of an action.
+enum Event {
+    Pending(Vec<Pending>),
+    Answered(u64, Answer),
+    Settled,
+    Recorded,
+    Deadline,
+}
+
+impl<T: Transport> Replicator<T> {
+    /// A replicator of what `db` has in its change log, in the name of `thing`.
+    pub fn new(db: Db, transport: T, options: &config::Sync, thing: &str) -> Self {
+        let settings = Settings {
+            thing: thing.to_owned(),
+            site: db.site(),
+            window: options.window,
+            delay: options.delay,
+            policy: Policy::Device,
+        };
+        let engine = Arc::new(Mutex::new(Engine::new(settings, fastrand::u64(..))));
+        Self { db, transport, engine }
+    }
+
+    /// Sees how it does.
+    pub fn handle(&self) -> Handle {
+        Handle { db: self.db.clone(), engine: self.engine.clone() }
+    }
+
+    /// Replicates until the future is dropped, which loses nothing: what was on its way is sent again by the next run.
+    /// Runs on the executor that polls it; the only listener of [`Db::changes`].
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn run(&self) -> Result<Infallible, Error> {
+        lock(&self.engine).restart();
+        let (sender, events) = channel::unbounded();
+        let tasks = LocalExecutor::new();
+        tasks.run(self.drive(&tasks, &sender, &events)).await
+    }
+
+    async fn drive<'a>(
+        &'a self,
+        tasks: &LocalExecutor<'a>,
+        sender: &'a Sender<Result<Event, Error>>,
+        events: &Receiver<Result<Event, Error>>,
+    ) -> Result<Infallible, Error> {
+        let changes = self.db.changes();
+        loop {
+            while let Some(action) = self.next_action() {
+                tasks.spawn(self.carry_out(action, sender)).detach();
+            }
+            let deadline = lock(&self.engine).deadline();
+            let event = next(events, &changes, deadline).await?;
+            let now = Instant::now();
+            let mut engine = lock(&self.engine);
+            match event {
+                Event::Pending(rows) => engine.pending(rows),
+                Event::Answered(id, answer) => {
+                    log_answer(&answer);
+                    engine.answered(id, answer, now);
+                }
+                Event::Settled => engine.settled(now),
+                Event::Recorded => engine.recorded(now),
+                Event::Deadline => {}
+            }
+        }
+    }
+
+    fn next_action(&self) -> Option<Action> {
+        lock(&self.engine).poll(Instant::now())
+    }
+
+    async fn carry_out(&self, action: Action, sender: &Sender<Result<Event, Error>>) {
+        let event = match action {
+            Action::Read { limit, exclude } => {
+                self.db.pending(limit, &exclude).await.map(Event::Pending).map_err(Error::from)
+            }
+            Action::Push(push) => {
+                let id = push.id;
+                Ok(Event::Answered(id, self.transport.push(push).await))
+            }
+            Action::Settle(settlements) => {
+                self.db.settle(settlements).await.map(|()| Event::Settled).map_err(Error::from)
+            }
+        };
+        // The receiver lives as long as the executor of this task.
+        let _ = sender.send(event).await;
+    }
+}
+
+impl Handle {
+    /// How the replication does.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn state(&self) -> Result<State, Error> {
+        let backlog = self.db.backlog().await?;
+        let report: Report = lock(&self.engine).report();
+        let since = |at: i64| Duration::from_millis(u64::try_from(net::utc_ms() - at).unwrap_or(0));
+        let at = |then: Instant| net::utc_ms() - i64::try_from(then.elapsed().as_millis()).unwrap_or(i64::MAX);
+        Ok(State {
+            backlog: backlog.rows,
+            oldest: backlog.oldest.map(since),
+            last_success: report.last_success.map(at),
+            pushed: report.pushed,
+            sent: report.sent,
+            conflicts: backlog.conflicts,
+            down: report.down,
+            error: report.error,
+            parked: report.parked,
+            examples: report.examples,
+        })
+    }
+}
+
+/// The next event. At most one task per row of the window sends them, so their queue is short.
+async fn next(
+    events: &Receiver<Result<Event, Error>>,
+    changes: &Receiver<()>,
+    deadline: Option<Instant>,
+) -> Result<Event, Error> {
+    let answer = async { events.recv().await.unwrap_or(Err(crate::db::Error::Closed.into())) };
+    let change = async { changes.recv().await.map(|()| Event::Recorded).map_err(|_| crate::db::Error::Closed.into()) };
+    let timer = async {
+        match deadline {
+            Some(deadline) => Timer::at(deadline).await,
+            None => future::pending().await,
+        };
+        Ok(Event::Deadline)
+    };
+    future::or(answer, future::or(change, timer)).await
+}
+
+fn log_answer(answer: &Answer) {
+    match answer {
+        Answer::Refused(reason) => log::warn!("the cloud refuses a row, which is tried again later: {reason}"),
+        Answer::Throttled(reason) => log::info!("the cloud throttles: {reason}"),
+        Answer::Failed(reason) => log::info!("the cloud is not reached: {reason}"),
+        Answer::Stored | Answer::Differs(_) => {}
+    }
+}
+
+/// The engine is sound after every call, so a panic elsewhere does not spoil it.
+fn lock(engine: &Mutex<Engine>) -> MutexGuard<'_, Engine> {
+    engine.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::cell::{Cell, RefCell};
+
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::db::Schema;
+    use crate::sync::engine::Push;
+    use crate::sync::item::{self, Writer};
+    use crate::sync::simulation::Cloud;
+
+    const SCHEMA: &str = r"{
+        version: '1', process: {M: {sync: 'up'}},
+        models: {M: {id: {type: 'string'}, value: {type: 'string'}, note: {type: 'string'}}},
+    }";
+
+    /// A database and a simulated table.
+    struct Bench {
+        directory: std::path::PathBuf,
+        db: Db,
+        cloud: RefCell<Cloud>,
+        is_down: Cell<bool>,
+        busy: Cell<usize>,
+        busiest: Cell<usize>,
+    }
+
+    impl Bench {
+        fn new() -> Self {
+            let directory = std::env::temp_dir().join(format!("ioto-sync-{:016x}", fastrand::u64(..)));
+            std::fs::create_dir(&directory).unwrap();
+            let options = config::Database { path: directory.join("device.db"), ..Default::default() };
+            let db = Db::open(&options, Schema::parse(SCHEMA, "schema").unwrap()).unwrap();
+            let cloud = RefCell::new(Cloud::default());
+            Self { directory, db, cloud, is_down: Cell::new(false), busy: Cell::new(0), busiest: Cell::new(0) }
+        }
+
+        async fn create(&self, key: &str, value: &str) {
+            let item = json!({"id": key, "value": value}).as_object().unwrap().clone();
+            self.db.create("M", item).await.unwrap();
+        }
+
+        /// Replicates until the state is as wanted.
+        async fn until(&self, replicator: &Replicator<&Self>, wanted: impl Fn(&State) -> bool) -> State {
+            let handle = replicator.handle();
+            let seen = async {
+                for _ in 0..2000 {
+                    let state = handle.state().await.unwrap();
+                    if wanted(&state) {
+                        return state;
+                    }
+                    Timer::after(Duration::from_millis(5)).await;
+                }
+                panic!("it stays at {:?}", handle.state().await);
+            };
+            future::or(seen, async { panic!("{}", replicator.run().await.unwrap_err()) }).await
+        }
+
+        fn value(&self, key: &str) -> Value {
+            json!(self.cloud.borrow().current(key).unwrap().item)["value"].clone()
+        }
+    }
+
+    impl Drop for Bench {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.directory);
+        }
+    }
+
+    impl Transport for &Bench {
+        async fn push(&self, push: Push) -> Answer {
+            self.busy.set(self.busy.get() + 1);
+            self.busiest.set(self.busiest.get().max(self.busy.get()));
+            Timer::after(Duration::from_millis(3)).await;
+            self.busy.set(self.busy.get() - 1);
+            if self.is_down.get() {
+                return Answer::Failed("no route to host".to_owned());
+            }
+            let writer = Writer { thing: "thing".into(), site: self.db.site(), schema: "1".into() };
+            let fields = ["id", "value", "note"].map(str::to_owned);
+            match item::update("table", &writer, &push, &fields) {
+                Ok(request) => self.cloud.borrow_mut().update(&request, "thing", |_| true).unwrap(),
+                Err(reason) => Answer::Refused(reason),
+            }
+        }
+    }
+
+    fn replicator(bench: &Bench, window: usize) -> Replicator<&Bench> {
+        Replicator::new(bench.db.clone(), bench, &config::Sync { window, ..Default::default() }, "thing")
+    }
+
+    #[test]
+    fn rows_reach_the_cloud_and_several_are_on_their_way_at_a_time() {
+        let bench = Bench::new();
+        smol::block_on(async {
+            let replicator = replicator(&bench, 4);
+            for n in 0..10 {
+                bench.create(&format!("k{n}"), "early").await;
+            }
+            let state = bench.until(&replicator, |state| state.pushed == 10 && state.backlog == 0).await;
+            assert!(state.last_success.is_some() && state.error.is_none() && state.oldest.is_none());
+            assert_eq!(bench.busiest.get(), 4);
+
+            let write = async {
+                Timer::after(Duration::from_millis(100)).await;
+                bench.create("late", "x").await;
+                future::pending::<State>().await
+            };
+            future::or(bench.until(&replicator, |state| state.pushed == 11 && state.backlog == 0), write).await;
+            bench.db.remove("M", "k3").await.unwrap();
+            bench.until(&replicator, |state| state.backlog == 0).await;
+            assert_eq!(bench.cloud.borrow().current("k3").unwrap().item, None);
+            assert_eq!(bench.value("late"), "x");
+        });
+    }
+
+    #[test]
+    fn an_outage_is_seen_in_the_state_and_ends_with_everything_in_the_cloud() {
+        let bench = Bench::new();
+        smol::block_on(async {
+            let replicator = replicator(&bench, 4);
+            bench.is_down.set(true);
+            for n in 0..5 {
+                bench.create(&format!("k{n}"), "x").await;
+            }
+            let state = bench.until(&replicator, |state| state.down).await;
+            assert_eq!((state.backlog, state.pushed), (5, 0));
+            assert_eq!(state.error.as_deref(), Some("no route to host"));
+            assert!(state.oldest.is_some());
+            bench.is_down.set(false);
+            let state = bench.until(&replicator, |state| state.backlog == 0).await;
+            assert!(!state.down && state.error.is_none());
+        });
+    }
+
+    #[test]
+    fn a_conflict_is_won_by_the_device_and_kept_in_the_log() {
+        let bench = Bench::new();
+        smol::block_on(async {
+            let replicator = replicator(&bench, 4);
+            bench.create("k", "mine").await;
+            bench.until(&replicator, |state| state.backlog == 0).await;
+            bench.cloud.borrow_mut().edit("k", "theirs", &mut fastrand::Rng::with_seed(3));
+            let changes = json!({"value": "mine again"}).as_object().unwrap().clone();
+            bench.db.update("M", "k", changes).await.unwrap();
+            let state = bench.until(&replicator, |state| state.backlog == 0).await;
+            assert_eq!(state.conflicts, 1);
+            assert_eq!(bench.value("k"), "mine again");
+            let logged = bench.db.conflicts(10).await.unwrap().remove(0);
+            assert_eq!(json!(logged.conflict.mine)["value"], "mine again");
+            assert_eq!(json!(logged.conflict.theirs)["value"], "theirs");
+        });
+    }
+
+    #[test]
+    fn a_replication_that_is_dropped_at_any_time_goes_on_where_it_was() {
+        let bench = Bench::new();
+        let seed = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(|| fastrand::u64(..));
+        println!("SEED={seed}");
+        let mut random = fastrand::Rng::with_seed(seed);
+        smol::block_on(async {
+            let mut kept = replicator(&bench, 3);
+            for n in 0..40 {
+                bench.create(&format!("k{n}"), "x").await;
+            }
+            for _ in 0..30 {
+                if random.bool() {
+                    kept = replicator(&bench, 3);
+                }
+                let stop = async {
+                    Timer::after(Duration::from_micros(random.u64(..8000))).await;
+                };
+                future::or(stop, async { drop(kept.run().await) }).await;
+            }
+            bench.until(&kept, |state| state.backlog == 0).await;
+            for n in 0..40 {
+                assert_eq!(bench.cloud.borrow().current(&format!("k{n}")).unwrap().version, Some(1));
+            }
+        });
+    }
+
+    #[test]
+    fn a_database_that_closes_ends_it() {
+        let bench = Bench::new();
+        smol::block_on(async {
+            let replicator = replicator(&bench, 3);
+            let close = async {
+                Timer::after(Duration::from_millis(20)).await;
+                bench.db.close().await;
+                future::pending().await
+            };
+            let ended = future::or(replicator.run(), close).await;
+            assert!(ended.unwrap_err().to_string().starts_with("replication stopped"));
+        });
+    }
+}

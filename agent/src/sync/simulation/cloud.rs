@@ -1,0 +1,217 @@
+//! A table with the conditions of DynamoDB, which remembers what was done to it.
+
+use std::collections::{HashMap, HashSet};
+
+use serde_json::{Map, Value, json};
+
+use crate::db::Item;
+use crate::sync::answer::Answer;
+use crate::sync::item::Current;
+
+type Attributes = Map<String, Value>;
+
+/// A version that somebody else made, as the device sees it: key, version, document.
+pub type Foreign = (String, u64, Option<Item>);
+
+/// Every document that is written is another, and tombstones differ in their version.
+pub fn identity((key, version, document): &Foreign) -> String {
+    match document {
+        Some(document) => format!("{key} {}", json!(document)),
+        None => format!("{key} removed at {version}"),
+    }
+}
+
+#[derive(Default)]
+pub struct Cloud {
+    items: HashMap<String, Attributes>,
+    /// Operations of the device that were stored, ever.
+    pub stored: HashSet<String>,
+    /// Operations stored since the item was last deleted or put, and the highest counter of each site, by key.
+    since_deleted: HashMap<String, (HashSet<String>, HashMap<String, u64>)>,
+    /// What others wrote, with hard deletions as version 0 without a document.
+    foreign: Vec<Foreign>,
+    /// The same, to look them up.
+    pub identities: HashSet<String>,
+}
+
+impl Cloud {
+    pub fn current(&self, key: &str) -> Option<Current> {
+        self.items.get(key).map(|item| Current::parse(item).unwrap())
+    }
+
+    /// Carries out UpdateItem. An error names the invariant that the device violated with it; `is_known` says whether the
+    /// device took note of a version that somebody else made.
+    pub fn update(
+        &mut self,
+        request: &Value,
+        thing: &str,
+        is_known: impl Fn(&Foreign) -> bool,
+    ) -> Result<Answer, String> {
+        let key = request["Key"]["sk"]["S"].as_str().unwrap().to_owned();
+        assert_eq!(request["Key"]["pk"]["S"], format!("{thing}#M"));
+        let update =
+            Update { names: &request["ExpressionAttributeNames"], values: &request["ExpressionAttributeValues"] };
+        if update.values.as_object().unwrap().values().any(|value| value["S"] == "poison") {
+            return Ok(Answer::Refused("ValidationException: poison".to_owned()));
+        }
+        let before = self.items.get(&key);
+        if let Some(condition) = request["ConditionExpression"].as_str() {
+            if !update.holds(condition, before) {
+                let current = before.map(|item| Box::new(Current::parse(item).unwrap()));
+                return Ok(Answer::Differs(current));
+            }
+        }
+        let mut after = before.cloned().unwrap_or_default();
+        update.apply(request["UpdateExpression"].as_str().unwrap(), &mut after);
+        self.check(&key, &after, thing, is_known)?;
+        self.items.insert(key, after);
+        Ok(Answer::Stored)
+    }
+
+    /// Somebody else changes the item by the rules: its new document, or nothing to remove it.
+    pub fn edit(&mut self, key: &str, value: &str, random: &mut fastrand::Rng) {
+        // What lost its version begins above any that it had: the rule for those who delete for good.
+        let lost = self.foreign.iter().any(|(lost, version, _)| lost == key && *version == 0);
+        let last = if lost { 1000 * self.foreign.len() as u64 } else { 0 };
+        let item = self.items.entry(key.to_owned()).or_default();
+        let version = Current::parse(item).unwrap().version.unwrap_or(last) + 1;
+        item.insert("pk".into(), json!({"S": "thing#M"}));
+        item.insert("_v".into(), json!({"N": version.to_string()}));
+        item.insert("_op".into(), json!({"B": format!("cloud-{value}")}));
+        item.insert("_w".into(), json!({"S": "cloud:app"}));
+        item.insert("_ts".into(), json!({"S": value}));
+        item.insert("gpk".into(), json!({"S": "thing"}));
+        item.insert("_d".into(), json!({"BOOL": random.u8(..) < 40}));
+        item.insert("value".into(), json!({"S": value}));
+        if random.bool() {
+            item.insert("color".into(), json!({"S": value}));
+        }
+        self.remember(key);
+    }
+
+    /// Somebody puts an item there as if there were no rules, and wipes out what tells the device's changes apart.
+    pub fn put(&mut self, key: &str, value: &str) {
+        self.since_deleted.remove(key);
+        let item = json!({"pk": {"S": "thing#M"}, "sk": {"S": key}, "value": {"S": value}});
+        self.items.insert(key.to_owned(), item.as_object().unwrap().clone());
+        self.remember(key);
+    }
+
+    /// The item disappears without a trace.
+    pub fn delete(&mut self, key: &str) {
+        self.items.remove(key);
+        self.since_deleted.remove(key);
+        self.foreign.push((key.to_owned(), 0, None));
+    }
+
+    pub fn was_deleted(&self, key: &str) -> bool {
+        self.foreign.iter().any(|(deleted, version, item)| deleted == key && *version == 0 && item.is_none())
+    }
+
+    fn remember(&mut self, key: &str) {
+        let current = self.current(key).unwrap();
+        let version = (key.to_owned(), current.version.unwrap_or(0), current.item);
+        self.identities.insert(identity(&version));
+        self.foreign.push(version);
+    }
+
+    /// The invariants that can be seen where a write of the device replaces `before` by `after`.
+    fn check(
+        &mut self,
+        key: &str,
+        after: &Attributes,
+        thing: &str,
+        is_known: impl Fn(&Foreign) -> bool,
+    ) -> Result<(), String> {
+        let now = Current::parse(after).unwrap();
+        assert!(now.version >= Some(1));
+        let (op, site) = (now.op.clone().unwrap(), now.site.clone().unwrap());
+        let counter = now.counter.unwrap();
+        if let Some(before) = self.items.get(key) {
+            let was = Current::parse(before).unwrap();
+            if was.version.is_some_and(|version| now.version != Some(version + 1)) {
+                return Err(format!("I4 version {:?} of {key} follows {:?}", now.version, was.version));
+            }
+            if was.writer.as_deref() != Some(thing) || was.version.is_none() {
+                let version = (key.to_owned(), was.version.unwrap_or(0), was.item);
+                // One put without a version cannot be told from the next: to have recorded any of them is enough.
+                let put = |other: &Foreign| version.1 == 0 && other.0 == key && other.1 == 0 && is_known(other);
+                if !is_known(&version) && !self.foreign.iter().any(put) {
+                    return Err(format!("I3 silent overwrite of {version:?}"));
+                }
+            }
+            if before.contains_key("color") && !after.contains_key("color") {
+                return Err(format!("I10 an attribute that the device does not know was removed from {key}"));
+            }
+        }
+        let (ops, counters) = self.since_deleted.entry(key.to_owned()).or_default();
+        if !ops.insert(op.clone()) {
+            return Err(format!("I3b/I4 the change {counter} of {key} was stored twice"));
+        }
+        if counters.insert(site, counter).is_some_and(|last| last >= counter) {
+            return Err(format!("I5 the change {counter} of {key} was stored after a newer one"));
+        }
+        if ["_ts", "gpk", "ttl"].iter().any(|name| after.contains_key(*name)) {
+            return Err(format!("I8 {key} would come back to the device that wrote it"));
+        }
+        self.stored.insert(op);
+        Ok(())
+    }
+}
+
+/// DynamoDB refuses a request that defines what it does not use; what is used and not defined shows by itself.
+pub fn check_use(request: &Value) {
+    let text = format!("{} {}", request["UpdateExpression"], request["ConditionExpression"]);
+    let used: HashSet<&str> = text.split(|c: char| !c.is_alphanumeric() && c != '#' && c != ':').collect();
+    for definitions in ["ExpressionAttributeNames", "ExpressionAttributeValues"] {
+        for defined in request[definitions].as_object().unwrap().keys() {
+            assert!(used.contains(defined.as_str()), "{defined} is defined and not used: {request}");
+        }
+    }
+}
+
+/// The expressions of a request, as far as the device uses them.
+struct Update<'a> {
+    names: &'a Value,
+    values: &'a Value,
+}
+
+impl Update<'_> {
+    fn holds(&self, condition: &str, item: Option<&Attributes>) -> bool {
+        condition.split(" OR ").any(|all| all.split(" AND ").all(|term| self.term(term.trim(), item)))
+    }
+
+    fn term(&self, term: &str, item: Option<&Attributes>) -> bool {
+        let inner = |function: &str| term.strip_prefix(function)?.strip_prefix('(')?.strip_suffix(')');
+        if let Some(name) = inner("attribute_not_exists") {
+            return self.attribute(name, item).is_none();
+        }
+        if let Some(name) = inner("attribute_exists") {
+            return self.attribute(name, item).is_some();
+        }
+        let (name, value) = term.split_once(" = ").unwrap();
+        self.attribute(name, item).is_some_and(|is| is == &self.values[value])
+    }
+
+    fn attribute<'i>(&self, name: &str, item: Option<&'i Attributes>) -> Option<&'i Value> {
+        item?.get(self.name(name))
+    }
+
+    fn name<'n>(&'n self, name: &'n str) -> &'n str {
+        if name.starts_with('#') { self.names[name].as_str().unwrap() } else { name }
+    }
+
+    fn apply(&self, expression: &str, item: &mut Attributes) {
+        let (sets, removes) =
+            expression.strip_prefix("SET ").unwrap().split_once(" REMOVE ").unwrap_or((expression, ""));
+        for set in sets.trim_start_matches("SET ").split(',') {
+            let (name, value) = set.split_once('=').unwrap();
+            assert!(!self.values[value].is_null(), "{value} is not defined");
+            item.insert(self.name(name).to_owned(), self.values[value].clone());
+        }
+        for name in removes.split(',').filter(|name| !name.is_empty()) {
+            item.shift_remove(self.name(name));
+        }
+        item.entry("pk").or_insert(json!({"S": "thing#M"}));
+    }
+}

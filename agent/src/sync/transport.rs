@@ -1,0 +1,145 @@
+//! How a push reaches the cloud: the trait, and DynamoDB spoken to directly.
+
+use std::collections::HashMap;
+use std::future::Future;
+
+use serde_json::Value;
+
+use super::answer::Answer;
+use super::engine::Push;
+use super::item::{self, Current, Writer};
+use crate::aws;
+use crate::db::Db;
+
+/// A way to the cloud. Several pushes are on the way at a time, of different rows.
+pub trait Transport {
+    /// Sends a row and says what became of it. Every push ends in an answer after a bounded time; what is not known is
+    /// [`Answer::Failed`]. Dropping the future gives the request up; it may arrive all the same.
+    fn push(&self, push: Push) -> impl Future<Output = Answer>;
+}
+
+/// Codes for a request that will be refused every time, because of what the row holds.
+const REFUSED: [&str; 4] = [
+    "ValidationException",
+    "SerializationException",
+    "ItemCollectionSizeLimitExceededException",
+    "RequestEntityTooLarge",
+];
+
+/// A DynamoDB table with the keys `pk` and `sk`, written with one conditional UpdateItem a row.
+pub struct Table {
+    dynamo: aws::DynamoDb,
+    name: String,
+    writer: Writer,
+    /// The fields of each model.
+    fields: HashMap<String, Vec<String>>,
+}
+
+impl Table {
+    /// The table `name`, written in the name of `thing` with the rows of `db`.
+    pub fn new(dynamo: aws::DynamoDb, name: &str, thing: &str, db: &Db) -> Self {
+        let schema = db.schema();
+        let writer = Writer { thing: thing.to_owned(), site: db.site(), schema: schema.version().to_owned() };
+        let fields = schema.models().map(|model| {
+            let names = model.fields().iter().map(|field| field.name().to_owned());
+            (model.name().to_owned(), names.collect())
+        });
+        Self { dynamo, name: name.to_owned(), writer, fields: fields.collect() }
+    }
+}
+
+impl Transport for Table {
+    async fn push(&self, push: Push) -> Answer {
+        let fields = self.fields.get(&push.row.model).map_or(&[][..], Vec::as_slice);
+        match item::update(&self.name, &self.writer, &push, fields) {
+            Ok(request) => answer(self.dynamo.call("UpdateItem", &request).await),
+            Err(reason) => Answer::Refused(reason),
+        }
+    }
+}
+
+/// What the answer to an UpdateItem means (AWS: "Error handling with DynamoDB").
+fn answer(result: Result<Value, aws::Error>) -> Answer {
+    let error = match result {
+        Ok(_) => return Answer::Stored,
+        Err(error) => error,
+    };
+    if error.is_throttled() {
+        return Answer::Throttled(error.to_string());
+    }
+    match &error {
+        aws::Error::Service { code, body, .. } if code == "ConditionalCheckFailedException" => differs(body),
+        aws::Error::Service { code, .. } if code == "TransactionConflictException" => {
+            Answer::Throttled(error.to_string())
+        }
+        aws::Error::Service { status, code, .. } if *status == 413 || REFUSED.contains(&code.as_str()) => {
+            Answer::Refused(error.to_string())
+        }
+        // Credentials, permissions and a missing table are nothing that the row can help either: everything waits.
+        _ => Answer::Failed(error.to_string()),
+    }
+}
+
+/// The item that did not meet the condition, as `ReturnValuesOnConditionCheckFailure` brings it.
+fn differs(body: &Value) -> Answer {
+    match body.get("Item").and_then(Value::as_object) {
+        None => Answer::Differs(None),
+        Some(attributes) if attributes.is_empty() => Answer::Differs(None),
+        Some(attributes) => match Current::parse(attributes) {
+            Ok(current) => Answer::Differs(Some(Box::new(current))),
+            Err(reason) => Answer::Refused(reason),
+        },
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn service(status: u16, code: &str, body: Value) -> Answer {
+        answer(Err(aws::Error::Service { status, code: code.to_owned(), message: "why".to_owned(), body }))
+    }
+
+    #[test]
+    fn every_error_of_the_service_is_sorted_by_whose_fault_it_is() {
+        assert_eq!(answer(Ok(json!({}))), Answer::Stored);
+        for code in ["ValidationException", "ItemCollectionSizeLimitExceededException"] {
+            assert!(matches!(service(400, code, Value::Null), Answer::Refused(_)), "{code}");
+        }
+        assert!(matches!(service(413, "", Value::Null), Answer::Refused(_)));
+        for code in [
+            "ProvisionedThroughputExceededException",
+            "ThrottlingException",
+            "RequestLimitExceeded",
+            "TransactionConflictException",
+        ] {
+            assert!(matches!(service(400, code, Value::Null), Answer::Throttled(_)), "{code}");
+        }
+        for (status, code) in [
+            (500, "InternalServerError"),
+            (503, ""),
+            (400, "AccessDeniedException"),
+            (400, "ResourceNotFoundException"),
+            (403, "InvalidClientTokenId"),
+            (400, "ExpiredTokenException"),
+        ] {
+            assert!(matches!(service(status, code, Value::Null), Answer::Failed(_)), "{code}");
+        }
+    }
+
+    #[test]
+    fn a_failed_condition_brings_the_item_as_it_is() {
+        let differs = |body| service(400, "ConditionalCheckFailedException", body);
+        assert_eq!(differs(json!({"message": "The conditional request failed"})), Answer::Differs(None));
+        assert_eq!(differs(json!({"Item": {}})), Answer::Differs(None));
+        let Answer::Differs(Some(current)) = differs(json!({"Item": {"_v": {"N": "3"}, "a": {"S": "x"}}})) else {
+            panic!("no item");
+        };
+        assert_eq!(current.version, Some(3));
+        assert_eq!(current.item, json!({"a": "x"}).as_object().cloned());
+        assert!(matches!(differs(json!({"Item": {"_v": {"N": "x"}}})), Answer::Refused(_)));
+    }
+}
