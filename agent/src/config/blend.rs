@@ -9,7 +9,8 @@
 //! | `=` | the value replaces what was there, also an object |
 //! | `?` | only when the key is not there yet |
 //!
-//! Keys that begin with `_` are ignored.
+//! Keys that begin with `_` are ignored. The agent's own defaults are no layer: `+listen` where no layer says `listen` makes a
+//! list of its own.
 
 use super::node::{Member, Node, Value};
 use super::problem::Problems;
@@ -44,12 +45,10 @@ pub(super) fn blend_file(root: &mut Node, mut file: Node, under: Option<&str>, p
         let Some(block) = cases(&collection.node, problems).into_iter().find(|member| member.key == case) else {
             continue;
         };
-        if let (None, Some(said)) = (under, block.node.get("profile")) {
-            problems.add(
-                said.origin.clone(),
-                "profile",
-                "cannot be set in a conditional block; set it beside `conditional`",
-            );
+        let said = block.node.members().iter().find(|member| under.is_none() && split(&member.key).1 == "profile");
+        if let Some(said) = said {
+            let text = "cannot be set in a conditional block; set it beside `conditional`";
+            problems.add(said.origin.clone(), "profile", text);
         }
         blend(root, place(block.node), problems);
     }

@@ -153,7 +153,7 @@ impl<'a> Reader<'a> {
                 self.skip(end);
                 Ok(number)
             }
-            None => Err(self.error("expected a number, found something like one".into())),
+            None => Err(self.error("expected a number as 10, 1.5 or 0x1F; a text needs quotes".into())),
         }
     }
 

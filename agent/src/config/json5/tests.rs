@@ -69,7 +69,7 @@ fn what_is_not_json5_is_refused_at_its_place() {
         ("{a: 1", 1, 6, "expected `,` or `}`, found the end of the text"),
         ("{a: hello}", 1, 5, "expected a value, found a word: a text needs quotes"),
         ("1 2", 1, 3, "expected the end of the text, found `2`"),
-        ("\r\n\r\n\n010", 4, 1, "expected a number, found something like one"),
+        ("\r\n\r\n\n010", 4, 1, "expected a number as 10, 1.5 or 0x1F; a text needs quotes"),
         ("'a\nb'", 1, 3, "expected a closing quote, found the end of the line"),
         ("['a", 1, 2, "this text has no closing quote"),
         ("[\n/* a", 2, 1, "this comment has no end, expected `*/`"),
