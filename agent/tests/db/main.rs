@@ -7,6 +7,7 @@ mod changelog;
 mod compare;
 mod crash;
 mod damage;
+mod rates;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
