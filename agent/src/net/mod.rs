@@ -1,1 +1,24 @@
-//! net
+//! Connections, TLS, waiting and time: what every client and server of the agent stands on.
+
+mod backoff;
+pub mod base64;
+mod clock;
+mod connect;
+mod error;
+#[cfg(feature = "web")]
+pub mod self_signed;
+mod stream;
+#[cfg(feature = "tls")]
+mod tls_client;
+#[cfg(feature = "tls")]
+pub mod tls_server;
+
+pub use self::backoff::Backoff;
+pub use self::clock::{amz_date, http_date, iso8601, parse_http_date, parse_iso8601, utc_ms};
+#[cfg(feature = "tls")]
+pub use self::connect::connect;
+pub use self::connect::connect_tcp;
+pub use self::error::{Error, Step};
+pub use self::stream::Stream;
+#[cfg(feature = "tls")]
+pub use self::tls_client::{TlsClient, TlsClientBuilder};
