@@ -4,15 +4,16 @@ use std::time::{Duration, Instant};
 
 use ioto::db::{Db, Query};
 use serde_json::json;
-use smol::{LocalExecutor, Timer, block_on};
+use smol::{LocalExecutor, block_on};
 
 use super::{Scratch, item};
 
-/// CPU time of the process so far: fields 14 and 15 of `/proc/self/stat`, in hundredths of a second.
+/// CPU time of the process so far: `utime` and `stime` of `/proc/self/stat`, in hundredths of a second (proc(5)).
 fn cpu() -> Duration {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
-    let fields: Vec<u64> = stat.rsplit(')').next().unwrap().split(' ').filter_map(|field| field.parse().ok()).collect();
-    Duration::from_millis((fields[10] + fields[11]) * 10)
+    let mut fields = stat.rsplit(')').next().unwrap().split_whitespace().skip(11);
+    let mut ticks = || fields.next().unwrap().parse::<u64>().unwrap();
+    Duration::from_millis((ticks() + ticks()) * 10)
 }
 
 fn reading(n: usize) -> ioto::db::Item {
@@ -81,5 +82,4 @@ fn reads() {
     }
     let rows = block_on(db.count("Reading")).unwrap();
     println!("find by index, 20 of {rows} rows: {:?}", begun.elapsed() / 200);
-    block_on(Timer::after(Duration::ZERO));
 }
