@@ -8,6 +8,8 @@ mod compare;
 mod crash;
 mod damage;
 mod rates;
+#[cfg(feature = "web")]
+mod rest;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
