@@ -3,7 +3,9 @@
 use std::process::ExitCode;
 
 use super::args::{Args, Request};
-use super::{config, db, help, output, run, status};
+#[cfg(all(feature = "db", feature = "web"))]
+use super::db;
+use super::{config, help, output, run, status};
 
 /// A command.
 #[derive(Debug)]
@@ -67,12 +69,24 @@ pub const COMMANDS: &[Command] = &[
         options: &[JSON],
         main: status::main,
     },
+    #[cfg(all(feature = "db", feature = "web"))]
     Command {
         name: "db",
         words: "VERB …",
-        about: "Read and write the database",
-        details: "",
-        options: &[JSON],
+        about: "read and write the database",
+        details: "Asks the running agent; when none runs, opens the database itself.\n
+  ioto db models
+  ioto db create MODEL FIELD=VALUE…
+  ioto db get MODEL ID
+  ioto db find MODEL [FIELD=VALUE…]
+  ioto db update MODEL ID FIELD=VALUE…
+  ioto db remove MODEL ID\n
+Values have the types of the schema; FIELD:=JSON is taken as it is.",
+        options: &[
+            Opt { name: "limit", value: Some("N"), about: "find: so many items, at most 1000" },
+            Opt { name: "next", value: Some("ID"), about: "find: the items after this one" },
+            JSON,
+        ],
         main: db::main,
     },
     Command {

@@ -3,6 +3,7 @@
 mod args;
 mod commands;
 mod config;
+#[cfg(all(feature = "db", feature = "web"))]
 mod db;
 mod help;
 mod output;

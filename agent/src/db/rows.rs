@@ -99,7 +99,9 @@ impl Rows {
             sql += " AND key > ?";
             values.push(Sql::Text(next.clone()));
         }
-        sql += " ORDER BY key";
+        // One more than the page says whether there is a next one; SQLite sorts no more than it has to when it knows.
+        sql += " ORDER BY key LIMIT ?";
+        values.push(Sql::Integer(limit as i64 + 1));
         let mut statement = self.connection.prepare_cached(&sql)?;
         let mut rows = statement.query(params_from_iter(values))?;
         let (mut page, mut last, mut size) = (Page::default(), String::new(), 0);

@@ -7,6 +7,9 @@ mod changelog;
 mod compare;
 mod crash;
 mod damage;
+mod rates;
+#[cfg(feature = "web")]
+mod rest;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
