@@ -2,10 +2,16 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::rc::Rc;
+
+use smol::LocalExecutor;
 
 use super::{Error, Report, ServiceError, Stop, services};
 use crate::agent::Board;
 use crate::config::Config;
+
+/// The one executor of the agent.
+pub type Executor = Rc<LocalExecutor<'static>>;
 
 /// A service and how to start it, any number of times.
 pub struct Service {
@@ -14,6 +20,7 @@ pub struct Service {
     start: Box<dyn Fn(Stop, Report) -> Running>,
 }
 
+type Reload = Box<dyn Fn(&Config)>;
 type Running = Pin<Box<dyn Future<Output = Result<(), ServiceError>>>>;
 
 impl Service {
@@ -36,14 +43,14 @@ impl Service {
 #[derive(Default)]
 pub struct Plan {
     services: Vec<Service>,
-    reloads: Vec<Box<dyn Fn(&Config)>>,
+    reloads: Vec<Reload>,
 }
 
 impl Plan {
     /// Prepares all services: whatever is wrong with their configuration shows here, before the first one starts.
-    pub fn new(config: &Config, id: &str, board: &Board) -> Result<Self, Error> {
+    pub fn new(config: &Config, id: &str, board: &Board, executor: &Executor) -> Result<Self, Error> {
         let mut plan = Self::default();
-        services::prepare(&mut plan, config, id, board)?;
+        services::prepare(&mut plan, config, id, board, executor)?;
         Ok(plan)
     }
 

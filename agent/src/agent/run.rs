@@ -6,11 +6,11 @@ use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
+use smol::Timer;
 use smol::future::FutureExt;
-use smol::{LocalExecutor, Timer};
 
+use super::plan::{Executor, Plan};
 use super::signals::{Signals, Wish};
-use super::plan::Plan;
 use super::{Board, Error, Supervisor};
 use crate::config::Config;
 use crate::device;
@@ -49,16 +49,16 @@ fn start(config: Config, options: &Options, logger: &Logger) -> Result<(), Error
     log::info!("ioto {} on device {id}", env!("CARGO_PKG_VERSION"));
 
     let board = Board::default();
-    let plan = Plan::new(&config, &id, &board)?;
+    let executor = Executor::default();
+    let plan = Plan::new(&config, &id, &board, &executor)?;
     let signals = Signals::new().map_err(Error::Signals)?;
-    let executor = Rc::new(LocalExecutor::new());
     smol::block_on(executor.run(stay(executor.clone(), plan, board, signals, options, logger)));
     Ok(())
 }
 
 /// From the start of the services to their end.
 async fn stay(
-    executor: Rc<LocalExecutor<'static>>,
+    executor: Executor,
     mut plan: Plan,
     board: Board,
     mut signals: Signals,

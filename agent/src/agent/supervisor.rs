@@ -1,14 +1,13 @@
 //! Keeps services running: starts them, starts them again with backoff when they fail, stops them in reverse order.
 
 use std::error::Error;
-use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use smol::future::FutureExt;
-use smol::{LocalExecutor, Task, Timer};
+use smol::{Task, Timer};
 
 use super::board::{Board, Report};
-use super::plan::Service;
+use super::plan::{Executor, Service};
 use super::stop::{self, Stop, Stopper};
 use crate::net::Backoff;
 
@@ -24,7 +23,7 @@ const STABLE: Duration = Duration::from_secs(5 * 60);
 
 /// The services of the agent.
 pub struct Supervisor {
-    executor: Rc<LocalExecutor<'static>>,
+    executor: Executor,
     board: Board,
     running: Vec<Running>,
 }
@@ -37,7 +36,7 @@ struct Running {
 
 impl Supervisor {
     /// Services will run on `executor` and report on `board`.
-    pub fn new(executor: Rc<LocalExecutor<'static>>, board: Board) -> Self {
+    pub fn new(executor: Executor, board: Board) -> Self {
         Self { executor, board, running: Vec::new() }
     }
 
@@ -98,13 +97,14 @@ async fn supervise(service: Service, stop: Stop, report: Report) {
 #[cfg(test)]
 mod tests {
     use std::cell::{Cell, RefCell};
+    use std::rc::Rc;
 
     use super::*;
     use crate::agent::State;
 
     #[test]
     fn a_service_that_fails_is_started_again_while_the_others_run_on() {
-        let executor = Rc::new(LocalExecutor::new());
+        let executor = Executor::default();
         let board = Board::default();
         let mut supervisor = Supervisor::new(executor.clone(), board.clone());
         let starts = Rc::new(Cell::new(0));
@@ -131,7 +131,7 @@ mod tests {
 
     #[test]
     fn services_stop_in_reverse_and_one_that_hangs_is_cut_off() {
-        let executor = Rc::new(LocalExecutor::new());
+        let executor = Executor::default();
         let mut supervisor = Supervisor::new(executor.clone(), Board::default());
         let ended = Rc::new(RefCell::new(Vec::new()));
         for name in ["first", "second"] {

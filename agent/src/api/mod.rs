@@ -4,8 +4,10 @@ mod client;
 #[cfg(feature = "db")]
 mod db;
 mod guard;
+mod status;
 
 pub use self::client::{Client, Error as ClientError, percent_encode};
 #[cfg(feature = "db")]
 pub use self::db::database;
 pub use self::guard::{admit, guard};
+pub use self::status::status;

@@ -174,7 +174,7 @@ enum Door {
 
 impl Door {
     fn open(config: &Config, schema: Schema) -> Result<Self, Failure> {
-        let client = Client::new(config.directories.run.join("api.sock"));
+        let client = Client::new(config.directories.api_socket());
         match client.request(Method::Get, "/api/db", None) {
             Ok((200, _)) => Ok(Self::Agent(client)),
             Ok((404, _)) => Err(Failure("the running agent has its database switched off (services.database)".into())),

@@ -9,7 +9,7 @@ mod sync;
 #[cfg(feature = "web")]
 mod web;
 
-use super::plan::Plan;
+use super::plan::{Executor, Plan};
 #[cfg(feature = "db")]
 use super::slot::Slot;
 use super::{Board, Error};
@@ -26,14 +26,14 @@ struct Handles {
 
 /// Plans what the configuration wants, in order of need.
 #[allow(unused_mut, unused_variables, reason = "a build with few features has little to plan")]
-pub fn prepare(plan: &mut Plan, config: &Config, id: &str, board: &Board) -> Result<(), Error> {
+pub fn prepare(plan: &mut Plan, config: &Config, id: &str, board: &Board, executor: &Executor) -> Result<(), Error> {
     let mut handles = Handles::default();
     #[cfg(feature = "db")]
     database::prepare(plan, config, id, &mut handles)?;
     #[cfg(feature = "web")]
-    web::prepare(plan, config, id, board, &handles)?;
+    web::prepare(plan, config, (id, board, executor), &handles)?;
     #[cfg(feature = "mqtt")]
-    mqtt::prepare(plan, config, id);
+    mqtt::prepare(plan, config, id, executor);
     #[cfg(feature = "sync")]
     sync::prepare(plan, config, id, &handles);
     Ok(())

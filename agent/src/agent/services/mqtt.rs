@@ -1,12 +1,12 @@
 //! The MQTT client as a service: keeps the connection, takes the messages of the configured filters.
 
+use std::future::ready;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::{Map, Value, json};
-use smol::LocalExecutor;
 use smol::future::FutureExt;
 
-use crate::agent::plan::{Plan, Service};
+use crate::agent::plan::{Executor, Plan, Service};
 use crate::agent::{Report, ServiceError, Stop};
 use crate::config::{self, Config};
 use crate::mqtt::{self, Client, Message, Options, QoS};
@@ -15,33 +15,38 @@ use crate::mqtt::{self, Client, Message, Options, QoS};
 type LastTopic = Arc<Mutex<Option<String>>>;
 
 /// Plans the client if it is wanted.
-pub fn prepare(plan: &mut Plan, config: &Config, id: &str) {
+pub fn prepare(plan: &mut Plan, config: &Config, id: &str, executor: &Executor) {
     if config.services.mqtt {
-        let (settings, id) = (config.mqtt.clone(), id.to_owned());
-        plan.add(Service::new("mqtt", move |stop, report| run(settings.clone(), id.clone(), stop, report)));
+        let (settings, id, executor) = (config.mqtt.clone(), id.to_owned(), executor.clone());
+        let start = move |stop, report| run(settings.clone(), id.clone(), executor.clone(), stop, report);
+        plan.add(Service::new("mqtt", start));
     }
 }
 
 /// Runs the client until the stop.
-async fn run(settings: config::Mqtt, device: String, stop: Stop, report: Report) -> Result<(), ServiceError> {
+async fn run(
+    settings: config::Mqtt,
+    device: String,
+    executor: Executor,
+    stop: Stop,
+    report: Report,
+) -> Result<(), ServiceError> {
     let (client, connection) = mqtt::new(Options::from_config(&settings, &device)?);
     let last = LastTopic::default();
     report.figures({
         let (client, last) = (client.clone(), last.clone());
-        move || figures(&client, &last)
+        move || ready(figures(&client, &last))
     });
     report.running();
 
-    let executor = LocalExecutor::new();
-    for wanted in settings.subscribe {
-        executor.spawn(subscribe(client.clone(), wanted, last.clone())).detach();
-    }
+    let subscribing = |wanted| executor.spawn(subscribe(client.clone(), wanted, last.clone()));
+    let _subscriptions: Vec<_> = settings.subscribe.into_iter().map(subscribing).collect();
     let closing = async {
         stop.requested().await;
         client.close();
         std::future::pending().await
     };
-    connection.run().or(executor.run(closing)).await;
+    connection.run().or(closing).await;
     Ok(())
 }
 

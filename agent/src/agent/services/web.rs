@@ -2,31 +2,38 @@
 
 use std::cell::Cell;
 use std::path::PathBuf;
-use std::rc::Rc;
 use std::sync::Arc;
 
 use rustls::ServerConfig;
 use serde_json::{Map, json};
-use smol::LocalExecutor;
 use smol::future::FutureExt;
 
 use super::Handles;
-use crate::agent::plan::{Plan, Service};
+use crate::agent::plan::{Executor, Plan, Service};
 use crate::agent::slot::Slot;
 use crate::agent::{Board, Error, Report, ServiceError, Status, Stop};
 use crate::api;
 use crate::config::{Config, Listen, Scheme, Web};
 use crate::net::{self_signed, tls_server};
-use crate::web::{Bound, Handle, Server};
+use crate::web::{Action, Bound, Error as WebError, Exchange, Handle, Server};
 
 /// Opens both doors. A port that is in use is an error here; later, a server that fails is bound again.
-pub fn prepare(plan: &mut Plan, config: &Config, id: &str, board: &Board, handles: &Handles) -> Result<(), Error> {
+pub fn prepare(
+    plan: &mut Plan,
+    config: &Config,
+    (id, board, executor): (&str, &Board, &Executor),
+    handles: &Handles,
+) -> Result<(), Error> {
     let status = Arc::new(status(config, id, board, handles));
-    add(plan, "api", Door { settings: local(config), tls: None, status: status.clone(), handles: handles.clone() })?;
+    add(
+        plan,
+        "api",
+        Door { settings: local(config), tls: None, status: status.clone(), handles: handles.clone() },
+        executor,
+    )?;
     if config.services.web {
-        let tls = tls(config, id)?;
-        let door = Door { settings: config.web.clone(), tls, status, handles: handles.clone() };
-        let handle = add(plan, "web", door)?;
+        let door = Door { settings: config.web.clone(), tls: tls(config, id)?, status, handles: handles.clone() };
+        let handle = add(plan, "web", door, executor)?;
         let id = id.to_owned();
         plan.on_reload(move |config| match (tls(config, &id), handle.get()) {
             (Ok(Some(tls)), Some(handle)) => handle.set_tls(tls),
@@ -46,13 +53,13 @@ fn status(config: &Config, id: &str, board: &Board, handles: &Handles) -> Status
 }
 
 /// Binds a door now, and plans its service.
-fn add(plan: &mut Plan, name: &'static str, door: Door) -> Result<Slot<Handle>, Error> {
+fn add(plan: &mut Plan, name: &'static str, door: Door, executor: &Executor) -> Result<Slot<Handle>, Error> {
     let first = Cell::new(Some(door.bind().map_err(Error::Web)?));
     let handle = Slot::default();
-    let slot = handle.clone();
+    let (slot, executor) = (handle.clone(), executor.clone());
     plan.add(Service::new(name, move |stop, report| {
         let bound = first.take().map_or_else(|| door.bind(), Ok);
-        run(bound, slot.clone(), stop, report)
+        run(bound, executor.clone(), slot.clone(), stop, report)
     }));
     Ok(handle)
 }
@@ -66,15 +73,18 @@ struct Door {
 }
 
 impl Door {
-    fn bind(&self) -> Result<Bound, crate::web::Error> {
+    fn bind(&self) -> Result<Bound, WebError> {
         let open = self.settings.open;
         let status = self.status.clone();
         let server = Server::new(self.settings.clone());
-        let server = server.action("/api/status", api::status(move || status.snapshot(), open));
+        let server = server.action("/api/status", api::status(async move || status.snapshot().await, open));
         #[cfg(feature = "db")]
         let server = {
             let db = self.handles.db.clone();
-            server.action("/api/db", api::database(move || db.get(), open))
+            server.action("/api/db", async move |exchange: &mut Exchange| match db.get() {
+                Some(db) => api::database(db, open).call(exchange).await,
+                None => Err(WebError::status(503, "the database is not up; `ioto status` says why")),
+            })
         };
         match &self.tls {
             Some(tls) => server.tls(tls.clone()).bind(),
@@ -85,7 +95,8 @@ impl Door {
 
 /// Serves until the stop, and then until the requests at work are answered. The handle is in `slot` meanwhile.
 async fn run(
-    bound: Result<Bound, crate::web::Error>,
+    bound: Result<Bound, WebError>,
+    executor: Executor,
     slot: Slot<Handle>,
     stop: Stop,
     report: Report,
@@ -94,7 +105,10 @@ async fn run(
     let handle = bound.handle();
     let addresses: Vec<_> = bound.addresses().iter().map(ToString::to_string).collect();
     addresses.iter().for_each(|address| log::info!("listening on {address}"));
-    report.figures(move || Map::from_iter([("listen".to_owned(), json!(addresses))]));
+    report.figures(move || {
+        let addresses = json!(addresses);
+        async { Map::from_iter([("listen".to_owned(), addresses)]) }
+    });
     report.running();
     slot.put(handle.clone());
     let stopping = async {
@@ -103,14 +117,13 @@ async fn run(
         handle.stop();
         std::future::pending().await
     };
-    let executor = Rc::new(LocalExecutor::new());
-    executor.run(bound.run(&executor)).or(stopping).await;
+    bound.run(&executor).or(stopping).await;
     Ok(())
 }
 
 /// The settings of the local API: one Unix socket, for processes of this device.
 fn local(config: &Config) -> Web {
-    let socket = api::socket(&config.directories.run);
+    let socket = config.directories.api_socket();
     let listen = Listen { scheme: Scheme::Unix, host: socket.to_string_lossy().into_owned(), port: 0 };
     Web { listen: vec![listen], routes: Vec::new(), ..config.web.clone() }
 }
