@@ -12,7 +12,7 @@ use smol::future::FutureExt;
 use super::plan::{Executor, Plan};
 use super::signals::{Signals, Wish};
 use super::{Board, Error, Supervisor};
-use crate::config::Config;
+use crate::config::{Config, LogTarget};
 use crate::device;
 use crate::logs::{self, Logger};
 use crate::system::Notify;
@@ -35,7 +35,12 @@ pub struct Options {
 /// Runs the agent until it is asked to stop. Errors are those that keep it from starting.
 pub fn run(config: Config, options: &Options) -> Result<(), Error> {
     let logger = logs::install(&config.log).map_err(Error::Log)?;
+    let os_log = config.log.target == LogTarget::Syslog;
     let outcome = start(config, options, &logger);
+    if let (Err(error), true) = (&outcome, os_log) {
+        // The caller shows it on the standard error, which is nowhere when an init script started us.
+        log::error!("{error}");
+    }
     logger.flush(FLUSH);
     outcome
 }
