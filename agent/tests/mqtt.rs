@@ -278,6 +278,27 @@ fn handlers_wait_for_nobody_else_and_may_publish_themselves() {
 }
 
 #[test]
+fn a_filter_may_have_two_handlers_and_handles_work_on_other_threads() {
+    let broker = Broker::open();
+    with_client(broker.options("two"), async |client: Client| {
+        let handlers = [collect(&client, "t/+").await, collect(&client, "t/+").await];
+        let elsewhere = std::thread::spawn(move || {
+            smol::block_on(async {
+                for n in 0..100 {
+                    client.publish("t/1", n.to_string(), QoS::AtLeastOnce).await.unwrap();
+                }
+            });
+        });
+        for n in 0..100 {
+            for handler in &handlers {
+                assert_eq!(in_time("message", handler.recv()).await.unwrap().payload, n.to_string());
+            }
+        }
+        elsewhere.join().unwrap();
+    });
+}
+
+#[test]
 fn a_burst_larger_than_every_queue_reaches_a_slow_handler_without_loss() {
     let broker = Broker::start("allow_anonymous true\nmax_queued_messages 0");
     with_client(broker.options("burst").keep_alive(Duration::from_secs(1)), async |client: Client| {
@@ -347,6 +368,56 @@ fn five_hundred_messages_survive_a_broker_that_is_stopped_and_started_while_they
         while !missing.is_empty() {
             missing.remove(&late.next().await);
         }
+    });
+}
+
+/// Passes bytes on between clients and the broker, and cuts each connection after a random number of them.
+async fn cut(listener: smol::net::TcpListener, broker: u16, mut random: fastrand::Rng) {
+    loop {
+        let (client, _) = listener.accept().await.unwrap();
+        let broker = smol::net::TcpStream::connect(("127.0.0.1", broker)).await.unwrap();
+        let limits = (random.u64(..1500), random.u64(..1500));
+        let up = smol::io::copy(client.clone().take(limits.0), broker.clone());
+        let down = smol::io::copy(broker.take(limits.1), client);
+        up.or(down).await.ok();
+    }
+}
+
+#[test]
+fn connections_cut_after_any_number_of_bytes_lose_no_message_in_either_direction() {
+    let seed = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(|| fastrand::u64(..));
+    println!("SEED={seed}");
+    let broker = Broker::start("allow_anonymous true\nmax_queued_messages 0");
+    let listener = smol::block_on(smol::net::TcpListener::bind("127.0.0.1:0")).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let cutter = cut(listener, broker.port, fastrand::Rng::with_seed(seed));
+    let soon = Duration::from_millis(5);
+    with_client(Options::new("127.0.0.1", port, "cut").backoff(soon, soon), async |client: Client| {
+        let executor = LocalExecutor::new();
+        executor.spawn(cutter).detach();
+        let test = async {
+            let incoming = collect(&client, "cut/#").await;
+            let publishes: Vec<_> = (0..400)
+                .map(|n| {
+                    let client = client.clone();
+                    executor.spawn(async move { client.publish("cut/x", n.to_string(), QoS::AtLeastOnce).await })
+                })
+                .collect();
+            for publish in publishes {
+                in_time("acknowledgement", publish).await.unwrap();
+            }
+            let mut next = 0;
+            while next < 400 {
+                let message = in_time("message", incoming.recv()).await.unwrap();
+                let number: i32 = std::str::from_utf8(&message.payload).unwrap().parse().unwrap();
+                assert!(number <= next, "{number} came before {next}, SEED={seed}");
+                next = next.max(number + 1);
+            }
+        };
+        executor.run(test).await;
+        println!("{} connections", client.state().connects);
+        assert!(client.state().connects > 3);
+        assert_eq!(client.state().sent, 400);
     });
 }
 

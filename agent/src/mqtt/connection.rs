@@ -180,7 +180,8 @@ impl Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        self.shared.lock().close();
+        let handlers = self.shared.lock().close();
+        drop(handlers);
     }
 }
 

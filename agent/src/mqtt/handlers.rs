@@ -4,9 +4,8 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use smol::channel::{Receiver, Sender, TrySendError, bounded};
+use smol::channel::{Receiver, Sender, unbounded};
 
-use super::inbox;
 use super::session::{Receipt, RequestId};
 use super::shared::Shared;
 use super::topic;
@@ -55,8 +54,8 @@ impl Handlers {
 
     /// Adds the handler of a subscription. Messages queue up for it at once; [`start`](Self::start) gives its task.
     pub fn add(&mut self, request: RequestId, filter: &str, handler: impl AsyncFnMut(Message) + Send + 'static) {
-        // The session holds so many messages at most, and each is once in a queue: it cannot overflow.
-        let (queue, deliveries) = bounded(inbox::LIMIT);
+        // The bound is the session's: it holds 128 messages at most, and each is once in a queue.
+        let (queue, deliveries) = unbounded();
         self.routes.push(Route { request, filter: filter.into(), queue });
         self.starts.push(Box::new(move || Box::pin(handle(deliveries, handler))));
     }
@@ -81,9 +80,8 @@ impl Handlers {
         let finish = Arc::new(Finish { shared: shared.clone(), receipt });
         for route in self.routes.iter().filter(|route| topic::matches(&route.filter, &message.topic)) {
             let delivery = Delivery { message: message.clone(), finish: finish.clone() };
-            if let Err(TrySendError::Full(_)) = route.queue.try_send(delivery) {
-                log::error!("mqtt: the queue of the handler of '{}' is full", route.filter);
-            }
+            // It fails only when the connection is at its end.
+            route.queue.try_send(delivery).ok();
         }
         Arc::into_inner(finish).map(|unhandled| unhandled.receipt)
     }

@@ -8,7 +8,7 @@ use super::session::{Receipt, Violation};
 
 /// Messages that are held at most. A broker sends so many of QoS 1 without an acknowledgement: mosquitto 20, AWS IoT Core
 /// 100. While the limit is above that, such messages alone never stop the reading.
-pub(super) const LIMIT: usize = 128;
+const LIMIT: usize = 128;
 
 /// Bytes of messages that are held at most: twenty of 128 KiB, the largest that AWS IoT Core sends, and some.
 const LIMIT_BYTES: usize = 4 * 1024 * 1024;

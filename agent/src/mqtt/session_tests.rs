@@ -228,6 +228,24 @@ fn ids_are_shared_between_all_kinds_of_packets_and_never_clash() {
 }
 
 #[test]
+fn ids_come_back_with_the_answers() {
+    let mut bench = Bench::connected();
+    for n in 0..70_000 {
+        let filter =
+            if n % 3 == 2 { bench.session.unsubscribe("f") } else { bench.session.subscribe("f", QoS::AtMostOnce) };
+        filter.unwrap();
+        match bench.actions().pop() {
+            Some(Action::Send(Packet::Subscribe(subscribe))) => bench.suback(subscribe.pkid, &[0]).unwrap(),
+            Some(Action::Send(Packet::Unsubscribe(unsubscribe))) => {
+                bench.receive(Packet::UnsubAck(UnsubAck { pkid: unsubscribe.pkid })).unwrap();
+            }
+            other => panic!("{n}: {other:?}"),
+        }
+        bench.actions();
+    }
+}
+
+#[test]
 fn a_subscription_is_granted_or_refused() {
     let mut bench = Bench::connected();
     let a = bench.session.subscribe("a", QoS::AtLeastOnce).unwrap();

@@ -156,13 +156,15 @@ impl Core {
         self.publishes.answer(id, Err(Error::Lost));
     }
 
-    /// Nothing will be sent any more: all who wait are told so.
-    pub fn close(&mut self) {
+    /// Nothing will be sent any more: all who wait are told so. Gives the handlers back, to be dropped without the lock:
+    /// what they own may use a client when it is dropped.
+    pub fn close(&mut self) -> Handlers {
         self.end = End::Closed;
         self.figures.connected = false;
         self.publishes.close();
         self.requests.close();
         self.room.close();
+        std::mem::take(&mut self.handlers)
     }
 
     fn subscribed(&mut self, request: Option<RequestId>, filter: String, granted: Option<QoS>) {

@@ -47,8 +47,9 @@ struct World {
     acknowledged: HashSet<MessageId>,
     subscriptions: HashMap<RequestId, String>,
     wanted: HashSet<String>,
-    busy: Vec<Receipt>,
-    delivered: HashSet<u32>,
+    /// Messages at work in handlers.
+    busy: Vec<(Receipt, u32)>,
+    handled: HashSet<u32>,
     repeats: usize,
     losses: usize,
 }
@@ -92,7 +93,7 @@ impl World {
             subscriptions: HashMap::new(),
             wanted: HashSet::new(),
             busy: Vec::new(),
-            delivered: HashSet::new(),
+            handled: HashSet::new(),
             repeats: 0,
             losses: 0,
         }
@@ -155,8 +156,7 @@ impl World {
                 Action::Subscribed { request: None, .. } => {}
                 Action::Unsubscribed(request) => assert!(self.subscriptions.remove(&request).is_some()),
                 Action::Deliver(receipt, message) => {
-                    self.delivered.insert(number(&message.payload));
-                    self.busy.push(receipt);
+                    self.busy.push((receipt, number(&message.payload)));
                 }
                 Action::Written(_) => panic!("nothing of QoS 0 was published"),
                 Action::Close(_) => self.cut(),
@@ -189,7 +189,7 @@ impl World {
             }
             Packet::PubAck(ack) => {
                 let message = self.broker.outgoing.remove(&ack.pkid).expect("acknowledged what was not sent");
-                assert!(self.delivered.contains(&message), "acknowledged before it was handled");
+                assert!(self.handled.contains(&message), "acknowledged before it was handled");
                 return;
             }
             Packet::PingReq => Packet::PingResp,
@@ -269,7 +269,8 @@ impl World {
 
     fn handlers_finish(&mut self) {
         if !self.busy.is_empty() {
-            let receipt = self.busy.swap_remove(self.random.usize(..self.busy.len()));
+            let (receipt, message) = self.busy.swap_remove(self.random.usize(..self.busy.len()));
+            self.handled.insert(message);
             self.session.finished(receipt, self.now);
         }
     }
@@ -328,7 +329,7 @@ fn run(seed: u64) -> (usize, usize, usize) {
     assert_eq!(first, (0..world.published.len() as u32).collect::<Vec<_>>(), "lost or out of order");
 
     assert_eq!(world.broker.subscribed, world.wanted);
-    assert_eq!(world.delivered.len(), incoming as usize);
+    assert_eq!(world.handled.len(), incoming as usize);
     (world.published.len(), world.repeats, world.losses)
 }
 
