@@ -1,0 +1,125 @@
+#!/usr/bin/env python3
+"""The AWS simulator of `ci/run --cloud` and of the tests: moto, with signatures and policies enforced.
+
+cloud.py serve --port PORT [--table NAME] [--stdin]
+    Starts moto on loopback with one DynamoDB table and one user who may use it, prints a line of JSON that says how to get in,
+    and serves until SIGTERM, or with --stdin until standard input ends (so that it dies with the test that started it).
+cloud.py scan FILE
+    Prints the items of the table, one line of JSON each; FILE holds the line that `serve` printed (`-`: standard input).
+"""
+
+import argparse
+import decimal
+import json
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+import urllib.request
+
+import boto3
+import boto3.dynamodb.types
+
+REGION = "us-east-1"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    verb = verbs.add_parser("serve")
+    verb.add_argument("--port", type=int, required=True)
+    verb.add_argument("--table", default="ioto")
+    verb.add_argument("--stdin", action="store_true")
+    verb = verbs.add_parser("scan")
+    verb.add_argument("file", type=argparse.FileType())
+    arguments = parser.parse_args()
+    if arguments.verb == "serve":
+        serve(arguments.port, arguments.table, arguments.stdin)
+    else:
+        scan(json.load(arguments.file))
+
+
+def serve(port, table, until_stdin_ends):
+    from moto.server import ThreadedMotoServer
+
+    # moto waits for ever for a server that could not bind.
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            sys.exit(f"127.0.0.1:{port}: {error.strerror}")
+    # A line a request is too much.
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    ended = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: ended.set())
+    server = ThreadedMotoServer("127.0.0.1", port, verbose=False)
+    server.start()
+    print(json.dumps(set_up(f"http://127.0.0.1:{port}", table)), flush=True)
+    if until_stdin_ends:
+        threading.Thread(target=lambda: (sys.stdin.read(), ended.set()), daemon=True).start()
+    ended.wait()
+    # Requests that still run are of no use to anyone.
+    os._exit(0)
+
+
+def set_up(endpoint, table):
+    """The table, a user who may use DynamoDB and nothing else, and from then on no request without a valid signature."""
+    dynamodb = client("dynamodb", endpoint, "setup", "setup")
+    keys = [("pk", "HASH"), ("sk", "RANGE")]
+    dynamodb.create_table(
+        TableName=table,
+        BillingMode="PAY_PER_REQUEST",
+        KeySchema=[{"AttributeName": name, "KeyType": kind} for name, kind in keys],
+        AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name, _ in keys],
+    )
+    # moto does not look for the table in a DynamoDB request, so that it matches no resource but `*`.
+    allowed = {"Effect": "Allow", "Action": "dynamodb:*", "Resource": "*"}
+    iam = client("iam", endpoint, "setup", "setup")
+    iam.create_user(UserName="device")
+    iam.put_user_policy(
+        UserName="device",
+        PolicyName="table",
+        PolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": [allowed]}),
+    )
+    key = iam.create_access_key(UserName="device")["AccessKey"]
+    # The type matters: moto takes a form for something else.
+    plain = {"Content-Type": "text/plain"}
+    urllib.request.urlopen(urllib.request.Request(endpoint + "/moto-api/reset-auth", b"0", plain)).close()
+    return {
+        "endpoint": endpoint,
+        "region": REGION,
+        "table": table,
+        "access_key_id": key["AccessKeyId"],
+        "secret_access_key": key["SecretAccessKey"],
+    }
+
+
+def scan(cloud):
+    dynamodb = client("dynamodb", cloud["endpoint"], cloud["access_key_id"], cloud["secret_access_key"])
+    decode = boto3.dynamodb.types.TypeDeserializer().deserialize
+    for page in dynamodb.get_paginator("scan").paginate(TableName=cloud["table"], ConsistentRead=True):
+        for item in page["Items"]:
+            print(json.dumps({name: decode(value) for name, value in item.items()}, default=plain_value))
+
+
+def plain_value(value):
+    """What DynamoDB has and JSON has not."""
+    if isinstance(value, decimal.Decimal):
+        return int(value) if value == value.to_integral_value() else float(value)
+    if isinstance(value, set):
+        return sorted(value)
+    return bytes(value).hex()
+
+
+def client(service, endpoint, key, secret):
+    return boto3.client(
+        service, endpoint_url=endpoint, region_name=REGION, aws_access_key_id=key, aws_secret_access_key=secret
+    )
+
+
+if __name__ == "__main__":
+    main()

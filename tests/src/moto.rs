@@ -1,0 +1,121 @@
+//! AWS, simulated by moto: DynamoDB with one table, signatures verified.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::{env, fmt};
+
+use serde_json::Value;
+
+use crate::{Proxy, Signal, free_port, repository, send};
+
+/// A moto server with a DynamoDB table and a user who may use it, behind a [`Proxy`].
+///
+/// Its data is in its memory, so a real stop would lose it: an outage closes the proxy.
+pub struct Moto {
+    child: Child,
+    /// moto ends when this closes, however the test ends.
+    _lifeline: Option<ChildStdin>,
+    access: Value,
+    proxy: Proxy,
+}
+
+impl Moto {
+    /// Starts it and waits until it answers.
+    pub fn start() -> Self {
+        let port = free_port();
+        let mut child = python()
+            .args(["serve", "--stdin", "--port", &port.to_string()])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("start moto");
+        let lifeline = child.stdin.take();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().expect("it is piped")).read_line(&mut line).expect("read from moto");
+        let access = serde_json::from_str(&line).unwrap_or_else(|_| panic!("moto did not start; it said: {line:?}"));
+        let proxy = Proxy::new(SocketAddr::from(([127, 0, 0, 1], port)));
+        Self { child, _lifeline: lifeline, access, proxy }
+    }
+
+    /// What the agent needs to replicate to it, as the text of a configuration file.
+    pub fn settings(&self) -> String {
+        let [region, table, id, secret] =
+            ["region", "table", "access_key_id", "secret_access_key"].map(|key| &self.access[key]);
+        let endpoint = self.endpoint();
+        format!(
+            "{{
+    services: {{database: true, sync: true}},
+    sync: {{table: {table}}},
+    aws: {{endpoint: '{endpoint}', region: {region}, accessKeyId: {id}, secretAccessKey: {secret}}},
+}}"
+        )
+    }
+
+    /// The URL of the proxy in front of it.
+    pub fn endpoint(&self) -> String {
+        format!("http://{}", self.proxy.address())
+    }
+
+    /// From now on connections are refused, and those that stand are cut. The data stays.
+    pub fn outage(&mut self) {
+        self.proxy.close();
+    }
+
+    /// Ends the outage.
+    pub fn recover(&mut self) {
+        self.proxy.open();
+    }
+
+    /// The proxy, for other faults.
+    pub fn proxy(&self) -> &Proxy {
+        &self.proxy
+    }
+
+    /// It stands still: connections are accepted, nothing is answered.
+    pub fn pause(&self) {
+        send(&self.child, Signal::Stop);
+    }
+
+    /// Ends [`Moto::pause`].
+    pub fn resume(&self) {
+        send(&self.child, Signal::Cont);
+    }
+
+    /// All items of the table, read with boto3, past the proxy. Binary values come as hexadecimal text.
+    pub fn scan(&self) -> Vec<Value> {
+        let mut child =
+            python().args(["scan", "-"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("start the scan");
+        let mut stdin = child.stdin.take().expect("it is piped");
+        stdin.write_all(self.access.to_string().as_bytes()).expect("write to the scan");
+        drop(stdin);
+        let output = child.wait_with_output().expect("wait for the scan");
+        assert!(output.status.success(), "the scan failed: {}", output.status);
+        let text = String::from_utf8_lossy(&output.stdout);
+        text.lines().map(|line| serde_json::from_str(line).expect("a line is an item")).collect()
+    }
+}
+
+impl Drop for Moto {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl fmt::Debug for Moto {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Moto").field("proxy", &self.proxy).finish_non_exhaustive()
+    }
+}
+
+/// `ci/cloud.py` in the environment that `ci/test` made.
+fn python() -> Command {
+    let environment = env::var_os("IOTO_TEST_VENV").map_or_else(|| repository().join(".venv"), PathBuf::from);
+    let program = environment.join("bin/python");
+    assert!(program.exists(), "no {}: run `ci/test test`, or set IOTO_TEST_VENV", program.display());
+    let mut command = Command::new(program);
+    command.arg(repository().join("ci/cloud.py"));
+    command
+}
