@@ -241,6 +241,20 @@ fn redirections_follow_the_rules_of_their_status() {
 }
 
 #[test]
+fn the_body_of_a_redirection_is_not_waited_for() {
+    let server = Server::new(|peer| match peer.request().unwrap().starts_with("GET /there") {
+        true => peer.answer(200, "", "here"),
+        false => {
+            peer.send(b"HTTP/1.1 302 Found\r\nLocation: /there\r\nContent-Length: 9\r\n\r\n...");
+            pause(10_000);
+        }
+    });
+    let start = Instant::now();
+    assert_eq!(get_text(&server).unwrap(), "here");
+    assert!(start.elapsed() < Duration::from_secs(5));
+}
+
+#[test]
 fn another_origin_does_not_see_credentials() {
     let other = Server::mirror();
     let location = other.url.clone();
