@@ -211,10 +211,11 @@ mod tests {
     use crate::sync::simulation::Cloud;
     use crate::sync::state::Status;
 
-    const SCHEMA: &str = r"{
-        version: '1', process: {M: {sync: 'up'}},
-        models: {M: {id: {type: 'string'}, value: {type: 'string'}, note: {type: 'string'}}},
-    }";
+    const SCHEMA: &str = r#"{
+        "version": "1",
+        "process": {"M": {"sync": "up"}},
+        "models": {"M": {"id": {"type": "string"}, "value": {"type": "string"}, "note": {"type": "string"}}}
+    }"#;
 
     /// A database and a simulated table.
     struct Bench {
