@@ -228,6 +228,10 @@ impl Engine {
         self.is_reading = false;
         // Only an empty answer says that nothing is left but what was excluded: large rows come in small numbers.
         self.unread |= !rows.is_empty();
+        if !rows.is_empty() {
+            // There is a backlog: what was recorded meanwhile does not hold it up.
+            self.read_after = None;
+        }
         for row in rows {
             let known = self.rows.entry((row.model.clone(), row.key.clone())).or_default();
             match (&known.stage, &known.refused) {

@@ -14,10 +14,12 @@ mod replicator;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod simulation;
+mod state;
 mod transport;
 
 pub use answer::{Answer, Over, Policy};
 pub use engine::{Action, Engine, Parked, Push, Report, Settings};
 pub use error::Error;
-pub use replicator::{Handle, Replicator, State};
-pub use transport::{Table, Transport};
+pub use replicator::Replicator;
+pub use state::{State, Status};
+pub use transport::{DynamoTransport, Transport};

@@ -1,58 +1,36 @@
 //! The shell of the engine: carries out what it wants with the database and a transport.
 
 use std::convert::Infallible;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use smol::channel::{Receiver, Sender};
 use smol::{LocalExecutor, Timer, channel, future};
 
 use super::answer::{Answer, Policy};
-use super::engine::{Action, Engine, Parked, Report, Settings};
+use super::engine::{Action, Engine, Settings};
 use super::error::Error;
+use super::state::{State, lock};
 use super::transport::Transport;
 use crate::config;
 use crate::db::Db;
-use crate::db::changelog::Pending;
-use crate::net;
+use crate::db::changelog::{Backlog, Pending};
+
+/// How often the backlog is counted, at most.
+const COUNT_EVERY: Duration = Duration::from_secs(1);
 
 /// Brings the changes of a database to the cloud for as long as it runs.
 pub struct Replicator<T> {
     db: Db,
     transport: T,
-    engine: Arc<Mutex<Engine>>,
+    shared: Shared,
 }
 
-/// Sees how a [`Replicator`] does, from any thread.
+/// What the replicator and those who ask about it share.
 #[derive(Clone)]
-pub struct Handle {
-    db: Db,
+struct Shared {
     engine: Arc<Mutex<Engine>>,
-}
-
-/// How the replication does.
-#[derive(Clone, Debug, Default)]
-pub struct State {
-    /// Rows that the cloud does not have yet, or not as they are.
-    pub backlog: u64,
-    /// How long the oldest of their changes has been waiting.
-    pub oldest: Option<Duration>,
-    /// When the cloud took a change for the last time since the start, in milliseconds of UTC.
-    pub last_success: Option<i64>,
-    /// Changes that the cloud took since the start.
-    pub pushed: u64,
-    /// Requests that wait for their answer.
-    pub sent: usize,
-    /// Conflicts in the log.
-    pub conflicts: u64,
-    /// Whether the cloud is out of reach.
-    pub down: bool,
-    /// The last thing that went wrong; nothing once the cloud has taken a change after it.
-    pub error: Option<String>,
-    /// Rows that the cloud refuses.
-    pub parked: usize,
-    /// Some of them, and why.
-    pub examples: Vec<Parked>,
+    backlog: Arc<Mutex<Backlog>>,
 }
 
 /// What came of an action.
@@ -60,6 +38,7 @@ enum Event {
     Pending(Vec<Pending>),
     Answered(u64, Answer),
     Settled,
+    Counted(Backlog),
     Recorded,
     Deadline,
 }
@@ -75,24 +54,25 @@ impl<T: Transport> Replicator<T> {
             policy: Policy::Device,
         };
         let engine = Arc::new(Mutex::new(Engine::new(settings, fastrand::u64(..))));
-        Self { db, transport, engine }
+        Self { db, transport, shared: Shared { engine, backlog: Arc::default() } }
     }
 
     /// Sees how it does.
-    pub fn handle(&self) -> Handle {
-        Handle { db: self.db.clone(), engine: self.engine.clone() }
+    pub fn state(&self) -> State {
+        State::new(self.shared.engine.clone(), self.shared.backlog.clone())
     }
 
-    /// Replicates until the future is dropped, which loses nothing: what was on its way is sent again by the next run.
-    /// Runs on the executor that polls it; the only listener of [`Db::changes`].
-    ///
-    /// # Errors
-    /// The database failed.
-    pub async fn run(&self) -> Result<Infallible, Error> {
-        lock(&self.engine).restart();
+    /// Replicates until the future is dropped, which loses nothing: what was on its way is sent again by the next run. It ends
+    /// by itself only when the database fails, and says how. Runs on the executor that polls it, and must be the only
+    /// listener of [`Db::changes`].
+    pub async fn run(&self) -> Error {
+        lock(&self.shared.engine).restart();
         let (sender, events) = channel::unbounded();
         let tasks = LocalExecutor::new();
-        tasks.run(self.drive(&tasks, &sender, &events)).await
+        match tasks.run(self.drive(&tasks, &sender, &events)).await {
+            Ok(never) => match never {},
+            Err(error) => error,
+        }
     }
 
     async fn drive<'a>(
@@ -102,29 +82,46 @@ impl<T: Transport> Replicator<T> {
         events: &Receiver<Result<Event, Error>>,
     ) -> Result<Infallible, Error> {
         let changes = self.db.changes();
+        let mut census = Census::default();
         loop {
             while let Some(action) = self.next_action() {
                 tasks.spawn(self.carry_out(action, sender)).detach();
             }
-            let deadline = lock(&self.engine).deadline();
+            if census.is_due(Instant::now()) {
+                tasks.spawn(self.count(sender)).detach();
+            }
+            let deadline = lock(&self.shared.engine).deadline();
+            let deadline = deadline.into_iter().chain(census.deadline()).min();
             let event = next(events, &changes, deadline).await?;
             let now = Instant::now();
-            let mut engine = lock(&self.engine);
+            let mut engine = lock(&self.shared.engine);
             match event {
                 Event::Pending(rows) => engine.pending(rows),
                 Event::Answered(id, answer) => {
                     log_answer(&answer);
                     engine.answered(id, answer, now);
                 }
-                Event::Settled => engine.settled(now),
-                Event::Recorded => engine.recorded(now),
+                Event::Settled => {
+                    engine.settled(now);
+                    census.changed(now);
+                }
+                Event::Recorded => {
+                    engine.recorded(now);
+                    census.changed(now);
+                }
+                Event::Counted(backlog) => *lock(&self.shared.backlog) = backlog,
                 Event::Deadline => {}
             }
         }
     }
 
     fn next_action(&self) -> Option<Action> {
-        lock(&self.engine).poll(Instant::now())
+        lock(&self.shared.engine).poll(Instant::now())
+    }
+
+    async fn count(&self, sender: &Sender<Result<Event, Error>>) {
+        let counted = self.db.backlog().await.map(Event::Counted).map_err(Error::from);
+        let _ = sender.send(counted).await;
     }
 
     async fn carry_out(&self, action: Action, sender: &Sender<Result<Event, Error>>) {
@@ -145,32 +142,35 @@ impl<T: Transport> Replicator<T> {
     }
 }
 
-impl Handle {
-    /// How the replication does.
-    ///
-    /// # Errors
-    /// The database cannot be read.
-    pub async fn state(&self) -> Result<State, Error> {
-        let backlog = self.db.backlog().await?;
-        let report: Report = lock(&self.engine).report();
-        let since = |at: i64| Duration::from_millis(u64::try_from(net::utc_ms() - at).unwrap_or(0));
-        let at = |then: Instant| net::utc_ms() - i64::try_from(then.elapsed().as_millis()).unwrap_or(i64::MAX);
-        Ok(State {
-            backlog: backlog.rows,
-            oldest: backlog.oldest.map(since),
-            last_success: report.last_success.map(at),
-            pushed: report.pushed,
-            sent: report.sent,
-            conflicts: backlog.conflicts,
-            down: report.down,
-            error: report.error,
-            parked: report.parked,
-            examples: report.examples,
-        })
+/// When to count the backlog: at once at the beginning, and within a second of a change, but never more often than that.
+#[derive(Default)]
+struct Census {
+    /// When it is next due; `None` while nothing changed.
+    next: Option<Instant>,
+    last: Option<Instant>,
+}
+
+impl Census {
+    fn changed(&mut self, now: Instant) {
+        let earliest = self.last.map_or(now, |last| (last + COUNT_EVERY).max(now));
+        self.next.get_or_insert(earliest);
+    }
+
+    fn is_due(&mut self, now: Instant) -> bool {
+        let is_due = self.last.is_none() || self.next.is_some_and(|next| next <= now);
+        if is_due {
+            self.last = Some(now);
+            self.next = None;
+        }
+        is_due
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        self.next
     }
 }
 
-/// The next event. At most one task per row of the window sends them, so their queue is short.
+/// The next event. What is not taken yet is bounded by the window: a row is not sent again before its answer was.
 async fn next(
     events: &Receiver<Result<Event, Error>>,
     changes: &Receiver<()>,
@@ -197,11 +197,6 @@ fn log_answer(answer: &Answer) {
     }
 }
 
-/// The engine is sound after every call, so a panic elsewhere does not spoil it.
-fn lock(engine: &Mutex<Engine>) -> MutexGuard<'_, Engine> {
-    engine.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
@@ -214,11 +209,13 @@ mod tests {
     use crate::sync::engine::Push;
     use crate::sync::item::{self, Writer};
     use crate::sync::simulation::Cloud;
+    use crate::sync::state::Status;
 
-    const SCHEMA: &str = r"{
-        version: '1', process: {M: {sync: 'up'}},
-        models: {M: {id: {type: 'string'}, value: {type: 'string'}, note: {type: 'string'}}},
-    }";
+    const SCHEMA: &str = r#"{
+        "version": "1",
+        "process": {"M": {"sync": "up"}},
+        "models": {"M": {"id": {"type": "string"}, "value": {"type": "string"}, "note": {"type": "string"}}}
+    }"#;
 
     /// A database and a simulated table.
     struct Bench {
@@ -245,20 +242,21 @@ mod tests {
             self.db.create("M", item).await.unwrap();
         }
 
-        /// Replicates until the state is as wanted.
-        async fn until(&self, replicator: &Replicator<&Self>, wanted: impl Fn(&State) -> bool) -> State {
-            let handle = replicator.handle();
+        /// Replicates until the status is as wanted, with the backlog of this very moment in it.
+        async fn until(&self, replicator: &Replicator<&Self>, wanted: impl Fn(&Status) -> bool) -> Status {
+            let state = replicator.state();
             let seen = async {
                 for _ in 0..2000 {
-                    let state = handle.state().await.unwrap();
-                    if wanted(&state) {
-                        return state;
+                    let backlog = self.db.backlog().await.unwrap();
+                    let status = Status { backlog: backlog.rows, conflicts: backlog.conflicts, ..state.status() };
+                    if wanted(&status) {
+                        return status;
                     }
                     Timer::after(Duration::from_millis(5)).await;
                 }
-                panic!("it stays at {:?}", handle.state().await);
+                panic!("it stays at {:?}", state.status());
             };
-            future::or(seen, async { panic!("{}", replicator.run().await.unwrap_err()) }).await
+            future::or(seen, async { panic!("{}", replicator.run().await) }).await
         }
 
         fn value(&self, key: &str) -> Value {
@@ -303,13 +301,13 @@ mod tests {
                 bench.create(&format!("k{n}"), "early").await;
             }
             let state = bench.until(&replicator, |state| state.pushed == 10 && state.backlog == 0).await;
-            assert!(state.last_success.is_some() && state.error.is_none() && state.oldest.is_none());
+            assert!(state.last_success.is_some() && state.error.is_none());
             assert_eq!(bench.busiest.get(), 4);
 
             let write = async {
                 Timer::after(Duration::from_millis(100)).await;
                 bench.create("late", "x").await;
-                future::pending::<State>().await
+                future::pending::<Status>().await
             };
             future::or(bench.until(&replicator, |state| state.pushed == 11 && state.backlog == 0), write).await;
             bench.db.remove("M", "k3").await.unwrap();
@@ -331,7 +329,10 @@ mod tests {
             let state = bench.until(&replicator, |state| state.down).await;
             assert_eq!((state.backlog, state.pushed), (5, 0));
             assert_eq!(state.error.as_deref(), Some("no route to host"));
-            assert!(state.oldest.is_some());
+            let counted = bench.until(&replicator, |_| replicator.state().status().backlog == 5).await;
+            assert!(counted.oldest.is_some());
+            let figures = replicator.state().figures();
+            assert_eq!((&figures["down"], &figures["backlog"]), (&json!(true), &json!(5)));
             bench.is_down.set(false);
             let state = bench.until(&replicator, |state| state.backlog == 0).await;
             assert!(!state.down && state.error.is_none());
@@ -375,7 +376,7 @@ mod tests {
                 let stop = async {
                     Timer::after(Duration::from_micros(random.u64(..8000))).await;
                 };
-                future::or(stop, async { drop(kept.run().await) }).await;
+                future::or(stop, async { panic!("{}", kept.run().await) }).await;
             }
             bench.until(&kept, |state| state.backlog == 0).await;
             for n in 0..40 {
@@ -395,7 +396,7 @@ mod tests {
                 future::pending().await
             };
             let ended = future::or(replicator.run(), close).await;
-            assert!(ended.unwrap_err().to_string().starts_with("replication stopped"));
+            assert!(ended.to_string().starts_with("replication stopped"));
         });
     }
 }

@@ -27,7 +27,7 @@ const REFUSED: [&str; 4] = [
 ];
 
 /// A DynamoDB table with the keys `pk` and `sk`, written with one conditional UpdateItem a row.
-pub struct Table {
+pub struct DynamoTransport {
     dynamo: aws::DynamoDb,
     name: String,
     writer: Writer,
@@ -35,7 +35,7 @@ pub struct Table {
     fields: HashMap<String, Vec<String>>,
 }
 
-impl Table {
+impl DynamoTransport {
     /// The table `name`, written in the name of `thing` with the rows of `db`.
     pub fn new(dynamo: aws::DynamoDb, name: &str, thing: &str, db: &Db) -> Self {
         let schema = db.schema();
@@ -48,7 +48,7 @@ impl Table {
     }
 }
 
-impl Transport for Table {
+impl Transport for DynamoTransport {
     async fn push(&self, push: Push) -> Answer {
         let fields = self.fields.get(&push.row.model).map_or(&[][..], Vec::as_slice);
         match item::update(&self.name, &self.writer, &push, fields) {

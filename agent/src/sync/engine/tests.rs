@@ -290,6 +290,17 @@ fn a_delay_lets_later_changes_come_along() {
 }
 
 #[test]
+fn a_delay_does_not_hold_up_a_backlog() {
+    let mut bench = Bench::new(1, Duration::from_secs(5));
+    bench.read();
+    bench.engine.recorded(bench.now);
+    let ids = bench.rows(&[("a", 1)]);
+    bench.answer(ids[0], Answer::Stored);
+    bench.settle();
+    bench.read();
+}
+
+#[test]
 fn a_row_that_others_write_all_the_time_waits_between_its_tries() {
     let mut bench = Bench::new(1, Duration::ZERO);
     let mut at_once = 0;

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 use crate::db::Item;
 use crate::db::changelog::{Outcome, Pending, Settlement};
 
-use super::Mutant;
+use super::mutant::Mutant;
 
 #[derive(Default)]
 pub struct Row {

@@ -12,8 +12,9 @@ use crate::sync::answer::{Answer, Policy};
 use crate::sync::engine::{Action, Engine, Push, Settings};
 use crate::sync::item::{self, Writer};
 
-use super::Mutant;
 use super::cloud::{self, Cloud, Foreign, identity};
+use super::mutant::Mutant;
+use super::seen::Seen;
 use super::store::Store;
 
 const KEYS: [&str; 5] = ["k0", "k1", "k2", "k3", "k4"];
@@ -59,43 +60,6 @@ enum Event {
         generation: u64,
     },
     Wake,
-}
-
-/// What happened in runs, to know that they try what they are meant to.
-#[derive(Clone, Debug, Default)]
-pub struct Seen(BTreeMap<&'static str, u64>);
-
-impl Seen {
-    fn count(&mut self, what: &'static str) {
-        *self.0.entry(what).or_default() += 1;
-    }
-
-    pub fn add(&mut self, run: &Self) {
-        for (what, count) in &run.0 {
-            *self.0.entry(what).or_default() += count;
-        }
-    }
-
-    pub fn assert_everything_happened(&self) {
-        let all = [
-            "push",
-            "stored",
-            "lost",
-            "repeated",
-            "crash",
-            "restart",
-            "reset",
-            "conflict",
-            "taken",
-            "refused",
-            "throttled",
-            "deleted",
-            "unversioned",
-        ];
-        for what in all {
-            assert!(self.0.contains_key(what), "{what} never happened: {self:?}");
-        }
-    }
 }
 
 pub struct World {
@@ -343,7 +307,10 @@ impl World {
         let request = item::update("table", &writer, &push, &FIELDS.map(str::to_owned));
         let request = request.expect("the key and the document are small");
         cloud::check_use(&request);
-        let request = self.mutate(request);
+        let request = match self.mutant {
+            Some(mutant) => mutant.spoil(request),
+            None => request,
+        };
         let generation = self.generation;
         if self.trouble && self.random.u8(..) < 25 {
             let meanwhile = self.latency();
@@ -517,26 +484,6 @@ impl World {
         self.sent.clear();
         let seed = self.random.u64(..);
         self.engine = engine(&self.store.site, self.window, self.delay, self.mutant, seed);
-    }
-
-    fn mutate(&self, mut request: Value) -> Value {
-        let condition = request["ConditionExpression"].as_str().unwrap_or_default().to_owned();
-        match self.mutant {
-            Some(Mutant::Unconditional) => drop(request.as_object_mut().unwrap().shift_remove("ConditionExpression")),
-            Some(Mutant::RepeatPasses) => request["ConditionExpression"] = format!("{condition} OR #1 = :1").into(),
-            Some(Mutant::NoRemove) => {
-                let update = request["UpdateExpression"].as_str().unwrap();
-                let (sets, removes) = update.split_once(" REMOVE ").unwrap();
-                let names = request["ExpressionAttributeNames"].as_object().unwrap();
-                let foreign: Vec<_> = removes
-                    .split(',')
-                    .filter(|name| ["_ts", "gpk", "ttl"].iter().any(|f| names[*name] == *f))
-                    .collect();
-                request["UpdateExpression"] = format!("{sets} REMOVE {}", foreign.join(",")).into();
-            }
-            _ => {}
-        }
-        request
     }
 
     fn loses(&mut self) -> bool {

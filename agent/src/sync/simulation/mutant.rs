@@ -1,0 +1,68 @@
+//! The mutants: what the invariants are measured by.
+
+use serde_json::Value;
+
+/// Broken variants of the replication. Each looks right, and each loses or spoils data: the invariants must see it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mutant {
+    /// An older write of our own, whose answer was lost, is taken for a conflict.
+    NotMe,
+    /// A success removes the change from the log even if there is a newer one.
+    AnyN,
+    /// Rows are written without a condition.
+    Unconditional,
+    /// A change that was stored before somebody else wrote is written again over it.
+    NoCounter,
+    /// The counter of another database file is taken for ours.
+    AnySite,
+    /// The condition also lets a repeated request through.
+    RepeatPasses,
+    /// No answer is taken for success.
+    Guess,
+    /// An item that was deleted from the table is not made anew.
+    LeaveDeleted,
+    /// The base moves to an item that the device never took, for a newer change was queued.
+    TheirsMovesBase,
+    /// A row that is on its way is read and sent again.
+    Twice,
+    /// Fields that the document has no more stay in the item.
+    NoRemove,
+    /// A refused row is tried before all others.
+    HeadOfLine,
+}
+
+impl Mutant {
+    pub const ALL: [Self; 12] = [
+        Self::NotMe,
+        Self::AnyN,
+        Self::Unconditional,
+        Self::NoCounter,
+        Self::AnySite,
+        Self::RepeatPasses,
+        Self::Guess,
+        Self::LeaveDeleted,
+        Self::TheirsMovesBase,
+        Self::Twice,
+        Self::NoRemove,
+        Self::HeadOfLine,
+    ];
+
+    /// A request as the mutant would have made it.
+    pub fn spoil(self, mut request: Value) -> Value {
+        let condition = request["ConditionExpression"].as_str().unwrap_or_default().to_owned();
+        match self {
+            Self::Unconditional => drop(request.as_object_mut().unwrap().shift_remove("ConditionExpression")),
+            Self::RepeatPasses => request["ConditionExpression"] = format!("{condition} OR #1 = :1").into(),
+            Self::NoRemove => {
+                let update = request["UpdateExpression"].as_str().unwrap();
+                let (sets, removes) = update.split_once(" REMOVE ").unwrap();
+                let names = &request["ExpressionAttributeNames"];
+                let is_foreign = |name: &&str| ["_ts", "gpk", "ttl"].iter().any(|foreign| names[*name] == *foreign);
+                let foreign: Vec<_> = removes.split(',').filter(is_foreign).collect();
+                request["UpdateExpression"] = format!("{sets} REMOVE {}", foreign.join(",")).into();
+            }
+            _ => {}
+        }
+        request
+    }
+}

@@ -1,0 +1,96 @@
+//! How the replication does, for `ioto status` and whoever asks.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use serde_json::{Map, Value, json};
+
+use super::engine::{Engine, Parked};
+use crate::db::changelog::Backlog;
+use crate::net;
+
+/// Sees how a [`Replicator`](super::Replicator) does, from any thread, without waiting. Clones see the same.
+#[derive(Clone)]
+pub struct State {
+    engine: Arc<Mutex<Engine>>,
+    backlog: Arc<Mutex<Backlog>>,
+}
+
+/// How the replication does.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Status {
+    /// Rows that the cloud does not have yet, or not as they are; as counted a second ago or later.
+    pub backlog: u64,
+    /// How long the oldest of their changes has been waiting, by the device's clock.
+    pub oldest: Option<Duration>,
+    /// When the cloud took a change for the last time since the start, in milliseconds of UTC.
+    pub last_success: Option<i64>,
+    /// Changes that the cloud took since the start.
+    pub pushed: u64,
+    /// Requests that wait for their answer.
+    pub sent: usize,
+    /// Conflicts in the log.
+    pub conflicts: u64,
+    /// Whether the cloud is out of reach.
+    pub down: bool,
+    /// The last thing that went wrong; nothing once the cloud has taken a change after it.
+    pub error: Option<String>,
+    /// Rows that the cloud refuses.
+    pub parked: usize,
+    /// Some of them, and why.
+    pub examples: Vec<Parked>,
+}
+
+impl State {
+    pub(super) fn new(engine: Arc<Mutex<Engine>>, backlog: Arc<Mutex<Backlog>>) -> Self {
+        Self { engine, backlog }
+    }
+
+    /// How it does at this moment.
+    pub fn status(&self) -> Status {
+        let backlog = *lock(&self.backlog);
+        let report = lock(&self.engine).report();
+        let now = net::utc_ms();
+        let since = |recorded: i64| Duration::from_millis(u64::try_from(now - recorded).unwrap_or(0));
+        let at = |then: Instant| now.saturating_sub_unsigned(u64::try_from(then.elapsed().as_millis()).unwrap_or(0));
+        Status {
+            backlog: backlog.rows,
+            oldest: backlog.oldest.map(since),
+            last_success: report.last_success.map(at),
+            pushed: report.pushed,
+            sent: report.sent,
+            conflicts: backlog.conflicts,
+            down: report.down,
+            error: report.error,
+            parked: report.parked,
+            examples: report.examples,
+        }
+    }
+
+    /// The same as JSON, times as ISO 8601 and durations in seconds.
+    pub fn figures(&self) -> Map<String, Value> {
+        let status = self.status();
+        let parked = status
+            .examples
+            .iter()
+            .map(|row| json!({"model": row.model, "key": row.key, "reason": row.reason, "tries": row.tries}));
+        let figures = json!({
+            "backlog": status.backlog,
+            "oldest": status.oldest.map(|age| age.as_secs()),
+            "lastSuccess": status.last_success.map(net::iso8601),
+            "pushed": status.pushed,
+            "sent": status.sent,
+            "conflicts": status.conflicts,
+            "down": status.down,
+            "error": status.error,
+            "parked": status.parked,
+            "examples": parked.collect::<Vec<_>>(),
+        });
+        figures.as_object().cloned().unwrap_or_default()
+    }
+}
+
+/// What is locked here is sound after every call, so a panic elsewhere does not spoil it.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
