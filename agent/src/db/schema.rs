@@ -27,7 +27,8 @@ pub struct Model {
     pub(super) key: usize,
     pub(super) enable: Enable,
     pub(super) sync: Sync,
-    pub(super) indexes: Vec<Index>,
+    /// Fields by whose value items are found without looking at all: the hash fields of the secondary indexes.
+    pub(super) indexes: Vec<String>,
 }
 
 /// Where a model lives: `process.MODEL.enable`.
@@ -107,13 +108,6 @@ pub enum Generate {
     Ulid,
     /// So many random characters.
     Uid(usize),
-}
-
-/// A second way to find items: equality of `hash`, then order of `sort`.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Index {
-    pub(super) hash: String,
-    pub(super) sort: Option<String>,
 }
 
 /// A value made of other fields, such as `sensor#${room}#${id}`.

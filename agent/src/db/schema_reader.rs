@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::error::Error;
-use super::schema::{Enable, Field, Generate, Index, Model, Part, Schema, Sync, Template, Type};
+use super::schema::{Enable, Field, Generate, Model, Part, Schema, Sync, Template, Type};
 use super::validate;
 use crate::config::{Member, Node, Source, Value, json5};
 
@@ -131,9 +131,9 @@ impl Reader {
             let field = fields.iter().find(|field| field.name == name);
             field.is_some_and(|field| !matches!(field.kind, Type::Object | Type::Array))
         };
-        let mut second: Vec<Index> = (indexes.iter())
+        let mut second: Vec<String> = (indexes.iter())
             .filter(|(name, (hash, _))| *name != "primary" && scalar(hash) && *hash != fields[key].name)
-            .map(|(_, (hash, sort))| Index { hash: hash.clone(), sort: sort.clone().filter(|sort| scalar(sort)) })
+            .map(|(_, (hash, _))| hash.clone())
             .collect();
         second.sort();
         second.dedup();

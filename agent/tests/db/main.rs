@@ -20,7 +20,7 @@ use serde_json::Value;
 
 const SCHEMA: &str = r#"{
     "version": "1",
-    "indexes": {"primary": {"hash": "pk", "sort": "sk"}, "byName": {"hash": "name", "sort": "value"}},
+    "indexes": {"primary": {"hash": "pk", "sort": "sk"}, "byName": {"hash": "name"}},
     "process": {
         "Reading": {"sync": "up"}, "Order": {"sync": "down"}, "Twin": {"sync": "both"}, "Elsewhere": {"enable": "cloud"}
     },
