@@ -1,7 +1,5 @@
 //! The board on which every service writes how it is, for `ioto status`, the page and the service manager.
 
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -10,9 +8,8 @@ use smol::Timer;
 
 use crate::net;
 
-/// What a service can tell of itself beside its state; asked for each time somebody looks.
-type Figures = Arc<dyn Fn() -> Telling + Send + Sync>;
-type Telling = Pin<Box<dyn Future<Output = Map<String, Value>>>>;
+/// What a service can tell of itself beside its state; asked for each time somebody looks, and answered at once.
+type Figures = Box<dyn Fn() -> Map<String, Value> + Send + Sync>;
 
 /// How a service is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,18 +70,8 @@ impl Board {
     }
 
     /// Everything, by service.
-    pub async fn snapshot(&self) -> Value {
-        // Services tell of themselves in their own time, which the board must not wait for with its lock held.
-        let lines: Vec<_> =
-            self.lock().iter().map(|entry| (entry.name, entry.snapshot(), entry.figures.clone())).collect();
-        let mut all = Map::new();
-        for (name, mut line, figures) in lines {
-            if let Some(figures) = figures {
-                line.extend(figures().await);
-            }
-            all.insert(name.to_owned(), line.into());
-        }
-        all.into()
+    pub fn snapshot(&self) -> Value {
+        self.lock().iter().map(|entry| (entry.name.to_owned(), entry.snapshot())).collect::<Map<_, _>>().into()
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Entry>> {
@@ -93,7 +80,7 @@ impl Board {
 }
 
 impl Entry {
-    fn snapshot(&self) -> Map<String, Value> {
+    fn snapshot(&self) -> Value {
         let mut all = Map::new();
         let state = match &self.state {
             State::Starting => "starting",
@@ -108,7 +95,10 @@ impl Entry {
             all.insert("error".into(), error.as_str().into());
             all.insert("retryIn".into(), json!(pause.as_secs_f64()));
         }
-        all
+        if let Some(figures) = &self.figures {
+            all.extend(figures());
+        }
+        all.into()
     }
 }
 
@@ -137,12 +127,8 @@ impl Report {
     }
 
     /// What the service tells of itself from now on.
-    pub fn figures<F>(&self, figures: impl Fn() -> F + Send + Sync + 'static)
-    where
-        F: Future<Output = Map<String, Value>> + 'static,
-    {
-        let tell: Figures = Arc::new(move || Box::pin(figures()));
-        self.edit(|entry| entry.figures = Some(tell));
+    pub fn figures(&self, figures: impl Fn() -> Map<String, Value> + Send + Sync + 'static) {
+        self.edit(|entry| entry.figures = Some(Box::new(figures)));
     }
 
     fn set(&self, state: State) {
@@ -169,9 +155,9 @@ mod tests {
         let (web, mqtt) = (board.add("web"), board.add("mqtt"));
         web.running();
         mqtt.failed("no route to host", Duration::from_millis(1500));
-        mqtt.figures(|| async { Map::from_iter([("queued".to_owned(), json!(3))]) });
+        mqtt.figures(|| Map::from_iter([("queued".to_owned(), json!(3))]));
 
-        let snapshot = smol::block_on(board.snapshot());
+        let snapshot = board.snapshot();
         assert_eq!(snapshot["web"]["state"], "running");
         assert_eq!(snapshot["mqtt"]["error"], "no route to host");
         assert_eq!(snapshot["mqtt"]["retryIn"], 1.5);

@@ -41,7 +41,7 @@ impl Status {
     }
 
     /// As JSON; times in seconds, sizes in bytes.
-    pub async fn snapshot(&self) -> Value {
+    pub fn snapshot(&self) -> Value {
         let mut device = Facts::read(&self.state).to_json();
         let described = [("name", &self.device.name), ("model", &self.device.model), ("product", &self.device.product)];
         for (key, value) in described.into_iter().filter(|(_, value)| !value.is_empty()) {
@@ -52,7 +52,7 @@ impl Status {
             "version": env!("CARGO_PKG_VERSION"),
             "profile": match self.profile { Profile::Dev => "dev", Profile::Prod => "prod" },
             "uptime": self.started.elapsed().as_secs(),
-            "services": self.board.snapshot().await,
+            "services": self.board.snapshot(),
             "models": self.models,
             "device": device,
         })

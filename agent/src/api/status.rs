@@ -7,7 +7,7 @@ use crate::http1::Method;
 use crate::web::{Action, Error, Exchange};
 
 /// The action for `/api/status`. `snapshot` is asked for each request; `open`: `web.api.open`, see [`guard`].
-pub fn status(snapshot: impl AsyncFn() -> Value + Send + Sync + 'static, open: bool) -> impl Action {
+pub fn status(snapshot: impl Fn() -> Value + Send + Sync + 'static, open: bool) -> impl Action {
     async move |exchange: &mut Exchange| {
         guard(exchange, open)?;
         if !exchange.rest().is_empty() {
@@ -18,6 +18,6 @@ pub fn status(snapshot: impl AsyncFn() -> Value + Send + Sync + 'static, open: b
             exchange.set_status(405);
             return exchange.set_header("Allow", "GET, HEAD");
         }
-        exchange.send_json(&snapshot().await).await
+        exchange.send_json(&snapshot()).await
     }
 }

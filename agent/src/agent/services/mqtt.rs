@@ -1,6 +1,5 @@
 //! The MQTT client as a service: keeps the connection, takes the messages of the configured filters.
 
-use std::future::ready;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::{Map, Value, json};
@@ -35,7 +34,7 @@ async fn run(
     let last = LastTopic::default();
     report.figures({
         let (client, last) = (client.clone(), last.clone());
-        move || ready(figures(&client, &last))
+        move || figures(&client, &last)
     });
     report.running();
 

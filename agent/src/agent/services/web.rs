@@ -77,7 +77,7 @@ impl Door {
         let open = self.settings.open;
         let status = self.status.clone();
         let server = Server::new(self.settings.clone());
-        let server = server.action("/api/status", api::status(async move || status.snapshot().await, open));
+        let server = server.action("/api/status", api::status(move || status.snapshot(), open));
         #[cfg(feature = "db")]
         let server = {
             let db = self.handles.db.clone();
@@ -105,10 +105,7 @@ async fn run(
     let handle = bound.handle();
     let addresses: Vec<_> = bound.addresses().iter().map(ToString::to_string).collect();
     addresses.iter().for_each(|address| log::info!("listening on {address}"));
-    report.figures(move || {
-        let addresses = json!(addresses);
-        async { Map::from_iter([("listen".to_owned(), addresses)]) }
-    });
+    report.figures(move || Map::from_iter([("listen".to_owned(), json!(addresses))]));
     report.running();
     slot.put(handle.clone());
     let stopping = async {
