@@ -14,7 +14,17 @@ struct Example(Child);
 impl Example {
     /// Starts it and reads the address it prints.
     fn start(name: &str, arguments: &[&str]) -> (Self, String) {
-        let mut child = Command::new(program(name)).args(arguments).stdout(Stdio::piped()).spawn().unwrap();
+        Self::run(Command::new(program(name)).args(arguments))
+    }
+
+    /// Starts it with so many file descriptors and no more.
+    fn start_with_descriptors(name: &str, limit: u32, arguments: &[&str]) -> (Self, String) {
+        let script = format!("ulimit -n {limit}; exec \"$0\" \"$@\"");
+        Self::run(Command::new("sh").arg("-c").arg(script).arg(program(name)).args(arguments))
+    }
+
+    fn run(command: &mut Command) -> (Self, String) {
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         (Example(child), line.trim().trim_start_matches("http://").to_owned())
@@ -85,4 +95,22 @@ fn ten_million_lines_arrive_from_a_server_that_stays_small() {
     let peak = example.peak();
     println!("peak {peak} KiB");
     assert!(peak < 20 * 1024, "{peak} KiB");
+}
+
+#[test]
+fn a_server_out_of_file_descriptors_serves_again_when_there_are_some() {
+    let (_example, address) = Example::start_with_descriptors("lines", 24, &["http://127.0.0.1:0", "3"]);
+    let ask = || {
+        let mut stream = TcpStream::connect(&address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        stream.write_all(b"GET /lines HTTP/1.0\r\n\r\n").unwrap();
+        let mut response = String::new();
+        stream.read_to_string(&mut response).unwrap();
+        response
+    };
+    assert!(ask().ends_with("line 0000000003\n"));
+    let crowd: Vec<_> = (0..60).map(|_| TcpStream::connect(&address).unwrap()).collect();
+    std::thread::sleep(Duration::from_millis(300));
+    drop(crowd);
+    assert!(ask().ends_with("line 0000000003\n"));
 }
