@@ -18,9 +18,15 @@ use web_support::{Dir, Running, read_to_close, settings, status};
 const HIDDEN: &str = "GET /smuggled HTTP/1.1\r\nHost: h\r\n\r\n";
 
 fn server(smuggled: &Arc<AtomicUsize>) -> (Running, Dir) {
+    server_with(smuggled, Duration::from_millis(600))
+}
+
+fn server_with(smuggled: &Arc<AtomicUsize>, parse: Duration) -> (Running, Dir) {
     let dir = Dir::new();
     let smuggled = smuggled.clone();
-    let server = Server::new(settings(dir.0.clone()))
+    let mut settings = settings(dir.0.clone());
+    settings.timeouts.parse = parse;
+    let server = Server::new(settings)
         .listen("http://127.0.0.1:0")
         .unwrap()
         .action("/smuggled", async move |exchange: &mut Exchange| {
@@ -234,7 +240,7 @@ fn a_body_that_breaks_off_is_answered_with_400() {
 
 #[test]
 fn silent_connections_do_not_keep_others_out() {
-    let (server, _dir) = server(&Arc::default());
+    let (server, _dir) = server_with(&Arc::default(), Duration::from_secs(20));
     let silent: Vec<_> = (0..50).map(|_| server.connect()).collect();
     let half: Vec<_> = (0..40)
         .map(|_| {
@@ -245,10 +251,8 @@ fn silent_connections_do_not_keep_others_out() {
         .collect();
     let start = Instant::now();
     assert_eq!(status(&server.talk("GET /ignore HTTP/1.1\r\nHost: h\r\n\r\n")), 200);
-    assert!(start.elapsed() < Duration::from_millis(400), "{:?}", start.elapsed());
-    for mut stream in silent.into_iter().chain(half) {
-        read_to_close(&mut stream);
-    }
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+    drop((silent, half));
 }
 
 #[test]

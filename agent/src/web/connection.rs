@@ -121,7 +121,8 @@ async fn handle(exchange: &mut Exchange) -> Result<(), Error> {
             exchange.rest = rest;
             action.call(exchange).await
         }
-        Routed::File => files::serve(exchange).await,
+        // On the heap only while a file is served: it would be the larger part of every idle connection.
+        Routed::File => Box::pin(files::serve(exchange)).await,
         Routed::Options(allow) => {
             exchange.set_header("Allow", &allow)?;
             exchange.set_status(204);
@@ -228,5 +229,21 @@ fn plain(status: u16, message: &str) -> String {
     match message.is_empty() {
         true => format!("{status} {}\n", reason(status)),
         false => format!("{status} {}: {message}\n", reason(status)),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use smol::io::Cursor;
+
+    use super::*;
+
+    #[test]
+    fn a_connection_without_a_request_is_small() {
+        let shared = Arc::new(Shared::new(Default::default(), vec![], None).unwrap());
+        let connection = serve(Cursor::new(vec![0; 0]), (Peer::Unix, false), shared, Rc::new(Local::new()));
+        let size = std::mem::size_of_val(&connection);
+        assert!(size <= 3 * 1024, "{size} bytes");
     }
 }

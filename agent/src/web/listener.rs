@@ -90,12 +90,20 @@ impl Listener {
             let _ = stop.recv().await;
         };
         let accepting = async {
+            let mut is_failing = false;
             loop {
                 let slot = free_slot(&slots, &local).await;
                 match self.accept_one().await {
-                    Ok(accepted) => spawn(executor, accepted, slot, &shared, &local),
+                    Ok(accepted) => {
+                        is_failing = false;
+                        spawn(executor, accepted, slot, &shared, &local);
+                    }
+                    // That client is gone again.
+                    Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
                     Err(error) => {
-                        log::warn!("web: cannot accept a connection: {error}");
+                        if !std::mem::replace(&mut is_failing, true) {
+                            log::warn!("web: cannot accept connections for now: {error}");
+                        }
                         Timer::after(PAUSE).await;
                     }
                 }
@@ -109,7 +117,7 @@ impl Listener {
             Listener::Tcp { socket, is_tls } => {
                 let (stream, peer) = socket.accept().await?;
                 // Responses are written whole; waiting for more to send would only delay them.
-                stream.get_ref().set_nodelay(true)?;
+                let _ = stream.get_ref().set_nodelay(true);
                 Accepted::Tcp(stream, Peer::Tcp(peer), *is_tls)
             }
             Listener::Unix { socket, .. } => Accepted::Unix(socket.accept().await?.0),

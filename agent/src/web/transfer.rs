@@ -18,6 +18,8 @@ pub(super) struct Transfer {
     decoder: BodyDecoder,
     /// The client waits for `100 Continue` before it sends its body.
     awaits_continue: bool,
+    /// `100 Continue` stands in the link's output; it must be sent before the body can come.
+    asks: bool,
     stage: Stage,
     /// Why the request's body cannot be read to its end; the status to answer with.
     pub fault: Option<u16>,
@@ -52,7 +54,7 @@ pub(super) enum Body {
 impl Transfer {
     pub fn new(link: Link, decoder: BodyDecoder, awaits_continue: bool) -> Self {
         let awaits_continue = awaits_continue && !decoder.is_done();
-        Self { link, decoder, awaits_continue, stage: Stage::Open, fault: None, close: false }
+        Self { link, decoder, awaits_continue, asks: false, stage: Stage::Open, fault: None, close: false }
     }
 
     pub fn stage(&self) -> Stage {
@@ -84,6 +86,7 @@ impl Transfer {
     pub fn ask_for_body(&mut self) {
         if std::mem::take(&mut self.awaits_continue) {
             self.link.output.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
+            self.asks = true;
         }
     }
 
@@ -104,8 +107,9 @@ impl Transfer {
             return Poll::Ready(Ok(0));
         }
         self.ask_for_body();
-        if self.stage == Stage::Open && !self.link.output.is_empty() {
-            ready!(self.link.poll_flush(cx))?;
+        if self.asks {
+            ready!(self.poll_flush(cx))?;
+            self.asks = false;
         }
         while !self.decoder.is_done() {
             let direct = usize::try_from(self.decoder.direct()).unwrap_or(usize::MAX).min(buf.len());
@@ -201,9 +205,9 @@ impl Transfer {
             return false;
         }
         let mut dropped = 0;
-        let mut buf = [0; 1024];
         while !self.decoder.is_done() && dropped <= limit {
-            match poll_fn(|cx| self.poll_body(cx, &mut buf)).await {
+            // The buffer lives only as long as a poll: it would be part of every connection's memory.
+            match poll_fn(|cx| self.poll_body(cx, &mut [0; 4096])).await {
                 Ok(0) | Err(_) => break,
                 Ok(read) => dropped += read,
             }
