@@ -5,12 +5,15 @@
 
 mod fetch_support;
 
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use fetch_support::{Directory, Python, Server, pause};
 use ioto::fetch::{Body, Client, Error, Options, Response, Stage, Timeouts};
 use ioto::http1;
-use smol::io::{AsyncReadExt, AsyncWriteExt};
+use smol::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 
 const LIMIT: usize = 1024 * 1024;
 
@@ -355,10 +358,21 @@ fn an_early_refusal_of_a_large_body_is_seen() {
         // The client must not need us to read on; closing at once could take the answer away with it.
         pause(500);
     });
-    let endless = Body::reader(None, smol::io::repeat(b'x'));
-    let request = Client::default().post(&server.url).body(endless);
-    let response = smol::block_on(request.send()).unwrap();
+    let in_use = Arc::new(());
+    let endless = Body::reader(None, Endless(in_use.clone()));
+    let response = smol::block_on(Client::default().post(&server.url).body(endless).send()).unwrap();
+    assert_eq!(Arc::strong_count(&in_use), 1, "nothing more is sent");
     assert_eq!((response.status(), smol::block_on(response.text(LIMIT)).unwrap().as_str()), (413, "too large"));
+}
+
+/// A body without end.
+struct Endless(#[allow(dead_code)] Arc<()>);
+
+impl AsyncRead for Endless {
+    fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, buf: &mut [u8]) -> Poll<std::io::Result<usize>> {
+        buf.fill(b'x');
+        Poll::Ready(Ok(buf.len()))
+    }
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 
 use fetch_support::{Directory, Python};
-use ioto::fetch::{Client, Error, Options};
+use ioto::fetch::{Body, Client, Error, Options};
 use ioto::net::{self, TlsClient, base64};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use smol::io::AsyncReadExt;
@@ -70,6 +70,30 @@ fn a_large_body_arrives_whole_over_tls() {
     let mut received = Vec::new();
     smol::block_on(async { request.send().await?.read_to_end(&mut received).await.map_err(Error::Body) }).unwrap();
     assert!(received == content);
+}
+
+#[test]
+fn a_large_body_is_sent_whole_over_tls() {
+    let directory = certified(&["localhost"]);
+    let python = Python::serve(&directory, true);
+    let content: Vec<u8> = (0..3_000_000u32).map(|n| ((n * 31) >> 3) as u8).collect();
+    let url = format!("https://localhost:{}/", python.port);
+    let reader = Body::reader(Some(3_000_000), smol::io::Cursor::new(content.clone()));
+    for body in [Body::bytes(content.clone()), reader] {
+        let request = trusting(&directory).post(&url).body(body);
+        let echo = smol::block_on(async { request.send().await?.bytes(4_000_000).await });
+        assert!(echo.unwrap() == content);
+    }
+}
+
+/// Python closes without the goodbye of TLS; so does an attacker who cuts a body short.
+#[test]
+fn an_open_end_without_a_goodbye_is_no_end() {
+    let directory = certified(&["localhost"]);
+    let python = Python::serve(&directory, true);
+    let request = trusting(&directory).post(&format!("https://localhost:{}/open-ended", python.port)).body("hello");
+    let error = smol::block_on(async { request.send().await?.bytes(LIMIT).await }).unwrap_err();
+    assert!(matches!(error, Error::Response { source: ioto::http1::Error::Truncated, .. }), "{error}");
 }
 
 #[test]

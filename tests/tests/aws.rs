@@ -1,5 +1,7 @@
 //! Signed calls to DynamoDB, as moto simulates it: signatures and policies are checked.
 
+#![expect(clippy::result_large_err, reason = "tests call seldom and have a large stack")]
+
 use std::time::Duration;
 
 use ioto::aws::{Api, Credentials, DynamoDb, Error, Provider, attribute};

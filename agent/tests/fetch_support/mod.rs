@@ -163,7 +163,7 @@ impl Drop for Directory {
     }
 }
 
-/// Python's http.server, which serves the files of a directory; with TLS when a certificate and key are there.
+/// Python's http.server, which serves the files of a directory and gives back what is posted.
 pub struct Python {
     child: Child,
     pub port: u16,
@@ -173,7 +173,15 @@ impl Python {
     pub fn serve(directory: &Directory, tls: bool) -> Self {
         const SCRIPT: &str = "
 import functools, http.server, ssl, sys
-handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=sys.argv[1])
+class Handler(http.server.SimpleHTTPRequestHandler):
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers['Content-Length']))
+        self.send_response(200)
+        if self.path != '/open-ended':
+            self.send_header('Content-Length', len(body))
+        self.end_headers()
+        self.wfile.write(body)
+handler = functools.partial(Handler, directory=sys.argv[1])
 server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), handler)
 if sys.argv[2] == 'tls':
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
