@@ -3,9 +3,7 @@
 use std::process::ExitCode;
 
 use super::args::{Args, Request};
-#[cfg(all(feature = "db", feature = "web"))]
-use super::db;
-use super::{config, help, output, run, status};
+use super::{config, db, help, output, run, status};
 
 /// A command.
 #[derive(Debug)]
@@ -69,7 +67,6 @@ pub const COMMANDS: &[Command] = &[
         options: &[JSON],
         main: status::main,
     },
-    #[cfg(all(feature = "db", feature = "web"))]
     Command {
         name: "db",
         words: "VERB …",

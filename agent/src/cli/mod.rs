@@ -3,7 +3,7 @@
 mod args;
 mod commands;
 mod config;
-#[cfg(all(feature = "db", feature = "web"))]
+#[cfg_attr(not(all(feature = "db", feature = "web")), path = "without_db.rs")]
 mod db;
 mod help;
 mod output;
