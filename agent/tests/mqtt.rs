@@ -376,7 +376,7 @@ async fn cut(listener: smol::net::TcpListener, broker: u16, mut random: fastrand
     loop {
         let (client, _) = listener.accept().await.unwrap();
         let broker = smol::net::TcpStream::connect(("127.0.0.1", broker)).await.unwrap();
-        let limits = (random.u64(..1500), random.u64(..1500));
+        let limits = (random.u64(..3000), random.u64(..3000));
         let up = smol::io::copy(client.clone().take(limits.0), broker.clone());
         let down = smol::io::copy(broker.take(limits.1), client);
         up.or(down).await.ok();
@@ -392,12 +392,12 @@ fn connections_cut_after_any_number_of_bytes_lose_no_message_in_either_direction
     let port = listener.local_addr().unwrap().port();
     let cutter = cut(listener, broker.port, fastrand::Rng::with_seed(seed));
     let soon = Duration::from_millis(5);
-    with_client(Options::new("127.0.0.1", port, "cut").backoff(soon, soon), async |client: Client| {
+    with_client(Options::new("127.0.0.1", port, "cut").inflight(10).backoff(soon, soon), async |client: Client| {
         let executor = LocalExecutor::new();
         executor.spawn(cutter).detach();
         let test = async {
             let incoming = collect(&client, "cut/#").await;
-            let publishes: Vec<_> = (0..400)
+            let publishes: Vec<_> = (0..1000)
                 .map(|n| {
                     let client = client.clone();
                     executor.spawn(async move { client.publish("cut/x", n.to_string(), QoS::AtLeastOnce).await })
@@ -407,7 +407,7 @@ fn connections_cut_after_any_number_of_bytes_lose_no_message_in_either_direction
                 in_time("acknowledgement", publish).await.unwrap();
             }
             let mut next = 0;
-            while next < 400 {
+            while next < 1000 {
                 let message = in_time("message", incoming.recv()).await.unwrap();
                 let number: i32 = std::str::from_utf8(&message.payload).unwrap().parse().unwrap();
                 assert!(number <= next, "{number} came before {next}, SEED={seed}");
@@ -417,7 +417,7 @@ fn connections_cut_after_any_number_of_bytes_lose_no_message_in_either_direction
         executor.run(test).await;
         println!("{} connections", client.state().connects);
         assert!(client.state().connects > 3);
-        assert_eq!(client.state().sent, 400);
+        assert_eq!(client.state().sent, 1000);
     });
 }
 
