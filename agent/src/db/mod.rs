@@ -1,5 +1,27 @@
 //! The embedded database: a schema, items as JSON documents in SQLite, durable writes with group commit, and the change log
 //! that replication reads.
+//!
+//! ```
+//! use ioto::config;
+//! use ioto::db::{Db, Query, Schema};
+//! use serde_json::json;
+//!
+//! # let directory = std::env::temp_dir().join(format!("ioto-db-example-{}", std::process::id()));
+//! # let path = directory.join("device.db");
+//! let schema = "{models: {Reading: {id: {type: 'string', generate: 'ulid'}, name: {type: 'string', required: true}}}}";
+//! let options = config::Database { path, ..Default::default() };
+//! let db = Db::open(&options, Schema::parse(schema, "schema.json5")?)?;
+//! smol::block_on(async {
+//!     let reading = json!({"name": "temperature"}).as_object().cloned().unwrap_or_default();
+//!     let made = db.create("Reading", reading).await?; // safe on the disk from here on
+//!     let page = db.find("Reading", Query::new().filter("name", "temperature")).await?;
+//!     assert_eq!(page.items, [made]);
+//!     db.close().await;
+//!     Ok::<_, ioto::db::Error>(())
+//! })?;
+//! # std::fs::remove_dir_all(directory).ok();
+//! # Ok::<_, ioto::db::Error>(())
+//! ```
 
 pub mod changelog;
 
