@@ -119,7 +119,7 @@ pub fn update(table: &str, writer: &Writer, push: &Push, fields: &[String]) -> R
     check(&partition, &row.key, row.item.as_ref())?;
 
     let mut request = Expression::default();
-    request.set("_v", json!({"N": push.version().to_string()}));
+    let version = request.set("_v", json!({"N": push.version().to_string()}));
     request.set("_op", json!({"B": base64::encode(&row.op)}));
     request.set("_w", json!({"S": writer.thing}));
     request.set("_dn", json!({"N": row.n.to_string()}));
@@ -132,7 +132,7 @@ pub fn update(table: &str, writer: &Writer, push: &Push, fields: &[String]) -> R
     for (name, value) in document {
         match value {
             Value::Null => request.remove(&attribute(name)),
-            value => request.set(&attribute(name), encode(value)),
+            value => drop(request.set(&attribute(name), encode(value))),
         }
     }
     for name in fields.iter().filter(|name| !document.contains_key(*name)) {
@@ -146,9 +146,9 @@ pub fn update(table: &str, writer: &Writer, push: &Push, fields: &[String]) -> R
         Over::Nothing => "attribute_not_exists(pk)".to_owned(),
         Over::Known => {
             let value = request.value(json!({"N": row.base.to_string()}));
-            format!("{} = {value}", request.name("_v"))
+            format!("{version} = {value}")
         }
-        Over::Unversioned => format!("attribute_exists(pk) AND attribute_not_exists({})", request.name("_v")),
+        Over::Unversioned => format!("attribute_exists(pk) AND attribute_not_exists({version})"),
     };
     Ok(json!({
         "TableName": table,
@@ -162,34 +162,32 @@ pub fn update(table: &str, writer: &Writer, push: &Push, fields: &[String]) -> R
 }
 
 /// An update expression in the making. Every name goes through a placeholder: some 570 words are reserved, `name` and
-/// `value` among them.
+/// `value` among them. No name comes twice: fields that could meet an attribute of the protocol have another name.
 #[derive(Default)]
 struct Expression {
     sets: Vec<String>,
     removes: Vec<String>,
     names: Map<String, Value>,
     values: Map<String, Value>,
-    known: std::collections::HashMap<String, String>,
 }
 
 impl Expression {
-    fn set(&mut self, name: &str, value: Value) {
-        let set = format!("{}={}", self.name(name), self.value(value));
-        self.sets.push(set);
+    /// Returns what stands for the name.
+    fn set(&mut self, name: &str, value: Value) -> String {
+        let name = self.name(name);
+        let value = self.value(value);
+        self.sets.push(format!("{name}={value}"));
+        name
     }
 
     fn remove(&mut self, name: &str) {
-        let remove = self.name(name);
-        self.removes.push(remove);
+        let name = self.name(name);
+        self.removes.push(name);
     }
 
     fn name(&mut self, name: &str) -> String {
-        if let Some(placeholder) = self.known.get(name) {
-            return placeholder.clone();
-        }
         let placeholder = format!("#{}", self.names.len());
         self.names.insert(placeholder.clone(), name.into());
-        self.known.insert(name.to_owned(), placeholder.clone());
         placeholder
     }
 
