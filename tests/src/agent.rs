@@ -21,6 +21,7 @@ pub struct Agent {
     scratch: Scratch,
     port: u16,
     variables: Vec<(String, String)>,
+    arguments: Vec<String>,
     child: Option<Child>,
 }
 
@@ -33,7 +34,7 @@ impl Agent {
         scratch.write("config/ioto.json5", &base);
         scratch.write("www/index.html", "<!doctype html><title>test</title>\n");
         fs::create_dir(scratch.path().join("share")).expect("make a directory");
-        Self { scratch, port, variables: Vec::new(), child: None }
+        Self { scratch, port, variables: Vec::new(), arguments: Vec::new(), child: None }
     }
 
     /// Adds or replaces the drop-in `ioto.d/NAME.json5`; read at the next start.
@@ -51,6 +52,12 @@ impl Agent {
     /// Sets an environment variable from the next start on.
     pub fn variable(&mut self, name: &str, value: &str) -> &mut Self {
         self.variables.push((name.into(), value.into()));
+        self
+    }
+
+    /// Adds an argument of `ioto run` from the next start on.
+    pub fn argument(&mut self, argument: &str) -> &mut Self {
+        self.arguments.push(argument.into());
         self
     }
 
@@ -139,6 +146,7 @@ impl Agent {
             .args(["run", "--profile", "dev"])
             .args(["--config".as_ref(), directory.join("config").as_os_str()])
             .args(["--state".as_ref(), directory.join("state").as_os_str()])
+            .args(&self.arguments)
             .env("IOTO_DIRECTORIES_SHARE", directory.join("share"))
             .env("IOTO_DIRECTORIES_SITE", directory.join("www"))
             .envs(self.variables.iter().map(|(name, value)| (name, value)))

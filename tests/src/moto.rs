@@ -53,6 +53,11 @@ impl Moto {
         )
     }
 
+    /// How to get in: `region`, `table`, `access_key_id` and `secret_access_key`.
+    pub fn access(&self, key: &str) -> &str {
+        self.access[key].as_str().expect("moto tells how to get in")
+    }
+
     /// The URL of the proxy in front of it.
     pub fn endpoint(&self) -> String {
         format!("http://{}", self.proxy.address())

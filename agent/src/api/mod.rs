@@ -1,1 +1,13 @@
-//! api
+//! The local API and the API on the web: what people and programs ask of the running agent.
+
+mod client;
+#[cfg(feature = "db")]
+mod db;
+mod guard;
+mod status;
+
+pub use self::client::{Client, Error as ClientError, percent_encode};
+#[cfg(feature = "db")]
+pub use self::db::database;
+pub use self::guard::{admit, guard};
+pub use self::status::status;

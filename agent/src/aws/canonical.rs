@@ -6,15 +6,18 @@ use std::fmt::Write;
 
 use super::sigv4::{Options, Request};
 
-/// Fields that are not signed: proxies on the way may change or remove them.
-const UNSIGNED: [&str; 12] = [
+/// Fields that are not signed: proxies on the way may change or remove them (botocore `auth.py`).
+const UNSIGNED: [&str; 15] = [
     "authorization",
+    "baggage",
     "connection",
     "expect",
     "keep-alive",
     "proxy-authenticate",
     "proxy-authorization",
     "te",
+    "traceparent",
+    "tracestate",
     "trailer",
     "transfer-encoding",
     "upgrade",
@@ -86,15 +89,17 @@ fn canonical_path(path: &str, options: &Options) -> String {
         }
         false => path,
     };
-    let mut canonical = String::with_capacity(path.len() + 8);
-    match options.encode_path_twice {
-        true => encode(path.as_bytes(), true, &mut canonical),
-        false => encode(&decode(path), true, &mut canonical),
+    let segments: Vec<String> = path
+        .split('/')
+        .map(|segment| match options.encode_path_twice {
+            true => encoded(segment.as_bytes()),
+            false => encoded(&decode(segment)),
+        })
+        .collect();
+    match segments.join("/") {
+        path if path.is_empty() => "/".into(),
+        path => path,
     }
-    if canonical.is_empty() {
-        canonical.push('/');
-    }
-    canonical
 }
 
 /// `/a/./b//../c/` becomes `/a/c/` (RFC 3986 §5.2.4, and repeated slashes count as one).
@@ -126,21 +131,16 @@ pub(super) fn canonical_query(query: &str, added: &[(&str, &str)]) -> String {
     pairs.join("&")
 }
 
+/// Percent-encodes all but the unreserved characters of RFC 3986 §2.3.
 pub(super) fn encoded(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len());
-    encode(bytes, false, &mut text);
-    text
-}
-
-/// Percent-encodes all but the unreserved characters of RFC 3986 §2.3, and slashes unless they are kept.
-fn encode(bytes: &[u8], keep_slashes: bool, text: &mut String) {
     for byte in bytes {
         match byte {
             b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => text.push(char::from(*byte)),
-            b'/' if keep_slashes => text.push('/'),
             _ => write!(text, "%{byte:02X}").expect("a String takes all"),
         }
     }
+    text
 }
 
 /// The bytes behind percent-encoding; a percent sign without two hexadecimal digits stays.
@@ -190,7 +190,7 @@ mod tests {
     #[test]
     fn the_path_of_s3_is_encoded_once_and_keeps_its_slashes() {
         let s3 = Options::s3();
-        assert_eq!(canonical_path("/a//b/../%C3%BC+~%7e", &s3), "/a//b/../%C3%BC%2B~~");
+        assert_eq!(canonical_path("/a//b/../%C3%BC+~%7e%2f", &s3), "/a//b/../%C3%BC%2B~~%2F");
         assert_eq!(canonical_path("/a//b/../%C3%BC", &Options::default()), "/a/%25C3%25BC");
     }
 

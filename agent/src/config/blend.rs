@@ -9,7 +9,8 @@
 //! | `=` | the value replaces what was there, also an object |
 //! | `?` | only when the key is not there yet |
 //!
-//! Keys that begin with `_` are ignored.
+//! Keys that begin with `_` are ignored. The agent's own defaults are no layer: `+listen` where no layer says `listen` makes a
+//! list of its own.
 
 use super::node::{Member, Node, Value};
 use super::problem::Problems;
@@ -44,12 +45,10 @@ pub(super) fn blend_file(root: &mut Node, mut file: Node, under: Option<&str>, p
         let Some(block) = cases(&collection.node, problems).into_iter().find(|member| member.key == case) else {
             continue;
         };
-        if let (None, Some(said)) = (under, block.node.get("profile")) {
-            problems.add(
-                said.origin.clone(),
-                "profile",
-                "cannot be set in a conditional block; set it beside `conditional`",
-            );
+        let said = block.node.members().iter().find(|member| under.is_none() && split(&member.key).1 == "profile");
+        if let Some(said) = said {
+            let text = "cannot be set in a conditional block; set it beside `conditional`";
+            problems.add(said.origin.clone(), "profile", text);
         }
         blend(root, place(block.node), problems);
     }
@@ -97,8 +96,7 @@ fn append(base: &mut Node, more: Member, problems: &mut Problems) {
         (Value::List(items), value) => items.push(clean(Node { value, origin: more.node.origin }, problems)),
         (Value::Object(_), value @ Value::Object(_)) => blend(base, Node { value, origin: more.node.origin }, problems),
         _ => {
-            let text = format!("`+` appends to a list or an object, and {} is neither", base.describe());
-            problems.add(more.origin, more.key, text);
+            problems.add(more.origin, more.key, "`+` appends to a list or an object, and the value so far is neither");
         }
     }
 }
@@ -193,7 +191,7 @@ mod tests {
     fn appending_to_a_single_value_is_a_problem() {
         let mut problems = Problems::default();
         blend(&mut node("{a: 'x'}"), node("{'+a': 'y'}"), &mut problems);
-        assert_eq!(problems.to_string(), "+a: `+` appends to a list or an object, and `x` is neither\n");
+        assert_eq!(problems.to_string(), "+a: `+` appends to a list or an object, and the value so far is neither\n");
     }
 
     #[test]

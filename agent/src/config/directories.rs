@@ -24,6 +24,13 @@ pub struct Directories {
     pub run: PathBuf,
 }
 
+impl Directories {
+    /// The Unix socket of the local API.
+    pub fn api_socket(&self) -> PathBuf {
+        self.run.join("api.sock")
+    }
+}
+
 impl Default for Directories {
     fn default() -> Self {
         Self {

@@ -55,3 +55,29 @@ fn hint(path: &str, keys: &BTreeMap<String, Kind>) -> String {
         format!(", did you mean {}?", quote(&name))
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_keys_in_any_case_and_values_texts_or_json5() {
+        let keys = ["web", "web.limits.maxBody", "web.listen"].map(|key| (key.to_owned(), Kind::Value)).into();
+        let rows = [
+            ("IOTO_WEB_LIMITS_MAXBODY", "5", "{web: {limits: {maxBody: '5'}}}"),
+            ("IOTO_web_Listen", "[1, 'a']", "{web: {listen: [1, 'a']}}"),
+            ("IOTO_WEB", "{a: 1}", "{web: {a: 1}}"),
+            ("IOTO_LIMITS_FIBERS", " {", "{limits: {FIBERS: ' {'}}"),
+        ];
+        for (name, value, expected) in rows {
+            let mut problems = Problems::default();
+            let layers = layers(&[(name.into(), value.into()), ("HOME".into(), "/".into())], &keys, &mut problems);
+            let expected = json5::parse(expected, &Source::Default);
+            assert!(problems.is_empty() && layers.len() == 1, "{name}: {problems}");
+            assert!(expected.is_ok_and(|expected| expected.same(&layers[0])), "{name}: {layers:?}");
+        }
+        let mut problems = Problems::default();
+        assert!(layers(&[("IOTO_LISTEN".into(), "x".into())], &keys, &mut problems).is_empty());
+        assert_eq!(problems.to_string(), "IOTO_LISTEN: names no key of the configuration\n");
+    }
+}

@@ -138,10 +138,8 @@ impl<'a> Reader<'a> {
             "false" => Value::Flag(false),
             "Infinity" => Value::Number(f64::INFINITY),
             "NaN" => Value::Number(f64::NAN),
-            word => {
-                let word = super::node::quote(word);
-                return Err(self.error(format!("expected a value, found {word}: a text needs quotes")));
-            }
+            // Not quoted in the error, here and below: it may be a password.
+            _ => return Err(self.error("expected a value, found a word: a text needs quotes".into())),
         };
         self.skip(end);
         Ok(value)
@@ -155,7 +153,7 @@ impl<'a> Reader<'a> {
                 self.skip(end);
                 Ok(number)
             }
-            None => Err(self.error(format!("expected a number, found {}", super::node::quote(text)))),
+            None => Err(self.error("expected a number as 10, 1.5 or 0x1F; a text needs quotes".into())),
         }
     }
 

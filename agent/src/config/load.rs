@@ -46,12 +46,13 @@ pub struct Loaded {
 ///
 /// # Examples
 /// ```
-/// # let missing = std::env::temp_dir().join("ioto-without-a-configuration").display().to_string();
-/// # let environment = vec![("IOTO_WEB_TIMEOUTS_IDLE".to_string(), "2 mins".to_string())];
 /// use ioto::config::{Invocation, load};
 ///
-/// let loaded = load(&Invocation { listen: vec!["http://127.0.0.1:8080".into()], environment, ..Default::default() })?;
+/// let environment = vec![("IOTO_WEB_TIMEOUTS_IDLE".to_string(), "2 mins".to_string())];
+/// let listen = vec!["http://127.0.0.1:8080".to_string()];
+/// let loaded = load(&Invocation { environment, listen, ..Default::default() })?;
 /// assert_eq!(loaded.config.web.listen[0].port, 8080);
+/// assert_eq!(loaded.config.web.timeouts.idle.as_secs(), 120);
 /// # Ok::<(), ioto::config::Problems>(())
 /// ```
 pub fn load(invocation: &Invocation) -> Result<Loaded, Problems> {
@@ -210,5 +211,100 @@ fn refuse_own_place(tree: &Node, problems: &mut Problems) {
             let text = format!("decides which files are read, so no file can say it; expected {instead}");
             problems.add(node.origin.clone(), key, text);
         }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::super::json5;
+    use super::*;
+
+    /// A configuration that says every key.
+    fn everything() -> String {
+        let reader = Reader::new(Path::new("/"));
+        Config::read(&Node::object(Origin::default()), &reader);
+        let (entries, ..) = reader.finish();
+        Effective::new(entries).to_json5(false)
+    }
+
+    fn load_text(text: &str) -> Result<Config, Problems> {
+        let reader = Reader::new(Path::new("/"));
+        let source = Source::File(Path::new("/etc/ioto/ioto.json5").into());
+        let node = json5::parse(text, &source).map_err(|error| {
+            let mut problems = Problems::default();
+            problems.extend([error.into()]);
+            problems
+        })?;
+        let mut problems = Problems::default();
+        let mut tree = Node::object(Origin::default());
+        blend_file(&mut tree, node, None, "dev", &mut problems);
+        let config = Config::read(&tree, &reader);
+        config.check(&tree, &reader);
+        problems.append(Unread::find(&tree, &reader.keys()).0);
+        problems.append(reader.finish().1);
+        if problems.is_empty() { Ok(config) } else { Err(problems) }
+    }
+
+    #[test]
+    fn the_defaults_that_are_shown_are_the_defaults() {
+        let shown = load_text(&everything().replace("/etc/ioto/schema.json5", "/proc/self/comm")).unwrap();
+        let mut default = Config::default();
+        default.database.schema = "/proc/self/comm".into();
+        assert_eq!(format!("{shown:?}"), format!("{default:?}"));
+    }
+
+    #[test]
+    fn no_configuration_makes_the_reading_panic() {
+        let seed = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(|| fastrand::u64(..));
+        println!("no_configuration_makes_the_reading_panic: SEED={seed}");
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let values = [
+            "null",
+            "true",
+            "-1",
+            "0",
+            "1e300",
+            "NaN",
+            "-Infinity",
+            "''",
+            "'\\0'",
+            "'@'",
+            "'@state'",
+            "'é mins'",
+            "'1e9 years'",
+            "'9999999999999999999g'",
+            "'unlimited'",
+            "'never'",
+            "'http://['",
+            "'mqtt://:'",
+            "'unix:@state/x'",
+            "[]",
+            "[[]]",
+            "[null]",
+            "['', {}]",
+            "[{match: 5, methods: ['a b']}]",
+            "[{filter: '#/', qos: 7}]",
+            "{}",
+            "{'': '', 'é': 5, '-a': null}",
+            "'\\n'",
+        ];
+        let lines: Vec<String> = everything().lines().map(str::to_owned).collect();
+        let mut refused = 0;
+        for _ in 0..500 {
+            let mut lines = lines.clone();
+            for _ in 0..rng.usize(1..4) {
+                let line = rng.choice(&mut lines).unwrap();
+                if let Some((key, _)) = line.split_once(':').filter(|(_, value)| value.ends_with(',')) {
+                    let prefix = rng.choice(["", "", "", "+", "-", "=", "?", "_", "x"]).unwrap();
+                    *line = format!("'{prefix}{}': {},", key.trim(), rng.choice(values).unwrap());
+                }
+            }
+            if let Err(problems) = load_text(&lines.join("\n")) {
+                assert!(problems.iter().all(|problem| problem.to_string().lines().count() == 1), "{problems}");
+                refused += 1;
+            }
+        }
+        assert!(refused > 100, "{refused} of 500 were refused: that proves little");
     }
 }

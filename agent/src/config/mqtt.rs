@@ -46,7 +46,7 @@ pub struct Mqtt {
     /// `mqtt.endpoint` and `mqtt.port`
     pub url: MqttUrl,
     /// `mqtt.alpn`: protocol name offered in the TLS handshake; by default `x-amzn-mqtt-ca` on port 443, as AWS IoT wants it,
-    /// and none on others.
+    /// and none on others. Empty: none.
     pub alpn: Option<String>,
     /// `mqtt.authority`: PEM file of the roots that sign the broker's certificate; nothing: the system's roots.
     pub authority: Option<PathBuf>,
@@ -100,11 +100,11 @@ impl Mqtt {
         let d = Self::default();
         let port = s.value("port", None, |port: &Option<u16>| port.map_or(Json::Null, Json::from), port);
         let url = s.value("endpoint", d.url, |url| Json::from(url.to_string()), |node| endpoint(&text(node)?, port));
-        let alpn = s.optional_text("alpn").or_else(|| (url.tls && url.port == AWS_PORT).then(|| AWS_ALPN.into()));
+        let alpn = s.text("alpn", if url.tls && url.port == AWS_PORT { AWS_ALPN } else { "" });
         let (certificate, key) = pair(s);
         Self {
             url,
-            alpn,
+            alpn: Some(alpn).filter(|alpn| !alpn.is_empty()),
             authority: s.file("authority"),
             certificate,
             key,

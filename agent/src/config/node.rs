@@ -128,17 +128,20 @@ impl Node {
 /// `text` in backquotes, on one line and not long.
 pub(super) fn quote(text: &str) -> String {
     const LONGEST: usize = 60;
-    let mut shown: String = text.chars().take(LONGEST).flat_map(shown_char).collect();
-    if text.chars().count() > LONGEST {
-        shown.push('…');
+    match text.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("`{}…`", one_line(&text[..end])),
+        None => format!("`{}`", one_line(text)),
     }
-    format!("`{shown}`")
 }
 
-/// A control character escaped; any other as it is.
-fn shown_char(c: char) -> Vec<char> {
-    match c.is_control() || matches!(c, '\u{2028}' | '\u{2029}') {
-        true => c.escape_default().collect(),
-        false => vec![c],
-    }
+/// `text` with control characters and line ends escaped: a key or a path can hold them.
+pub(super) fn one_line(text: &str) -> String {
+    let special = |c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}');
+    text.chars().fold(String::with_capacity(text.len()), |mut line, c| {
+        match special(c) {
+            true => line.extend(c.escape_default()),
+            false => line.push(c),
+        }
+        line
+    })
 }

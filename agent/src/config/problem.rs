@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::json5;
+use super::node::one_line;
 use super::origin::{Origin, Source};
 
 /// One thing that is wrong. It shows itself as `FILE:LINE: KEY: what is wrong, what was expected`; when the environment or
@@ -20,12 +21,13 @@ pub struct Problem {
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let keyed = !self.key.is_empty();
-        match self.origin.source {
-            Source::File(_) if keyed => write!(f, "{}: {}: {}", self.origin, self.key, self.text),
-            Source::Default if keyed => write!(f, "{}: {}", self.key, self.text),
-            Source::Default => f.write_str(&self.text),
-            _ => write!(f, "{}: {}", self.origin, self.text),
-        }
+        let line = match self.origin.source {
+            Source::File(_) if keyed => format!("{}: {}: {}", self.origin, self.key, self.text),
+            Source::Default if keyed => format!("{}: {}", self.key, self.text),
+            Source::Default => self.text.clone(),
+            _ => format!("{}: {}", self.origin, self.text),
+        };
+        f.write_str(&one_line(&line))
     }
 }
 

@@ -231,7 +231,7 @@ impl<'a> Section<'a> {
             let path = self.resolve(&text(node)?, node)?;
             match File::open(&path).and_then(|mut file| file.read(&mut [0])) {
                 Ok(_) => Ok(Some(path)),
-                Err(error) => Err(format!("the file {} cannot be read: {error}", quote(&path.to_string_lossy()))),
+                Err(error) => Err(format!("the file `{}` cannot be read: {error}", path.display())),
             }
         })
     }

@@ -15,6 +15,8 @@ pub struct Services {
     pub sync: bool,
 }
 
+// Not derived: what is on by default depends on the build.
+#[allow(clippy::derivable_impls)]
 impl Default for Services {
     fn default() -> Self {
         Self { web: cfg!(feature = "web"), database: cfg!(feature = "db"), mqtt: false, sync: false }
@@ -40,4 +42,23 @@ fn built(s: &Section, key: &str, feature: &str, built: bool, default: bool) -> b
         s.problem(key, format!("this build is without the Cargo feature `{feature}`, expected false"));
     }
     on
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::super::section::Reader;
+    use super::super::{Source, json5};
+    use super::*;
+
+    #[test]
+    fn a_service_that_was_left_out_of_the_build_cannot_be_on() {
+        let tree = json5::parse("{mqtt: true, sync: false}", &Source::Default).unwrap();
+        let reader = Reader::new("/".as_ref());
+        let s = reader.root(&tree);
+        built(&s, "mqtt", "mqtt", false, false);
+        built(&s, "sync", "sync", false, false);
+        let (_, problems, _) = reader.finish();
+        assert_eq!(problems.to_string(), "mqtt: this build is without the Cargo feature `mqtt`, expected false\n");
+    }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value as Json, json};
 
-use super::node::{Node, quote};
+use super::node::{Node, Value, quote};
 use super::section::{Section, text};
 use super::units::{FOREVER, UNLIMITED};
 use super::{Directories, Listen, Profile, Scheme};
@@ -133,7 +133,10 @@ impl Web {
             documents: s.path("documents", &directories.site),
             index: s.value("index", d.index, |index| Json::from(index.as_str()), index),
             headers: s.map("headers", |value: &String| Json::from(value.as_str()), header),
-            routes: s.list("routes", d.routes, show_route, |_, item| Ok(Route::read(&item))),
+            routes: s.list("routes", d.routes, show_route, |node, item| match node.value {
+                Value::Object(_) => Ok(Route::read(&item)),
+                _ => Err(format!("expected an object, found {}", node.describe())),
+            }),
             mime: s.map("mime", |value: &String| Json::from(value.as_str()), |_, node| header_value(node)),
             limits: Limits::read(&s.section("limits")),
             timeouts: Timeouts::read(&s.section("timeouts")),

@@ -49,6 +49,9 @@ impl Claim {
         if let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty()) {
             let made = DirBuilder::new().recursive(true).mode(0o700).create(directory);
             made.map_err(|source| Error::file("make the directory", directory, source))?;
+            // SQLite makes its files last in their directory; that the directory lasts in its own is left to us.
+            let above = directory.parent().unwrap_or(directory);
+            let _ = File::open(above).and_then(|above| above.sync_all());
         }
         let mut options = OpenOptions::new();
         options.create(true).truncate(false).write(true).mode(0o600);

@@ -192,6 +192,11 @@ impl Editor {
         self.outbox.record(&self.rows.connection, &mut self.generator, (model.name(), key), deleted)
     }
 
+    #[cfg(test)]
+    pub(super) fn limit_pages(&self, pages: u32) -> Result<(), Error> {
+        Ok(self.rows.connection.query_row(&format!("PRAGMA max_page_count = {pages}"), [], |_| Ok(()))?)
+    }
+
     fn execute(&mut self, sql: &str) -> Result<(), Error> {
         self.rows.connection.prepare_cached(sql)?.execute([])?;
         Ok(())

@@ -177,3 +177,44 @@ fn read(mut rows: Rows, queue: std::sync::mpsc::Receiver<Message<Rows>>) -> Opti
     }
     None
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+    use smol::{LocalExecutor, block_on};
+
+    #[test]
+    fn where_there_is_no_room_some_fail_clearly_the_others_last_and_room_helps() {
+        let directory = std::env::temp_dir().join(format!("ioto-full-{}", std::process::id()));
+        let options = config::Database { path: directory.join("device.db"), ..Default::default() };
+        let schema = "{process: {M: {sync: 'up'}}, models: {M: {id: {type: 'string'}, text: {type: 'string'}}}}";
+        let open = || Db::open(&options, Schema::parse(schema, "schema").unwrap()).unwrap();
+        let db = open();
+        let limit = |pages: u32| {
+            let limit = move |editor: &mut Editor| editor.limit_pages(pages);
+            block_on(db.inner.writer.call(limit)).unwrap();
+        };
+        limit(60);
+        let executor = LocalExecutor::new();
+        let item = |n: usize| json!({"id": n.to_string(), "text": "x".repeat(n * 50)}).as_object().unwrap().clone();
+        let tasks: Vec<_> = (0..100).map(|n| executor.spawn(db.create("M", item(n)))).collect();
+        let results: Vec<_> = tasks.into_iter().map(|task| block_on(executor.run(task))).collect();
+        let kept: Vec<usize> = (0..100).filter(|&n| results[n].is_ok()).collect();
+        assert!((10..90).contains(&kept.len()), "{} were kept", kept.len());
+        assert!(results.iter().all(|result| matches!(result, Ok(_) | Err(Error::Full(_)))), "{results:?}");
+        limit(10_000);
+        block_on(db.create("M", item(100))).unwrap();
+        drop(executor);
+        drop(db);
+        let db = open();
+        assert_eq!(block_on(db.count("M")).unwrap(), kept.len() as u64 + 1);
+        assert_eq!(block_on(db.backlog()).unwrap().rows, kept.len() as u64 + 1);
+        for n in kept {
+            assert!(block_on(db.get("M", &n.to_string())).unwrap().is_some());
+        }
+        drop(db);
+        std::fs::remove_dir_all(directory).unwrap();
+    }
+}

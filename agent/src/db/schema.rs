@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -26,7 +27,8 @@ pub struct Model {
     pub(super) key: usize,
     pub(super) enable: Enable,
     pub(super) sync: Sync,
-    pub(super) indexes: Vec<Index>,
+    /// Fields by whose value items are found without looking at all: the hash fields of the secondary indexes.
+    pub(super) indexes: Vec<String>,
 }
 
 /// Where a model lives: `process.MODEL.enable`.
@@ -108,13 +110,6 @@ pub enum Generate {
     Uid(usize),
 }
 
-/// A second way to find items: equality of `hash`, then order of `sort`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Index {
-    pub(super) hash: String,
-    pub(super) sort: Option<String>,
-}
-
 /// A value made of other fields, such as `sensor#${room}#${id}`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Template {
@@ -129,10 +124,13 @@ pub(super) enum Part {
 }
 
 impl Schema {
-    /// Reads a schema file. A missing file is [`Error::File`] with the kind `NotFound`.
+    /// Reads a schema file. One that is not there means no models: the configuration has refused it already when it was named.
     pub fn load(path: &Path) -> Result<Self, Error> {
-        let text = std::fs::read_to_string(path).map_err(|source| Error::file("read the schema", path, source))?;
-        Self::parse(&text, &path.display().to_string())
+        match std::fs::read_to_string(path) {
+            Ok(text) => Self::parse(&text, &path.display().to_string()),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(Self::default()),
+            Err(error) => Err(Error::file("read the schema", path, error)),
+        }
     }
 
     /// Reads a schema from JSON5 text; `name` is what errors call it. All that is wrong is in the one error, a line each.

@@ -1,13 +1,13 @@
 //! Reading `schema.json5`: every error with file, model, field and what was expected, all of them at once.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
-use serde_json::{Map, Value};
-
 use super::error::Error;
-use super::schema::{Enable, Field, Generate, Index, Model, Part, Schema, Sync, Template, Type};
+use super::schema::{Enable, Field, Generate, Model, Part, Schema, Sync, Template, Type};
 use super::validate;
+use crate::config::{Member, Node, Source, Value, json5};
 
 /// Characters of a name, at most.
 const MAX_NAME: usize = 64;
@@ -32,137 +32,116 @@ const IGNORED_OF_FIELD: &[&str] = &[
     "validate",
 ];
 
+/// The indexes by name: hash and sort field.
+type Indexes = BTreeMap<String, (String, Option<String>)>;
+
 /// Reads a schema; `name` is what errors call the file.
 pub(super) fn read(text: &str, name: &str) -> Result<Schema, Error> {
-    let root = json5(text, name)?;
-    let mut reader = Reader { name, errors: Vec::new() };
+    let source = Source::File(Arc::from(Path::new(name)));
+    let root = json5::parse(text, &source).map_err(|error| Error::Schema(error.to_string()))?;
+    let mut reader = Reader { errors: Vec::new() };
     let schema = reader.schema(&root);
+    reader.errors.sort_by_key(|(line, _)| *line);
     match reader.errors.is_empty() {
         true => Ok(schema),
-        false => Err(Error::Schema(reader.errors.join("\n"))),
+        false => Err(Error::Schema(reader.errors.into_iter().map(|(_, text)| text).collect::<Vec<_>>().join("\n"))),
     }
 }
 
-#[cfg(test)]
-fn json5(text: &str, name: &str) -> Result<Value, Error> {
-    json5::from_str(text).map_err(|error| Error::Schema(format!("{name}: {error}")))
+struct Reader {
+    /// Line and text.
+    errors: Vec<(u32, String)>,
 }
 
-#[cfg(not(test))]
-fn json5(text: &str, name: &str) -> Result<Value, Error> {
-    serde_json::from_str(text).map_err(|error| Error::Schema(format!("{name}: {error}")))
-}
-
-struct Reader<'a> {
-    name: &'a str,
-    errors: Vec<String>,
-}
-
-impl Reader<'_> {
-    fn schema(&mut self, root: &Value) -> Schema {
+impl Reader {
+    fn schema(&mut self, root: &Node) -> Schema {
         let mut schema = Schema::default();
-        let Some(root) = self.object(root, "the schema", "an object with 'models'") else {
-            return schema;
-        };
+        self.object(root, "the schema", "an object with `models`");
         self.only(root, "the schema", &["version", "indexes", "process", "models"], IGNORED);
-        schema.version = match root.get("version") {
+        schema.version = match root.get("version").map(|node| &node.value) {
             None => String::new(),
-            Some(Value::String(version)) => version.clone(),
-            Some(other) => other.to_string(),
+            Some(Value::Text(version)) => version.clone(),
+            Some(Value::Number(version)) => version.to_string(),
+            Some(_) => {
+                self.expect(root.get("version"), "version", "text");
+                String::new()
+            }
         };
-        let empty = Map::new();
-        let mut part = |key: &str| match root.get(key) {
-            None => &empty,
-            Some(value) => self.object(value, key, "an object").unwrap_or(&empty),
-        };
-        let (indexes, process, models) = (part("indexes"), part("process"), part("models"));
-        let indexes = self.indexes(indexes);
-        for (name, model) in models {
+        for part in ["indexes", "process", "models"] {
+            if let Some(node) = root.get(part) {
+                self.object(node, part, "an object");
+            }
+        }
+        let indexes = self.indexes(root);
+        let process = |name: &str| root.get("process").and_then(|process| process.get(name));
+        for Member { key: name, node, origin } in members(root.get("models")) {
+            let place = format!("model {name}");
             let taken = schema.models.keys().find(|other| other.eq_ignore_ascii_case(name));
             if let Some(other) = taken {
-                self.fail(&format!("model {name}"), &format!("must differ from '{other}' in more than case"));
-            } else if let Some(model) = self.model(name, model, process.get(name), &indexes) {
+                self.fail(origin.line, node, &place, &format!("must differ from `{other}` in more than case"));
+            } else if let Some(model) = self.model(name, node, process(name), &indexes) {
                 schema.models.insert(name.clone(), Arc::new(model));
             }
         }
-        for name in process.keys().filter(|name| !models.contains_key(*name) && !name.starts_with('_')) {
-            self.fail(&format!("process.{name}"), "there is no such model in 'models'");
+        for Member { key: name, node, .. } in members(root.get("process")) {
+            if !members(root.get("models")).any(|model| model.key == *name) {
+                self.refuse(node, &format!("process.{name}"), "there is no such model in `models`");
+            }
         }
         schema
     }
 
-    /// The indexes by name: hash and sort field.
-    fn indexes(&mut self, indexes: &Map<String, Value>) -> BTreeMap<String, (String, Option<String>)> {
-        let mut read = BTreeMap::new();
-        for (name, index) in indexes.iter().filter(|(name, _)| !name.starts_with('_')) {
+    fn indexes(&mut self, root: &Node) -> Indexes {
+        let mut read = Indexes::new();
+        for Member { key: name, node, .. } in members(root.get("indexes")) {
             let place = format!("indexes.{name}");
-            let Some(index) = self.object(index, &place, "an object such as {hash: 'pk', sort: 'sk'}") else {
-                continue;
-            };
-            let hash = self.text(index, "hash", &place);
-            let sort = self.text(index, "sort", &place);
-            match hash {
+            self.object(node, &place, "an object such as {hash: 'pk', sort: 'sk'}");
+            let sort = self.text(node, "sort", &place);
+            match self.text(node, "hash", &place) {
                 Some(hash) => drop(read.insert(name.clone(), (hash, sort))),
-                None => self.fail(&place, "needs 'hash', the name of a field"),
+                None => self.refuse(node, &place, "needs `hash`, the name of a field"),
             }
         }
         read
     }
 
-    fn model(
-        &mut self,
-        name: &str,
-        value: &Value,
-        process: Option<&Value>,
-        indexes: &BTreeMap<String, (String, Option<String>)>,
-    ) -> Option<Model> {
+    fn model(&mut self, name: &str, node: &Node, process: Option<&Node>, indexes: &Indexes) -> Option<Model> {
         let place = format!("model {name}");
-        if !self.named(name, &place) {
-            return None;
-        }
-        let value = self.object(value, &place, "an object of fields")?;
         let before = self.errors.len();
+        self.named(name, node, &place);
+        self.object(node, &place, "an object of fields");
         let mut fields: Vec<Field> = Vec::new();
-        for (field, value) in value.iter().filter(|(field, _)| !field.starts_with('_')) {
+        for Member { key: field, node, .. } in members(Some(node)) {
             let place = format!("{place}, field {field}");
             if fields.iter().any(|other| other.name.eq_ignore_ascii_case(field)) {
-                self.fail(&place, "must differ from the other fields in more than case");
-            } else if self.named(field, &place) {
-                fields.extend(self.field(field, value, &place));
+                self.refuse(node, &place, "must differ from the other fields in more than case");
             }
+            self.named(field, node, &place);
+            fields.extend(self.field(field, node, &place));
         }
         let (enable, sync) = self.process(process, name);
+        if fields.iter().filter(|field| field.ttl).count() > 1 {
+            self.refuse(node, &place, "has more than one field with `ttl`");
+        }
         if self.errors.len() > before {
             return None;
         }
-        if fields.iter().filter(|field| field.ttl).count() > 1 {
-            self.fail(&place, "has more than one field with 'ttl'");
-            return None;
-        }
-        let key = self.key(&fields, indexes, &place)?;
+        let key = self.key(&fields, indexes, node, &place)?;
         let scalar = |name: &str| {
             let field = fields.iter().find(|field| field.name == name);
             field.is_some_and(|field| !matches!(field.kind, Type::Object | Type::Array))
         };
-        let indexes = (indexes.iter())
+        let mut second: Vec<String> = (indexes.iter())
             .filter(|(name, (hash, _))| *name != "primary" && scalar(hash) && *hash != fields[key].name)
-            .map(|(_, (hash, sort))| Index { hash: hash.clone(), sort: sort.clone().filter(|sort| scalar(sort)) })
-            .fold(Vec::new(), |mut unique: Vec<Index>, index| {
-                if !unique.contains(&index) {
-                    unique.push(index);
-                }
-                unique
-            });
-        Some(Model { name: name.into(), fields, key, enable, sync, indexes })
+            .map(|(_, (hash, _))| hash.clone())
+            .collect();
+        second.sort();
+        second.dedup();
+        Some(Model { name: name.into(), fields, key, enable, sync, indexes: second })
     }
 
     /// The field that is the key: `id`, else the generated one, else the sort field of the primary index.
-    fn key(
-        &mut self,
-        fields: &[Field],
-        indexes: &BTreeMap<String, (String, Option<String>)>,
-        place: &str,
-    ) -> Option<usize> {
+    fn key(&mut self, fields: &[Field], indexes: &Indexes, node: &Node, place: &str) -> Option<usize> {
         let sort = indexes.get("primary").and_then(|(_, sort)| sort.as_deref());
         let key = (fields.iter().position(|field| field.name == "id"))
             .or_else(|| fields.iter().position(|field| field.generate.is_some()))
@@ -171,78 +150,87 @@ impl Reader<'_> {
             Some(key) if fields[key].kind == Type::String => Some(key),
             Some(key) => {
                 let rule = "is the key of the model: its type must be 'string'";
-                self.fail(&format!("{place}, field {}", fields[key].name), rule);
+                self.refuse(node, &format!("{place}, field {}", fields[key].name), rule);
                 None
             }
             None => {
                 let rule =
-                    "has no key: it needs a field 'id', or one with 'generate', or the sort field of 'indexes.primary'";
-                self.fail(place, rule);
+                    "has no key: it needs a field `id`, or one with `generate`, or the sort field of `indexes.primary`";
+                self.refuse(node, place, rule);
                 None
             }
         }
     }
 
-    fn field(&mut self, name: &str, value: &Value, place: &str) -> Option<Field> {
-        let value = self.object(value, place, "an object such as {type: 'string'}")?;
+    fn field(&mut self, name: &str, node: &Node, place: &str) -> Option<Field> {
         let known = ["type", "required", "default", "enum", "generate", "hidden", "readonly", "ttl", "value"];
-        self.only(value, place, &known, IGNORED_OF_FIELD);
-        let kind = match value.get("type").and_then(Value::as_str) {
-            Some("string") => Type::String,
-            Some("number") => Type::Number,
-            Some("boolean") => Type::Boolean,
-            Some("date") => Type::Date,
-            Some("object") => Type::Object,
-            Some("array") => Type::Array,
-            _ => {
-                let types = "'string', 'number', 'boolean', 'date', 'object' or 'array'";
-                self.fail(&format!("{place}, type"), &format!("must be {types}{}", found(value.get("type"))));
-                return None;
+        self.object(node, place, "an object such as {type: 'string'}");
+        self.only(node, place, &known, IGNORED_OF_FIELD);
+        let types = [
+            ("string", Type::String),
+            ("number", Type::Number),
+            ("boolean", Type::Boolean),
+            ("date", Type::Date),
+            ("object", Type::Object),
+            ("array", Type::Array),
+        ];
+        let Some(kind) = self.choice(node, "type", &types, place) else {
+            if node.get("type").is_none() {
+                self.refuse(node, place, "needs a `type`: 'string', 'number', 'boolean', 'date', 'object' or 'array'");
             }
+            return None;
         };
         let mut field = Field {
             name: name.into(),
             kind,
-            required: self.flag(value, "required", place),
+            required: self.flag(node, "required", place),
             default: None,
-            choices: Vec::new(),
-            generate: self.generate(value.get("generate"), kind, place),
-            template: self.template(value, kind, place),
-            hidden: self.flag(value, "hidden", place),
-            readonly: self.flag(value, "readonly", place),
-            ttl: self.flag(value, "ttl", place),
+            choices: self.choices(node.get("enum"), kind, &format!("{place}, enum")),
+            generate: self.generate(node.get("generate"), kind, &format!("{place}, generate")),
+            template: self.template(node, kind, place),
+            hidden: self.flag(node, "hidden", place),
+            readonly: self.flag(node, "readonly", place),
+            ttl: self.flag(node, "ttl", place),
         };
         if field.ttl && kind != Type::Date {
-            self.fail(&format!("{place}, ttl"), "needs the type 'date'");
+            self.refuse(node, &format!("{place}, ttl"), "needs the type 'date'");
         }
-        match value.get("enum") {
-            None => {}
-            Some(Value::Array(choices)) if !choices.is_empty() => {
-                for choice in choices {
-                    match validate::convert(kind, choice) {
-                        Ok(choice) => field.choices.push(choice),
-                        Err(rule) => self.fail(&format!("{place}, enum"), &format!("{choice} {rule}")),
-                    }
+        if let Some(default) = node.get("default") {
+            match validate::check(&field, &default.to_json()) {
+                Ok(value) => field.default = Some(value),
+                Err(rule) => {
+                    self.expect(Some(default), &format!("{place}, default"), rule.trim_start_matches("must be "))
                 }
-            }
-            other => self.fail(&format!("{place}, enum"), &format!("must be a list of values{}", found(other))),
-        }
-        if let Some(default) = value.get("default") {
-            match validate::check(&field, default) {
-                Ok(default) => field.default = Some(default),
-                Err(rule) => self.fail(&format!("{place}, default"), &format!("{rule}{}", found(Some(default)))),
             }
         }
         Some(field)
     }
 
-    fn generate(&mut self, value: Option<&Value>, kind: Type, place: &str) -> Option<Generate> {
-        let place = format!("{place}, generate");
-        let generate = match value {
-            None | Some(Value::Bool(false)) => return None,
+    fn choices(&mut self, node: Option<&Node>, kind: Type, place: &str) -> Vec<serde_json::Value> {
+        let choices = match node.map(|node| &node.value) {
+            None => return Vec::new(),
+            Some(Value::List(choices)) if !choices.is_empty() => choices,
+            Some(_) => {
+                self.expect(node, place, "a list of values");
+                return Vec::new();
+            }
+        };
+        let mut read = Vec::new();
+        for choice in choices {
+            match validate::convert(kind, &choice.to_json()) {
+                Ok(choice) => read.push(choice),
+                Err(rule) => self.expect(Some(choice), place, rule.trim_start_matches("must be ")),
+            }
+        }
+        read
+    }
+
+    fn generate(&mut self, node: Option<&Node>, kind: Type, place: &str) -> Option<Generate> {
+        let generate = match &node?.value {
+            Value::Flag(false) => return None,
             // `auto` and `true` leave the choice to the database.
-            Some(Value::Bool(true)) => Some(Generate::Ulid),
-            Some(Value::String(text)) => match text.as_str() {
+            Value::Flag(true) => Some(Generate::Ulid),
+            Value::Text(text) => match text.as_str() {
                 "ulid" | "auto" => Some(Generate::Ulid),
                 "uid" => Some(Generate::Uid(10)),
                 text => (text.strip_prefix("uid(").and_then(|rest| rest.strip_suffix(')')))
@@ -250,28 +238,27 @@ impl Reader<'_> {
                     .filter(|length| (1..=MAX_NAME).contains(length))
                     .map(Generate::Uid),
             },
-            Some(_) => None,
+            _ => None,
         };
         if generate.is_none() {
-            let rule = format!("must be 'ulid', 'uid', 'uid(1)' to 'uid({MAX_NAME})' or 'auto'{}", found(value));
-            self.fail(&place, &rule);
+            self.expect(node, place, &format!("'ulid', 'uid', 'uid(1)' to 'uid({MAX_NAME})' or 'auto'"));
         } else if kind != Type::String {
-            self.fail(&place, "needs the type 'string'");
+            self.refuse(node?, place, "needs the type 'string'");
         }
         generate
     }
 
-    fn template(&mut self, field: &Map<String, Value>, kind: Type, place: &str) -> Option<Template> {
+    fn template(&mut self, field: &Node, kind: Type, place: &str) -> Option<Template> {
         let text = self.text(field, "value", place)?;
         let place = format!("{place}, value");
         if kind != Type::String {
-            self.fail(&place, "needs the type 'string'");
+            self.refuse(field, &place, "needs the type 'string'");
         }
         let mut parts = Vec::new();
         let mut rest = text.as_str();
         while let Some((before, after)) = rest.split_once("${") {
             let Some((variable, after)) = after.split_once('}').filter(|(variable, _)| !variable.is_empty()) else {
-                self.fail(&place, &format!("must be text with variables such as '${{name}}', found '{text}'"));
+                self.expect(field.get("value"), &place, "text with variables such as '${name}'");
                 return None;
             };
             if !before.is_empty() {
@@ -286,92 +273,178 @@ impl Reader<'_> {
         Some(Template { parts })
     }
 
-    fn process(&mut self, value: Option<&Value>, model: &str) -> (Enable, Sync) {
+    fn process(&mut self, node: Option<&Node>, model: &str) -> (Enable, Sync) {
         let place = format!("process.{model}");
-        let Some(value) = value.and_then(|value| self.object(value, &place, "an object such as {sync: 'up'}")) else {
-            return (Enable::default(), Sync::default());
-        };
-        self.only(value, &place, &["enable", "sync"], IGNORED_OF_PROCESS);
-        let enable = match value.get("enable").map(|value| (value, value.as_str())) {
-            None | Some((_, Some("both"))) => Enable::Both,
-            Some((_, Some("device"))) => Enable::Device,
-            Some((_, Some("cloud"))) => Enable::Cloud,
-            Some((other, _)) => {
-                let rule = format!("must be 'both', 'device' or 'cloud'{}", found(Some(other)));
-                self.fail(&format!("{place}.enable"), &rule);
-                Enable::Both
-            }
-        };
-        let sync = match value.get("sync").map(|value| (value, value.as_str())) {
-            None | Some((_, Some("none"))) => Sync::None,
-            Some((_, Some("up"))) => Sync::Up,
-            Some((_, Some("down"))) => Sync::Down,
-            Some((_, Some("both"))) => Sync::Both,
-            Some((other, _)) => {
-                let rule = format!("must be 'none', 'up', 'down' or 'both'{}", found(Some(other)));
-                self.fail(&format!("{place}.sync"), &rule);
-                Sync::None
-            }
-        };
+        let Some(node) = node else { return Default::default() };
+        self.object(node, &place, "an object such as {sync: 'up'}");
+        self.only(node, &place, &["enable", "sync"], IGNORED_OF_PROCESS);
+        let enable = [("both", Enable::Both), ("device", Enable::Device), ("cloud", Enable::Cloud)];
+        let enable = self.choice(node, "enable", &enable, &place).unwrap_or_default();
+        let sync = [("none", Sync::None), ("up", Sync::Up), ("down", Sync::Down), ("both", Sync::Both)];
+        let sync = self.choice(node, "sync", &sync, &place).unwrap_or_default();
         if enable == Enable::Device && sync != Sync::None {
-            self.fail(&format!("{place}.sync"), "must be 'none', because the model is enabled on the device only");
+            self.refuse(node, &place, "must have `sync: 'none'`, because the model is enabled on the device only");
         }
         (enable, sync)
     }
 
-    fn object<'v>(&mut self, value: &'v Value, place: &str, expected: &str) -> Option<&'v Map<String, Value>> {
-        if !value.is_object() {
-            self.fail(place, &format!("must be {expected}{}", found(Some(value))));
+    fn object(&mut self, node: &Node, place: &str, expected: &str) {
+        if !matches!(node.value, Value::Object(_)) {
+            self.expect(Some(node), place, expected);
         }
-        value.as_object()
     }
 
-    fn text(&mut self, object: &Map<String, Value>, key: &str, place: &str) -> Option<String> {
-        let value = object.get(key)?;
-        if !value.is_string() {
-            self.fail(&format!("{place}, {key}"), &format!("must be text{}", found(Some(value))));
+    fn choice<T: Copy>(&mut self, node: &Node, key: &str, names: &[(&str, T)], place: &str) -> Option<T> {
+        let node = node.get(key)?;
+        let chosen = match &node.value {
+            Value::Text(text) => names.iter().find(|(name, _)| name == text).map(|(_, value)| *value),
+            _ => None,
+        };
+        if chosen.is_none() {
+            let names: Vec<String> = names.iter().map(|(name, _)| format!("'{name}'")).collect();
+            self.expect(Some(node), &format!("{place}, {key}"), &format!("one of {}", names.join(", ")));
         }
-        value.as_str().map(str::to_owned)
+        chosen
     }
 
-    fn flag(&mut self, object: &Map<String, Value>, key: &str, place: &str) -> bool {
-        match object.get(key) {
+    fn text(&mut self, node: &Node, key: &str, place: &str) -> Option<String> {
+        let node = node.get(key)?;
+        match &node.value {
+            Value::Text(text) => Some(text.clone()),
+            _ => {
+                self.expect(Some(node), &format!("{place}, {key}"), "text");
+                None
+            }
+        }
+    }
+
+    fn flag(&mut self, node: &Node, key: &str, place: &str) -> bool {
+        match node.get(key).map(|node| (node, &node.value)) {
             None => false,
-            Some(Value::Bool(flag)) => *flag,
-            Some(other) => {
-                self.fail(&format!("{place}, {key}"), &format!("must be true or false{}", found(Some(other))));
+            Some((_, Value::Flag(flag))) => *flag,
+            Some((node, _)) => {
+                self.expect(Some(node), &format!("{place}, {key}"), "true or false");
                 false
             }
         }
     }
 
     /// Names become SQL identifiers, JSON paths and attribute names: only what needs no quoting in any of them.
-    fn named(&mut self, name: &str, place: &str) -> bool {
+    fn named(&mut self, name: &str, node: &Node, place: &str) {
         let fits = name.starts_with(|c: char| c.is_ascii_alphabetic())
             && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
             && name.len() <= MAX_NAME;
         if !fits {
-            let rule = format!("a name must be a letter and then letters, digits and '_', at most {MAX_NAME} in all");
-            self.fail(place, &rule);
+            let rule = format!("a name must be a letter and then letters, digits and `_`, at most {MAX_NAME} in all");
+            self.refuse(node, place, &rule);
         }
-        fits
     }
 
-    fn only(&mut self, object: &Map<String, Value>, place: &str, known: &[&str], ignored: &[&str]) {
-        for key in object.keys().filter(|key| !key.starts_with('_') && !known.contains(&key.as_str())) {
-            match ignored.contains(&key.as_str()) {
-                true if matches!(key.as_str(), "description" | "format" | "label" | "title") => {}
-                true => log::warn!("{}: {place}: '{key}' has no effect on the device", self.name),
-                false => self.fail(place, &format!("'{key}' is not known; known are {}", known.join(", "))),
+    fn only(&mut self, node: &Node, place: &str, known: &[&str], ignored: &[&str]) {
+        for Member { key, origin, node } in members(Some(node)) {
+            let key = key.as_str();
+            if ignored.contains(&key) {
+                if !matches!(key, "description" | "format" | "label" | "title") {
+                    log::warn!("{origin}: {place}: `{key}` has no effect on the device");
+                }
+            } else if !known.contains(&key) {
+                self.fail(origin.line, node, place, &format!("`{key}` is not known; known are {}", known.join(", ")));
             }
         }
     }
 
-    fn fail(&mut self, place: &str, rule: &str) {
-        self.errors.push(format!("{}: {place}: {rule}", self.name));
+    fn expect(&mut self, node: Option<&Node>, place: &str, expected: &str) {
+        if let Some(node) = node {
+            self.refuse(node, place, &format!("must be {expected}, found {}", node.describe()));
+        }
+    }
+
+    fn refuse(&mut self, node: &Node, place: &str, rule: &str) {
+        self.fail(node.origin.line, node, place, rule);
+    }
+
+    fn fail(&mut self, line: u32, node: &Node, place: &str, rule: &str) {
+        let mut origin = node.origin.clone();
+        origin.line = line;
+        self.errors.push((line, format!("{origin}: {place}: {rule}")));
     }
 }
 
-fn found(value: Option<&Value>) -> String {
-    value.map(|value| format!(", found {value}")).unwrap_or_default()
+/// The members of an object; those whose name begins with `_` are remarks.
+fn members(node: Option<&Node>) -> impl Iterator<Item = &Member> {
+    node.map(Node::members).unwrap_or_default().iter().filter(|member| !member.key.starts_with('_'))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn refusal(text: &str) -> String {
+        read(text, "schema.json5").unwrap_err().to_string()
+    }
+
+    #[test]
+    fn the_schema_that_the_image_ships_is_read() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../rootfs-overlay/usr/share/ioto/schema.json5");
+        let schema = Schema::load(&path).unwrap();
+        let reading = schema.model("Reading").unwrap();
+        assert_eq!((reading.key().name(), reading.sync()), ("id", Sync::Up));
+        assert!(reading.field("name").unwrap().required() && reading.ttl().is_some());
+    }
+
+    #[test]
+    fn a_file_that_is_not_there_means_no_models() {
+        assert_eq!(Schema::load(Path::new("/nowhere/schema.json5")).unwrap().models().count(), 0);
+    }
+
+    #[test]
+    fn each_mistake_is_told_with_line_model_field_and_expectation() {
+        let text = "{\n models: {\n  A: {\n   id: {type: 'string'},\n   n: {type: 'numbr'},\n   b: {type: 'boolean', \
+                    default: 'yes'},\n   t: {type: 'string', ttl: true},\n   'x-y': {type: 'string'},\n  },\n  B: {},\n },\n \
+                    process: {A: {sync: 'sideways'}, C: {}},\n colour: 1,\n}";
+        assert_eq!(
+            refusal(text).lines().collect::<Vec<_>>(),
+            [
+                "schema.json5:5: model A, field n, type: must be one of 'string', 'number', 'boolean', 'date', 'object', \
+                 'array', found `numbr`",
+                "schema.json5:6: model A, field b, default: must be a boolean, found `yes`",
+                "schema.json5:7: model A, field t, ttl: needs the type 'date'",
+                "schema.json5:8: model A, field x-y: a name must be a letter and then letters, digits and `_`, at most 64 in all",
+                "schema.json5:10: model B: has no key: it needs a field `id`, or one with `generate`, or the sort field of \
+                 `indexes.primary`",
+                "schema.json5:12: process.A, sync: must be one of 'none', 'up', 'down', 'both', found `sideways`",
+                "schema.json5:12: process.C: there is no such model in `models`",
+                "schema.json5:13: the schema: `colour` is not known; known are version, indexes, process, models",
+            ]
+        );
+        assert!(refusal("{models: ").starts_with("schema.json5:1: "), "{}", refusal("{models: "));
+        assert_eq!(refusal("[]"), "schema.json5:1: the schema: must be an object with `models`, found a list");
+    }
+
+    #[test]
+    fn the_key_is_the_id_else_what_is_generated_else_the_sort_field() {
+        let key = |fields: &str| {
+            let text = format!("{{indexes: {{primary: {{hash: 'pk', sort: 'sk'}}}}, models: {{M: {{{fields}}}}}}}");
+            read(&text, "schema").map(|schema| schema.model("M").unwrap().key().name().to_owned())
+        };
+        let (id, made, sk) =
+            ("id: {type: 'string'}", "k: {type: 'string', generate: 'uid(5)'}", "sk: {type: 'string'}");
+        assert_eq!(key(&[sk, made, id].join(",")).unwrap(), "id");
+        assert_eq!(key(&[sk, made].join(",")).unwrap(), "k");
+        assert_eq!(key(sk).unwrap(), "sk");
+        assert!(key("id: {type: 'number'}").unwrap_err().to_string().contains("is the key of the model"));
+    }
+
+    #[test]
+    fn models_that_sqlite_would_take_for_the_same_are_refused() {
+        let error = refusal("{models: {Ab: {id: {type: 'string'}}, aB: {id: {type: 'string'}}}}");
+        assert_eq!(error, "schema.json5:1: model aB: must differ from `Ab` in more than case");
+    }
+
+    #[test]
+    fn a_model_of_the_cloud_alone_is_not_on_the_device() {
+        let schema = read("{process: {A: {enable: 'cloud'}}, models: {A: {id: {type: 'string'}}}}", "schema").unwrap();
+        assert!(schema.model("A").is_none() && schema.models().count() == 0);
+    }
 }

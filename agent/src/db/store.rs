@@ -215,10 +215,10 @@ fn make_table(connection: &Connection, present: &BTreeMap<String, String>, defin
 fn indexes(model: &Model) -> Vec<(String, String)> {
     let table = table(model);
     let mut indexes: Vec<(String, String)> = (model.indexes.iter())
-        .map(|index| {
-            let name = format!("i_{}.{}.{}", model.name(), index.hash, index.sort.as_deref().unwrap_or_default());
-            let sort = index.sort.as_deref().map(|sort| format!(", {}", column(sort))).unwrap_or_default();
-            let sql = format!("CREATE INDEX \"{name}\" ON {table} ({}{sort}, key)", column(&index.hash));
+        .map(|field| {
+            // With the key in it, items of one value come in the order of their keys.
+            let name = format!("i_{}.{field}", model.name());
+            let sql = format!("CREATE INDEX \"{name}\" ON {table} ({}, key)", column(field));
             (name, sql)
         })
         .collect();

@@ -206,7 +206,12 @@ fn key(model: &Model, item: &Item) -> Result<String, Error> {
     let rule = match key {
         "" => "is the key of the item and cannot be empty".into(),
         key if key.len() > MAX_KEY => format!("is the key of the item and can have at most {MAX_KEY} bytes"),
-        key if key.chars().any(char::is_control) => "is the key of the item and cannot have control characters".into(),
+        key if key.chars().any(|c| c.is_control() || c == '\\')
+            || key.split('/').any(|part| matches!(part, "." | "..")) =>
+        {
+            // Every item has a place on the web, and no web server takes these in a path.
+            "is the key of the item and cannot have control characters, backslashes, or parts `.` and `..`".into()
+        }
         key => return Ok(key.into()),
     };
     Err(refuse(model, field, &key.into(), rule))

@@ -5,8 +5,11 @@ use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use serde_json::Value;
+use smol::Timer;
+use smol::future::FutureExt;
 use smol::io::AsyncRead;
 
 use super::connection::Connection;
@@ -18,6 +21,9 @@ use crate::http1::{self, BodyDecoder, Framing, Headers, Method, ResponseHead, St
 
 /// Bytes of a body nobody wants that are read to keep the connection; a larger one costs more than a new connection.
 const DISCARD: usize = 16 * 1024;
+
+/// How long that may take.
+const DISCARD_TIME: Duration = Duration::from_secs(1);
 
 /// Bytes that are taken from a body at once where it is collected in memory.
 const PIECE: usize = 16 * 1024;
@@ -147,8 +153,13 @@ impl Response {
     pub(super) async fn discard(mut self) -> TotalTimer {
         let mut left = DISCARD;
         let mut piece = vec![0; 4096];
+        let mut too_late = Timer::after(DISCARD_TIME);
         while left > 0 && self.remaining().is_none_or(|remaining| remaining <= left as u64) {
-            match poll_fn(|cx| self.body.poll_read(cx, &mut piece)).await {
+            let read = poll_fn(|cx| self.body.poll_read(cx, &mut piece)).or(async {
+                (&mut too_late).await;
+                Ok(0)
+            });
+            match read.await {
                 Ok(0) | Err(_) => break,
                 Ok(got) => left = left.saturating_sub(got),
             }

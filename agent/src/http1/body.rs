@@ -130,26 +130,34 @@ impl BodyDecoder {
     /// # Errors
     /// [`Error::Malformed`] for chunks that are not right in every byte; again at every later call.
     pub fn decode(&mut self, input: &[u8]) -> Result<Step, Error> {
-        let mut at = 0;
-        loop {
-            let direct = self.direct();
-            if direct > 0 {
-                let length = usize::try_from(direct).unwrap_or(usize::MAX).min(input.len() - at);
-                if length == 0 {
-                    return Ok(Step::More { used: at });
-                }
-                self.advance(length as u64);
-                return Ok(Step::Payload { start: at, end: at + length });
-            }
-            match self.state {
-                State::Done => return Ok(Step::End { used: at }),
-                State::Failed(error) => return Err(error),
-                _ => {}
-            }
-            let Some(&byte) = input.get(at) else { return Ok(Step::More { used: at }) };
-            self.state = self.step(byte).inspect_err(|&error| self.state = State::Failed(error))?;
-            at += 1;
+        let used = self.frame(input)?;
+        if self.is_done() {
+            return Ok(Step::End { used });
         }
+        let length = usize::try_from(self.direct()).unwrap_or(usize::MAX).min(input.len() - used);
+        if length == 0 {
+            return Ok(Step::More { used });
+        }
+        self.advance(length as u64);
+        Ok(Step::Payload { start: used, end: used + length })
+    }
+
+    /// Takes what stands before the next payload, and returns how many bytes of the input that is. After it either
+    /// [`BodyDecoder::direct`] bytes of payload follow, or the body is complete, or all input was taken and more is needed.
+    ///
+    /// # Errors
+    /// As [`BodyDecoder::decode`].
+    pub fn frame(&mut self, input: &[u8]) -> Result<usize, Error> {
+        let mut used = 0;
+        while self.direct() == 0 && self.state != State::Done {
+            if let State::Failed(error) = self.state {
+                return Err(error);
+            }
+            let Some(&byte) = input.get(used) else { break };
+            self.state = self.step(byte).inspect_err(|&error| self.state = State::Failed(error))?;
+            used += 1;
+        }
+        Ok(used)
     }
 
     /// The peer sends nothing more.

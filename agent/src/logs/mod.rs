@@ -1,1 +1,12 @@
-//! logs
+//! Logs: the agent's own lines on their way to standard output or to the log of the operating system.
+
+mod line;
+mod logger;
+#[cfg(feature = "logs")]
+mod os_log;
+mod queue;
+mod stdout;
+mod writer;
+
+pub use self::line::Line;
+pub use self::logger::{Error, Logger, install};

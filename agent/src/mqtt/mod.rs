@@ -1,1 +1,61 @@
-//! mqtt
+//! The MQTT client: MQTT 3.1.1, QoS 0 and 1, over TCP and TLS.
+//!
+//! [`new`] makes a [`Client`], the handle that publishes and subscribes, and a [`Connection`], which is run on an
+//! executor of yours and keeps the connection to the broker up for ever. What was published survives every outage of
+//! the connection; what waits is bounded, and publishing then waits too.
+//!
+//! ```no_run
+//! use ioto::mqtt::{self, Message, Options, QoS};
+//!
+//! # fn main() -> Result<(), mqtt::Error> {
+//! let (client, connection) = mqtt::new(Options::new("localhost", 1883, "thermometer-1"));
+//! let executor = smol::LocalExecutor::new();
+//! executor.spawn(connection.run()).detach();
+//! smol::block_on(executor.run(async {
+//!     client
+//!         .subscribe("home/+/wish", QoS::AtLeastOnce, async |message: Message| {
+//!             println!("{}: {:?}", message.topic, message.payload);
+//!         })
+//!         .await?;
+//!     client.publish("home/kitchen/temperature", "21.5", QoS::AtLeastOnce).await
+//! }))
+//! # }
+//! ```
+
+mod answers;
+mod client;
+mod connection;
+mod error;
+mod handlers;
+mod inbox;
+mod keep_alive;
+mod link;
+mod message;
+mod options;
+mod outbox;
+pub mod packet;
+mod packet_ids;
+pub mod session;
+mod shared;
+mod subscriptions;
+pub mod topic;
+
+#[cfg(test)]
+mod session_tests;
+#[cfg(test)]
+mod simulation;
+
+pub use self::client::{Client, new};
+pub use self::connection::Connection;
+pub use self::error::Error;
+pub use self::message::{Message, QoS};
+pub use self::options::Options;
+pub use self::shared::State;
+
+/// The seed of a randomised test: `SEED` of the environment, or the time; printed, so that a failure can be repeated.
+#[cfg(test)]
+fn test_seed() -> u64 {
+    let seed = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(|| fastrand::u64(..));
+    println!("SEED={seed}");
+    seed
+}

@@ -5,9 +5,13 @@ pub mod base64;
 mod clock;
 mod connect;
 mod error;
+#[cfg(feature = "web")]
+pub mod self_signed;
 mod stream;
 #[cfg(feature = "tls")]
 mod tls_client;
+#[cfg(feature = "tls")]
+pub mod tls_server;
 
 pub use self::backoff::Backoff;
 pub use self::clock::{amz_date, http_date, iso8601, parse_http_date, parse_iso8601, utc_ms};

@@ -82,7 +82,7 @@ impl State {
             "sent": status.sent,
             "conflicts": status.conflicts,
             "down": status.down,
-            "error": status.error,
+            "lastError": status.error,
             "parked": status.parked,
             "examples": parked.collect::<Vec<_>>(),
         });

@@ -1,1 +1,5 @@
-//! system
+//! The operating system: what the agent asks of it and tells it.
+
+mod notify;
+
+pub use self::notify::Notify;

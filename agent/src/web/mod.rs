@@ -1,1 +1,48 @@
-//! web
+//! The embedded web server: HTTP/1.1 over TCP, TLS and Unix sockets, static files, and actions bound to URLs.
+//!
+//! ```no_run
+//! use ioto::config;
+//! use ioto::web::{Error, Exchange, Server};
+//!
+//! fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     let settings = config::Web { listen: vec![], ..Default::default() };
+//!     let server = Server::new(settings)
+//!         .listen("http://127.0.0.1:8080")?
+//!         .action("/hello", async |exchange: &mut Exchange| exchange.send("text/plain", "hello\n").await)
+//!         .bind()?;
+//!     let executor = smol::LocalExecutor::new();
+//!     smol::block_on(executor.run(server.run(&executor)));
+//!     Ok(())
+//! }
+//! ```
+
+mod action;
+mod address;
+mod body;
+mod connection;
+mod date;
+mod error;
+mod exchange;
+mod files;
+mod head;
+mod link;
+mod listener;
+mod local;
+mod mime;
+mod root;
+mod router;
+mod server;
+mod shared;
+mod socket;
+mod transfer;
+mod validators;
+mod watch;
+mod writer;
+
+pub use self::action::Action;
+pub use self::address::Address;
+pub use self::body::Body;
+pub use self::error::Error;
+pub use self::exchange::{Exchange, Peer};
+pub use self::server::{Bound, Handle, Server};
+pub use self::writer::BodyWriter;

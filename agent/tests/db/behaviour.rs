@@ -47,6 +47,9 @@ fn an_item_that_breaks_the_schema_is_refused_with_field_and_rule() {
     ] {
         assert_eq!(rule(block_on(db.create("Reading", item(input)))), (field.into(), expected.into()));
     }
+    for key in ["a\\b", "../x", "a/.", "a\nb", "\u{0}"] {
+        assert_eq!(rule(block_on(db.create("Reading", item(json!({"name": "a", "id": key}))))).0, "id");
+    }
     let (field, rule) = rule(block_on(db.create("Reading", item(json!({"name": "a", "colour": 1})))));
     assert!(field == "colour" && rule.starts_with("is not in the schema"), "{rule}");
     let error = block_on(db.create("Reading", item(json!({"name": "a", "when": "soon"})))).unwrap_err().to_string();

@@ -164,3 +164,23 @@ fn rows_that_are_there_when_a_model_begins_to_replicate_are_pending() {
     put(&db, "t", 2);
     assert_eq!(pending(&db).last().unwrap().key, "t");
 }
+
+#[test]
+fn settlements_are_carried_out_together_or_not_at_all() {
+    let scratch = Scratch::new();
+    let db = scratch.open();
+    put(&db, "a", 1);
+    let before = pending(&db);
+    let Pending { model, key, n, .. } = before[0].clone();
+    let good = Settlement { model, key, n, base: 5, outcome: Outcome::Theirs(None), conflict: None };
+    let bad = Settlement { model: "Nothing".into(), ..good.clone() };
+    // One that fails must not take along what others queued with it.
+    let executor = smol::LocalExecutor::new();
+    let settled = executor.spawn(db.settle(vec![good, bad]));
+    let created = executor.spawn(db.create("Twin", item(json!({"id": "b"}))));
+    assert!(matches!(block_on(executor.run(settled)), Err(Error::Model { .. })));
+    block_on(executor.run(created)).unwrap();
+    assert_eq!(pending(&db)[0], before[0]);
+    assert_eq!(pending(&db).len(), 2);
+    assert!(block_on(db.get("Twin", "a")).unwrap().is_some());
+}

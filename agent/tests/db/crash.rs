@@ -27,7 +27,7 @@ fn child() {
             let db = db.clone();
             executor.spawn(async move {
                 let mut rng = fastrand::Rng::new();
-                loop {
+                for _ in 0..u32::MAX {
                     // A key belongs to one writer, so the acknowledgements of a key are in the order of its writes.
                     let key = format!("{writer}.{}", rng.u8(..20));
                     let value = rng.u32(..);

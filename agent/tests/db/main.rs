@@ -7,6 +7,9 @@ mod changelog;
 mod compare;
 mod crash;
 mod damage;
+mod rates;
+#[cfg(feature = "web")]
+mod rest;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -17,7 +20,7 @@ use serde_json::Value;
 
 const SCHEMA: &str = r#"{
     "version": "1",
-    "indexes": {"primary": {"hash": "pk", "sort": "sk"}, "byName": {"hash": "name", "sort": "value"}},
+    "indexes": {"primary": {"hash": "pk", "sort": "sk"}, "byName": {"hash": "name"}},
     "process": {
         "Reading": {"sync": "up"}, "Order": {"sync": "down"}, "Twin": {"sync": "both"}, "Elsewhere": {"enable": "cloud"}
     },

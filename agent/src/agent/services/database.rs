@@ -1,0 +1,56 @@
+//! The database as a service: open it, remove what has expired from time to time, close it.
+
+use smol::Timer;
+use smol::future::FutureExt;
+
+use super::Handles;
+use crate::agent::plan::{Plan, Service};
+use crate::agent::slot::Slot;
+use crate::agent::{Error, Report, ServiceError, Stop};
+use crate::config::{self, Config};
+use crate::db::{Db, Schema};
+use crate::net;
+
+/// Reads the schema, and plans the database if it is wanted.
+pub fn prepare(plan: &mut Plan, config: &Config, id: &str, handles: &mut Handles) -> Result<(), Error> {
+    if !config.services.database {
+        return Ok(());
+    }
+    let path = &config.database.schema;
+    if path.is_file() {
+        handles.schema = Schema::load(path).map_err(Error::Schema)?.with_context("deviceId", id);
+    }
+    let (settings, schema, slot) = (config.database.clone(), handles.schema.clone(), handles.db.clone());
+    let start = move |stop, report| run(settings.clone(), schema.clone(), slot.clone(), stop, report);
+    plan.add(Service::new("database", start));
+    Ok(())
+}
+
+/// Runs the database until the stop; its handle is in `slot` meanwhile.
+async fn run(
+    settings: config::Database,
+    schema: Schema,
+    slot: Slot<Db>,
+    stop: Stop,
+    report: Report,
+) -> Result<(), ServiceError> {
+    let db = Db::open(&settings, schema)?;
+    slot.put(db.clone());
+    report.running();
+    stop.requested().or(sweep(&db, &settings)).await;
+    slot.clear();
+    db.close().await;
+    Ok(())
+}
+
+/// Removes expired rows at intervals, for ever.
+async fn sweep(db: &Db, settings: &config::Database) {
+    loop {
+        match db.sweep(net::utc_ms()).await {
+            Ok(0) => log::debug!("no row has expired"),
+            Ok(count) => log::info!("removed {count} expired rows"),
+            Err(error) => log::warn!("expired rows could not be removed, they are tried again later: {error}"),
+        }
+        Timer::after(settings.service).await;
+    }
+}

@@ -1,0 +1,40 @@
+//! The services of the agent. Each file prepares one and runs it until it is asked to stop.
+
+#[cfg(feature = "db")]
+mod database;
+#[cfg(feature = "mqtt")]
+mod mqtt;
+#[cfg(feature = "sync")]
+mod sync;
+#[cfg(feature = "web")]
+mod web;
+
+use super::plan::{Executor, Plan};
+#[cfg(feature = "db")]
+use super::slot::Slot;
+use super::{Board, Error};
+use crate::config::Config;
+
+/// What services have of each other.
+#[derive(Clone, Default)]
+struct Handles {
+    #[cfg(feature = "db")]
+    db: Slot<crate::db::Db>,
+    #[cfg(feature = "db")]
+    schema: crate::db::Schema,
+}
+
+/// Plans what the configuration wants, in order of need.
+#[allow(unused_mut, unused_variables, reason = "a build with few features has little to plan")]
+pub fn prepare(plan: &mut Plan, config: &Config, id: &str, board: &Board, executor: &Executor) -> Result<(), Error> {
+    let mut handles = Handles::default();
+    #[cfg(feature = "db")]
+    database::prepare(plan, config, id, &mut handles)?;
+    #[cfg(feature = "web")]
+    web::prepare(plan, config, (id, board, executor), &handles)?;
+    #[cfg(feature = "mqtt")]
+    mqtt::prepare(plan, config, id, executor);
+    #[cfg(feature = "sync")]
+    sync::prepare(plan, config, id, &handles);
+    Ok(())
+}

@@ -1,0 +1,149 @@
+//! The two doors of the agent: the web server on the network, and the local API on a Unix socket.
+
+use std::cell::Cell;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use rustls::ServerConfig;
+use serde_json::{Map, json};
+use smol::future::FutureExt;
+
+use super::Handles;
+use crate::agent::plan::{Executor, Plan, Service};
+use crate::agent::slot::Slot;
+use crate::agent::{Board, Error, Report, ServiceError, Status, Stop};
+use crate::api;
+use crate::config::{Config, Listen, Scheme, Web};
+use crate::net::{self_signed, tls_server};
+use crate::web::{Action, Bound, Error as WebError, Exchange, Handle, Server};
+
+/// Opens both doors. A port that is in use is an error here; later, a server that fails is bound again.
+pub fn prepare(
+    plan: &mut Plan,
+    config: &Config,
+    (id, board, executor): (&str, &Board, &Executor),
+    handles: &Handles,
+) -> Result<(), Error> {
+    let status = Arc::new(status(config, id, board, handles));
+    add(
+        plan,
+        "api",
+        Door { settings: local(config), tls: None, status: status.clone(), handles: handles.clone() },
+        executor,
+    )?;
+    if config.services.web {
+        let door = Door { settings: config.web.clone(), tls: tls(config, id)?, status, handles: handles.clone() };
+        let handle = add(plan, "web", door, executor)?;
+        let id = id.to_owned();
+        plan.on_reload(move |config| match (tls(config, &id), handle.get()) {
+            (Ok(Some(tls)), Some(handle)) => handle.set_tls(tls),
+            (Ok(_), _) => {}
+            (Err(error), _) => log::error!("the certificate stays as it was: {error}"),
+        });
+    }
+    Ok(())
+}
+
+fn status(config: &Config, id: &str, board: &Board, handles: &Handles) -> Status {
+    let status = Status::new(id, config, board.clone());
+    #[cfg(feature = "db")]
+    let status = status.with_models(handles.schema.models().map(|model| model.name().to_owned()).collect());
+    let _ = handles;
+    status
+}
+
+/// Binds a door now, and plans its service.
+fn add(plan: &mut Plan, name: &'static str, door: Door, executor: &Executor) -> Result<Slot<Handle>, Error> {
+    let first = Cell::new(Some(door.bind().map_err(Error::Web)?));
+    let handle = Slot::default();
+    let (slot, executor) = (handle.clone(), executor.clone());
+    plan.add(Service::new(name, move |stop, report| {
+        let bound = first.take().map_or_else(|| door.bind(), Ok);
+        run(bound, executor.clone(), slot.clone(), stop, report)
+    }));
+    Ok(handle)
+}
+
+/// What a server is made of, each time it is bound.
+struct Door {
+    settings: Web,
+    tls: Option<Arc<ServerConfig>>,
+    status: Arc<Status>,
+    handles: Handles,
+}
+
+impl Door {
+    fn bind(&self) -> Result<Bound, WebError> {
+        let open = self.settings.open;
+        let status = self.status.clone();
+        let server = Server::new(self.settings.clone());
+        let server = server.action("/api/status", api::status(move || status.snapshot(), open));
+        #[cfg(feature = "db")]
+        let server = {
+            let db = self.handles.db.clone();
+            server.action("/api/db", async move |exchange: &mut Exchange| match db.get() {
+                Some(db) => api::database(db, open).call(exchange).await,
+                None => Err(WebError::status(503, "the database is not up; `ioto status` says why")),
+            })
+        };
+        match &self.tls {
+            Some(tls) => server.tls(tls.clone()).bind(),
+            None => server.bind(),
+        }
+    }
+}
+
+/// Serves until the stop, and then until the requests at work are answered. The handle is in `slot` meanwhile.
+async fn run(
+    bound: Result<Bound, WebError>,
+    executor: Executor,
+    slot: Slot<Handle>,
+    stop: Stop,
+    report: Report,
+) -> Result<(), ServiceError> {
+    let bound = bound?;
+    let handle = bound.handle();
+    let addresses: Vec<_> = bound.addresses().iter().map(ToString::to_string).collect();
+    addresses.iter().for_each(|address| log::info!("listening on {address}"));
+    report.figures(move || Map::from_iter([("listen".to_owned(), json!(addresses))]));
+    report.running();
+    slot.put(handle.clone());
+    let stopping = async {
+        stop.requested().await;
+        slot.clear();
+        handle.stop();
+        std::future::pending().await
+    };
+    bound.run(&executor).or(stopping).await;
+    Ok(())
+}
+
+/// The settings of the local API: one Unix socket, for processes of this device.
+fn local(config: &Config) -> Web {
+    let socket = config.directories.api_socket();
+    let listen = Listen { scheme: Scheme::Unix, host: socket.to_string_lossy().into_owned(), port: 0 };
+    Web { listen: vec![listen], routes: Vec::new(), ..config.web.clone() }
+}
+
+/// The TLS configuration of the web server; nothing when no listener wants it.
+fn tls(config: &Config, id: &str) -> Result<Option<Arc<ServerConfig>>, Error> {
+    if config.web.listen.iter().all(|listen| listen.scheme != Scheme::Https) {
+        return Ok(None);
+    }
+    let (certificate, key) = certificate(config, id)?;
+    tls_server::server_config(&certificate, &key).map(Some).map_err(Error::Tls)
+}
+
+/// The configured certificate and key, or the device's own, which are made at the first start.
+fn certificate(config: &Config, id: &str) -> Result<(PathBuf, PathBuf), Error> {
+    if let (Some(certificate), Some(key)) = (&config.tls.certificate, &config.tls.key) {
+        return Ok((certificate.clone(), key.clone()));
+    }
+    let directory = &config.directories.certs;
+    let mut names = vec![id.to_ascii_lowercase()];
+    if let Ok(host) = nix::unistd::gethostname().map(|host| host.to_string_lossy().into_owned()) {
+        names.push(format!("{host}.local"));
+        names.push(host);
+    }
+    self_signed::ensure(directory, &names).map_err(|error| Error::Certificate(directory.clone(), error))
+}

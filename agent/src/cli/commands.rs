@@ -1,0 +1,116 @@
+//! The commands of the program and their options. Help and the reading of arguments are made from these tables.
+
+use std::process::ExitCode;
+
+use super::args::{Args, Request};
+use super::{config, db, help, output, run, status};
+
+/// A command.
+#[derive(Debug)]
+pub struct Command {
+    /// One or two words.
+    pub name: &'static str,
+    /// The words that follow it, for help; empty: none are taken.
+    pub words: &'static str,
+    /// What it does, on one line.
+    pub about: &'static str,
+    /// More, for its own help.
+    pub details: &'static str,
+    /// Its options beside [`COMMON`].
+    pub options: &'static [Opt],
+    /// What carries it out.
+    pub main: fn(Args) -> ExitCode,
+}
+
+/// An option, `--name` or `--name VALUE`.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Opt {
+    /// The name without dashes.
+    pub name: &'static str,
+    /// What the value is, for help; nothing: it takes none.
+    pub value: Option<&'static str>,
+    /// What it does, on one line.
+    pub about: &'static str,
+}
+
+/// The options of every command.
+pub const COMMON: &[Opt] = &[
+    Opt { name: "config", value: Some("DIR"), about: "the configuration, instead of /etc/ioto" },
+    Opt { name: "state", value: Some("DIR"), about: "the state, instead of /var/lib/ioto" },
+    Opt { name: "profile", value: Some("NAME"), about: "dev (a developer's machine) or prod (a device, the default)" },
+];
+
+const JSON: Opt = Opt { name: "json", value: None, about: "write JSON" };
+
+/// The commands.
+pub const COMMANDS: &[Command] = &[
+    Command {
+        name: "run",
+        words: "",
+        about: "Start the agent and stay until SIGTERM",
+        details: "",
+        options: &[
+            Opt {
+                name: "listen",
+                value: Some("URL"),
+                about: "Listen here instead, as http://:8080; any number of times",
+            },
+            Opt { name: "exit-after", value: Some("SECS"), about: "stop after so many seconds" },
+        ],
+        main: run::main,
+    },
+    Command {
+        name: "status",
+        words: "",
+        about: "Show what the running agent does",
+        details: "",
+        options: &[JSON],
+        main: status::main,
+    },
+    Command {
+        name: "db",
+        words: "VERB …",
+        about: "read and write the database",
+        details: "Asks the running agent; when none runs, opens the database itself.\n
+  ioto db models
+  ioto db create MODEL FIELD=VALUE…
+  ioto db get MODEL ID
+  ioto db find MODEL [FIELD=VALUE…]
+  ioto db update MODEL ID FIELD=VALUE…
+  ioto db remove MODEL ID\n
+Values have the types of the schema; FIELD:=JSON is taken as it is.",
+        options: &[
+            Opt { name: "limit", value: Some("N"), about: "find: so many items, at most 1000" },
+            Opt { name: "next", value: Some("ID"), about: "find: the items after this one" },
+            JSON,
+        ],
+        main: db::main,
+    },
+    Command {
+        name: "config check",
+        words: "",
+        about: "Read the configuration and say all that is wrong",
+        details: "Exit status 2 when anything is wrong.",
+        options: &[],
+        main: config::check,
+    },
+    Command {
+        name: "config show",
+        words: "",
+        about: "Show the configuration as it is in effect",
+        details: "All layers are blended; passwords and keys are masked.",
+        options: &[Opt { name: "origin", value: None, about: "show where each value comes from" }, JSON],
+        main: config::show,
+    },
+];
+
+/// Runs the program.
+pub fn main() -> ExitCode {
+    match Args::read(std::env::args_os().skip(1)) {
+        Ok(Request::Version) => output::print(concat!("ioto ", env!("CARGO_PKG_VERSION"), "\n")),
+        Ok(Request::Help(None)) => output::print(&help::all()),
+        Ok(Request::Help(Some(command))) => output::print(&help::of(command)),
+        Ok(Request::Run(args)) => (args.command.main)(args),
+        Err(usage) => usage.complain(),
+    }
+}

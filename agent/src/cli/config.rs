@@ -1,0 +1,46 @@
+//! `ioto config check` and `ioto config show`.
+
+use std::process::ExitCode;
+
+use ioto::config::{self, Loaded};
+
+use super::args::Args;
+use super::output::{USAGE, complain, print};
+
+/// Says all that is wrong with the configuration.
+pub fn check(args: Args) -> ExitCode {
+    match load(&args) {
+        Ok(_) => print("The configuration is valid.\n"),
+        Err(status) => status,
+    }
+}
+
+/// Shows the configuration in effect.
+pub fn show(args: Args) -> ExitCode {
+    let loaded = match load(&args) {
+        Ok(loaded) => loaded,
+        Err(status) => return status,
+    };
+    let origins = args.flag("origin");
+    match args.flag("json") {
+        true => print(&format!("{:#}\n", loaded.effective.to_json(origins))),
+        false => print(&loaded.effective.to_json5(origins)),
+    }
+}
+
+/// Loads the configuration as `args` say it, with warnings on the standard error; or tells what is wrong there, a line each.
+///
+/// # Errors
+/// The exit status with which the program is to end.
+pub fn load(args: &Args) -> Result<Loaded, ExitCode> {
+    match config::load(&args.invocation()) {
+        Ok(loaded) => {
+            loaded.warnings.iter().for_each(|warning| complain(&format!("Warning: {warning}")));
+            Ok(loaded)
+        }
+        Err(problems) => {
+            complain(problems.to_string().trim_end());
+            Err(ExitCode::from(USAGE))
+        }
+    }
+}

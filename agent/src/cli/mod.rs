@@ -1,0 +1,13 @@
+//! The command line.
+
+mod args;
+mod commands;
+mod config;
+#[cfg_attr(not(all(feature = "db", feature = "web")), path = "without_db.rs")]
+mod db;
+mod help;
+mod output;
+mod run;
+mod status;
+
+pub use self::commands::main;

@@ -1,0 +1,99 @@
+//! `ioto status`: how the running agent is.
+
+use std::fmt::Write;
+use std::process::ExitCode;
+
+use ioto::api::Client;
+use ioto::http1::Method;
+use serde_json::{Map, Value};
+
+use super::args::Args;
+use super::config::load;
+use super::output::{complain, print};
+
+/// What every service has; the rest are its figures.
+const COMMON: [&str; 5] = ["state", "since", "restarts", "error", "retryIn"];
+
+/// Asks the running agent and shows what it says.
+pub fn main(args: Args) -> ExitCode {
+    let loaded = match load(&args) {
+        Ok(loaded) => loaded,
+        Err(status) => return status,
+    };
+    let client = Client::new(loaded.config.directories.api_socket());
+    match client.request(Method::Get, "/api/status", None) {
+        Ok((200, status)) if args.flag("json") => print(&format!("{status:#}\n")),
+        Ok((200, status)) => print(&render(&status)),
+        Ok((status, body)) => {
+            complain(&format!("ioto: the agent answered {status}: {body}"));
+            ExitCode::FAILURE
+        }
+        Err(error) => {
+            complain(&format!("ioto: {error}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The state of the agent as text: a line for the agent, a line a service.
+fn render(status: &Value) -> String {
+    let text = |key: &str| status[key].as_str().unwrap_or("?");
+    let up = duration(status["uptime"].as_u64().unwrap_or(0));
+    let mut out = format!("{}  ioto {}  profile {}  up {up}\n", text("id"), text("version"), text("profile"));
+    for (name, service) in status["services"].as_object().into_iter().flatten() {
+        let state = service["state"].as_str().unwrap_or("?");
+        // Writing to a string does not fail.
+        let _ = writeln!(out, "  {name:10} {state:9} {}", details(service).join(", "));
+    }
+    out
+}
+
+fn details(service: &Value) -> Vec<String> {
+    let figures = service.as_object().into_iter().flat_map(Map::iter);
+    let figures = figures.filter(|(name, value)| !COMMON.contains(&name.as_str()) && !value.is_null());
+    let mut details: Vec<_> = figures.map(|(name, value)| format!("{name} {}", plain(value))).collect();
+    if let Some(error) = service["error"].as_str() {
+        details
+            .insert(0, format!("{error} (next try within {:.0} s)", service["retryIn"].as_f64().unwrap_or(0.0).ceil()));
+    }
+    details
+}
+
+fn plain(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Array(values) => values.iter().map(plain).collect::<Vec<_>>().join(" "),
+        other => other.to_string(),
+    }
+}
+
+fn duration(seconds: u64) -> String {
+    let (days, hours, minutes, seconds) = (seconds / 86_400, seconds / 3_600 % 24, seconds / 60 % 60, seconds % 60);
+    match days {
+        0 => format!("{hours}:{minutes:02}:{seconds:02}"),
+        _ => format!("{days} d {hours}:{minutes:02}:{seconds:02}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_failed_service_says_why_before_its_figures() {
+        let services = json!({
+            "web": {"state": "running", "since": "x", "restarts": 0, "listen": ["http://127.0.0.1:8080"], "requests": 7},
+            "mqtt": {"state": "failed", "error": "no route to host", "retryIn": 1.2, "queued": 3},
+        });
+        let status =
+            json!({"id": "JT08FFQXWQ", "version": "0.1.0", "profile": "dev", "uptime": 90_061, "services": services});
+        assert_eq!(
+            render(&status),
+            "JT08FFQXWQ  ioto 0.1.0  profile dev  up 1 d 1:01:01\n  \
+             web        running   listen http://127.0.0.1:8080, requests 7\n  \
+             mqtt       failed    no route to host (next try within 2 s), queued 3\n"
+        );
+    }
+}

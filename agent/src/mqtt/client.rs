@@ -1,0 +1,195 @@
+//! The handle that publishes and subscribes.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use super::session::{MessageId, RequestId, Session};
+use super::shared::{End, Shared};
+use super::{Connection, Error, Message, Options, QoS, State};
+
+/// A client and the connection that works for it. Nothing happens until [`Connection::run`] is polled.
+pub fn new(options: Options) -> (Client, Connection) {
+    let max_packet = options.max_packet;
+    let shared = Shared::new(Session::new(options.limits(), Instant::now()));
+    (Client { shared: shared.clone(), max_packet }, Connection::new(options, shared))
+}
+
+/// Publishes and subscribes through a [`Connection`]. Clones share it, and may be used on other threads.
+#[derive(Clone)]
+pub struct Client {
+    shared: Arc<Shared>,
+    max_packet: usize,
+}
+
+impl Client {
+    /// Publishes a message that is not retained: [`send`](Self::send) with the most common options.
+    pub async fn publish(&self, topic: impl Into<String>, payload: impl Into<Bytes>, qos: QoS) -> Result<(), Error> {
+        self.send(Message::new(topic, payload, qos)).await
+    }
+
+    /// Publishes a message, and resolves when the broker has acknowledged it (QoS 1), however long and over however many
+    /// connections that takes, or when it was written to the connection (QoS 0).
+    ///
+    /// The message is queued when this is first polled; while the queue is full, that waits. Messages are sent in the
+    /// order in which they were queued. Once queued, a message is sent even if this future is dropped.
+    ///
+    /// Errors: [`Topic`](Error::Topic), [`TooLarge`](Error::TooLarge); for QoS 0 [`Lost`](Error::Lost) if the connection
+    /// broke; [`Closed`](Error::Closed) if the connection ended for good.
+    pub async fn send(&self, message: Message) -> Result<(), Error> {
+        message.check(self.max_packet)?;
+        Publishing { shared: &self.shared, stage: Stage::Entering(Some(message), None) }.await
+    }
+
+    /// Has `handler` called with each message whose topic the filter takes, and resolves with the quality of service
+    /// granted once the broker has answered, which takes a connection.
+    ///
+    /// The handler runs on the executor of the connection, on one message after the other, in the order of arrival; other
+    /// handlers and the connection go on meanwhile. A message of QoS 1 is acknowledged when its handlers are done, so
+    /// that it comes again if the agent is killed before; handlers that never finish thus make the broker hold back
+    /// messages, first those for the same client, while messages can still be published. The subscription
+    /// outlives connections, and this future if it is dropped.
+    ///
+    /// A filter can have more than one handler. If filters overlap, brokers may send a message once for each of them, and
+    /// each copy goes to every handler that takes it.
+    ///
+    /// Errors: [`Filter`](Error::Filter), [`TooLarge`](Error::TooLarge),
+    /// [`TooManySubscriptions`](Error::TooManySubscriptions), [`Refused`](Error::Refused), [`Closed`](Error::Closed).
+    pub async fn subscribe(
+        &self,
+        filter: &str,
+        qos: QoS,
+        handler: impl AsyncFnMut(Message) + Send + 'static,
+    ) -> Result<QoS, Error> {
+        let request = {
+            let mut core = self.shared.lock();
+            if core.end != End::Open {
+                return Err(Error::Closed);
+            }
+            core.handlers.check_room()?;
+            let request = core.session.subscribe(filter, qos)?;
+            core.handlers.add(request, filter, handler);
+            core.requests.expect(request);
+            core.wake();
+            request
+        };
+        Ok(Answer { shared: &self.shared, request }.await?.unwrap_or(QoS::AtMostOnce))
+    }
+
+    /// Ends the subscriptions to exactly this filter, and resolves once the broker has confirmed. The handlers still get
+    /// what arrived before.
+    ///
+    /// Errors: as for [`subscribe`](Self::subscribe).
+    pub async fn unsubscribe(&self, filter: &str) -> Result<(), Error> {
+        let request = {
+            let mut core = self.shared.lock();
+            if core.end != End::Open {
+                return Err(Error::Closed);
+            }
+            let request = core.session.unsubscribe(filter)?;
+            core.handlers.unsubscribed(filter);
+            core.requests.expect(request);
+            core.wake();
+            request
+        };
+        Answer { shared: &self.shared, request }.await.map(|_| ())
+    }
+
+    /// The figures of this moment.
+    pub fn state(&self) -> State {
+        self.shared.state()
+    }
+
+    /// Ends the connection: what can be sent at once is sent, the broker is told, and [`Connection::run`] ends. Who still
+    /// waits for an answer gets [`Error::Closed`].
+    pub fn close(&self) {
+        let mut core = self.shared.lock();
+        if core.end == End::Open {
+            core.end = End::Closing;
+        }
+        core.wake();
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").field("state", &self.state()).finish_non_exhaustive()
+    }
+}
+
+/// A message on its way to its acknowledgement.
+struct Publishing<'a> {
+    shared: &'a Shared,
+    stage: Stage,
+}
+
+enum Stage {
+    /// Not queued yet; with a ticket it waits for room.
+    Entering(Option<Message>, Option<u64>),
+    Queued(MessageId),
+}
+
+impl Future for Publishing<'_> {
+    type Output = Result<(), Error>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut core = self.shared.lock();
+        if let Stage::Entering(message, ticket) = &mut self.stage {
+            if core.end != End::Open {
+                return Poll::Ready(Err(Error::Closed));
+            }
+            let has_room = message.as_ref().is_some_and(|message| core.session.has_room(message));
+            if !has_room || !core.room.is_turn(*ticket) {
+                *ticket = Some(core.room.wait(*ticket, cx.waker()));
+                return Poll::Pending;
+            }
+            let Some(message) = message.take() else { return Poll::Ready(Err(Error::Closed)) };
+            let queued = core.session.publish(message);
+            core.room.leave(ticket.take());
+            let id = queued?;
+            core.publishes.expect(id);
+            core.wake();
+            self.stage = Stage::Queued(id);
+        }
+        match &self.stage {
+            Stage::Queued(id) => core.publishes.poll(id, cx),
+            Stage::Entering(..) => Poll::Pending,
+        }
+    }
+}
+
+impl Drop for Publishing<'_> {
+    fn drop(&mut self) {
+        let mut core = self.shared.lock();
+        match &self.stage {
+            Stage::Entering(_, None) => {}
+            Stage::Entering(_, ticket) => core.room.leave(*ticket),
+            Stage::Queued(id) => core.publishes.forget(id),
+        }
+    }
+}
+
+/// The broker's answer to a request.
+struct Answer<'a> {
+    shared: &'a Shared,
+    request: RequestId,
+}
+
+impl Future for Answer<'_> {
+    type Output = Result<Option<QoS>, Error>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.shared.lock().requests.poll(&self.request, cx)
+    }
+}
+
+impl Drop for Answer<'_> {
+    fn drop(&mut self) {
+        self.shared.lock().requests.forget(&self.request);
+    }
+}

@@ -1,0 +1,230 @@
+//! The connection to the broker, made again whenever it ends.
+
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use smol::future::{FutureExt, yield_now};
+use smol::{LocalExecutor, Timer};
+
+use super::link::Link;
+use super::packet::{ConnectReturnCode, Packet};
+use super::shared::{End, Shared};
+use super::{Error, Options};
+use crate::net::{self, Backoff};
+
+/// A connection that lasted so long was a good one: the next attempt need not wait for what failed before it.
+const STABLE: Duration = Duration::from_secs(5 * 60);
+
+/// How long saying goodbye to the broker may take; nobody depends on it.
+const GOODBYE: Duration = Duration::from_secs(1);
+
+/// Keeps the connection to the broker up. It does nothing until it is [run](Self::run); once it is dropped, everybody who
+/// waits for an answer gets [`Error::Closed`].
+pub struct Connection {
+    options: Options,
+    shared: Arc<Shared>,
+}
+
+impl Connection {
+    pub(super) fn new(options: Options, shared: Arc<Shared>) -> Self {
+        Self { options, shared }
+    }
+
+    /// Connects, works and connects again, for ever: it ends only after [`Client::close`](super::Client::close).
+    ///
+    /// A failed attempt is logged and tried again after a random time up to 1 s, 2 s, 4 s … 15 minutes; nothing is given
+    /// up meanwhile, and no credential is touched. The handlers of subscriptions run inside this future.
+    pub async fn run(self) {
+        let handlers = LocalExecutor::new();
+        handlers.run(self.keep_connected(&handlers)).await;
+    }
+
+    async fn keep_connected(&self, handlers: &LocalExecutor<'_>) {
+        let (base, cap) = self.options.backoff;
+        let mut backoff = Backoff::new(base, cap);
+        while let Err(error) = self.connect_and_serve(&mut backoff, handlers).await {
+            let wait = backoff.next();
+            log::warn!("mqtt: {}: {error}; next attempt in {:.1} s", self.options.broker(), wait.as_secs_f32());
+            self.shared.lock().figures.last_error = Some(error.to_string());
+            let pause = async {
+                Timer::after(wait).await;
+            };
+            pause.or(self.closing()).await;
+        }
+    }
+
+    /// One connection from its beginning to its end; no error means that it is not wanted any more.
+    async fn connect_and_serve(&self, backoff: &mut Backoff, handlers: &LocalExecutor<'_>) -> Result<(), Error> {
+        let connecting = async { self.connect().await.map(Some) };
+        let closing = async {
+            self.closing().await;
+            Ok(None)
+        };
+        let Some(mut link) = closing.or(connecting).await? else { return Ok(()) };
+        let start = Instant::now();
+        let outcome = self.serve(&mut link, handlers).await;
+        if start.elapsed() >= STABLE {
+            backoff.reset();
+        }
+        if outcome.is_ok() {
+            say_goodbye(&mut link).await;
+        }
+        self.disconnected(link);
+        outcome
+    }
+
+    /// From the name of the broker to its CONNACK.
+    async fn connect(&self) -> Result<Link, Error> {
+        let options = &self.options;
+        let connect = options.connect_packet()?;
+        let start = Instant::now();
+        let stream = net::connect(&options.host, options.port, options.tls.as_ref(), options.timeout).await?;
+        let mut link = Link::new(stream, options.max_packet);
+        let hello = async {
+            link.send(&Packet::Connect(connect))?;
+            match link.receive().await {
+                Err(Error::Hangup) => Err(Error::HangupAtConnect),
+                other => other,
+            }
+        };
+        let too_late = async {
+            Timer::after(options.timeout.saturating_sub(start.elapsed())).await;
+            Err(Error::NoAnswer(options.timeout))
+        };
+        match hello.or(too_late).await? {
+            Packet::ConnAck(ack) if ack.code == ConnectReturnCode::Success => self.connected(ack.session_present),
+            Packet::ConnAck(ack) => return Err(Error::Rejected(ack.code as u8)),
+            _ => return Err(Error::NoConnAck),
+        }
+        Ok(link)
+    }
+
+    /// Reads, writes and does what the session wants, until the connection breaks or is to be closed.
+    async fn serve(&self, link: &mut Link, handlers: &LocalExecutor<'_>) -> Result<(), Error> {
+        let mut alarm = Alarm::default();
+        loop {
+            let now = Instant::now();
+            let (deadline, is_reading) = {
+                let mut core = self.shared.lock();
+                core.handlers.start().for_each(|task| handlers.spawn(task).detach());
+                while core.session.wants_input(now) {
+                    let Some(packet) = link.packet()? else { break };
+                    core.session.received(packet, now)?;
+                }
+                core.carry_out(Some(link), now, &self.shared)?;
+                while let Some(id) = link.next_written() {
+                    core.sent(id);
+                }
+                core.room.call();
+                if core.end != End::Open {
+                    return Ok(());
+                }
+                (core.session.deadline(), core.session.wants_input(now))
+            };
+            poll_fn(|cx| {
+                let is_woken = self.shared.poll_woken(cx).is_ready();
+                let is_late = alarm.poll(cx, deadline).is_ready();
+                match link.poll_io(cx, is_reading) {
+                    Poll::Pending if is_woken || is_late => Poll::Ready(Ok(())),
+                    other => other,
+                }
+            })
+            .await?;
+            // A busy connection must not keep the handlers and other tasks waiting.
+            yield_now().await;
+        }
+    }
+
+    fn connected(&self, session_present: bool) {
+        let known = if session_present { "which still knows our session" } else { "with a new session" };
+        log::info!("mqtt: connected to {}, {known}", self.options.broker());
+        let mut core = self.shared.lock();
+        core.session.connected(session_present, Instant::now());
+        core.figures.connected = true;
+        core.figures.connects += 1;
+        core.figures.last_error = None;
+    }
+
+    /// The session keeps what was not acknowledged; only messages of QoS 0 end with the connection.
+    fn disconnected(&self, mut link: Link) {
+        let mut core = self.shared.lock();
+        core.figures.connected = false;
+        while let Some(id) = link.next_written() {
+            core.sent(id);
+        }
+        link.unwritten().for_each(|id| core.lost(id));
+        core.session.disconnected();
+        if let Err(error) = core.carry_out(None, Instant::now(), &self.shared) {
+            log::debug!("mqtt: after the end of the connection: {error}");
+        }
+        core.room.call();
+    }
+
+    /// Resolves when the connection is not wanted any more.
+    async fn closing(&self) {
+        poll_fn(|cx| {
+            while self.shared.lock().end == End::Open {
+                if self.shared.poll_woken(cx).is_pending() {
+                    return Poll::Pending;
+                }
+            }
+            Poll::Ready(())
+        })
+        .await;
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        let handlers = self.shared.lock().close();
+        drop(handlers);
+    }
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection").field("options", &self.options).finish_non_exhaustive()
+    }
+}
+
+/// With a DISCONNECT the broker knows that nothing went wrong.
+async fn say_goodbye(link: &mut Link) {
+    let goodbye = async {
+        link.send(&Packet::Disconnect)?;
+        link.flush().await
+    };
+    let too_late = async {
+        Timer::after(GOODBYE).await;
+        Ok(())
+    };
+    if let Err(error) = goodbye.or(too_late).await {
+        log::debug!("mqtt: the broker did not wait for our goodbye: {error}");
+    }
+}
+
+/// A timer for a deadline that moves with every packet. Set for an earlier moment it is left alone: to wake up once for
+/// nothing costs less than to set it each time.
+#[derive(Default)]
+struct Alarm {
+    set: Option<(Instant, Timer)>,
+}
+
+impl Alarm {
+    fn poll(&mut self, cx: &mut Context<'_>, deadline: Option<Instant>) -> Poll<()> {
+        let Some(deadline) = deadline else { return Poll::Pending };
+        let (at, timer) = self.set.get_or_insert_with(|| (deadline, Timer::at(deadline)));
+        if *at > deadline {
+            *at = deadline;
+            timer.set_at(deadline);
+        }
+        let rung = Pin::new(timer).poll(cx);
+        if rung.is_ready() {
+            self.set = None;
+        }
+        rung.map(|_| ())
+    }
+}

@@ -1,0 +1,258 @@
+//! How to reach a broker, and the bounds of a connection to it.
+
+use std::time::Duration;
+
+use super::Error;
+use super::packet::{Connect, Login};
+use super::session::Limits;
+use super::topic::MAX_LENGTH;
+use crate::config::{self, Secret};
+use crate::net::TlsClient;
+
+/// The wait before the second attempt is at most this: a broker that restarts is back after a moment.
+const BACKOFF_BASE: Duration = Duration::from_secs(1);
+
+/// No wait is longer than this: the longest that an owner will accept after the network came back.
+const BACKOFF_CAP: Duration = Duration::from_secs(15 * 60);
+
+/// How to reach a broker, and the bounds of a connection to it. The defaults are those of the configuration.
+#[derive(Clone, Debug)]
+pub struct Options {
+    pub(super) host: String,
+    pub(super) port: u16,
+    pub(super) tls: Option<TlsClient>,
+    pub(super) client_id: String,
+    pub(super) username: Option<String>,
+    pub(super) password: Secret,
+    pub(super) keep_alive: Duration,
+    pub(super) timeout: Duration,
+    pub(super) inflight: u16,
+    pub(super) queue: usize,
+    pub(super) max_packet: usize,
+    pub(super) backoff: (Duration, Duration),
+}
+
+impl Options {
+    /// A broker without TLS. `client_id` names us there, and with it our session: it must be unique and stay the same.
+    pub fn new(host: impl Into<String>, port: u16, client_id: impl Into<String>) -> Self {
+        let defaults = config::Mqtt::default();
+        Self {
+            host: host.into(),
+            port,
+            tls: None,
+            client_id: client_id.into(),
+            username: None,
+            password: Secret::default(),
+            keep_alive: defaults.keep_alive,
+            timeout: defaults.timeout,
+            inflight: defaults.inflight,
+            queue: defaults.queue,
+            max_packet: defaults.max_packet,
+            backoff: (BACKOFF_BASE, BACKOFF_CAP),
+        }
+    }
+
+    /// A broker by its URL: `mqtt://host` (port 1883) or `mqtts://host` (port 8883, TLS with the system's roots), each
+    /// with `:port` if it is another one.
+    ///
+    /// Errors: [`Options`](Error::Options) for another kind of URL, [`Net`](Error::Net) if the system has no roots.
+    pub fn from_url(url: &str, client_id: impl Into<String>) -> Result<Self, Error> {
+        let wrong = || Error::Options(format!("'{url}' is no broker: mqtt://HOST[:PORT] or mqtts://HOST[:PORT] is"));
+        let (scheme, rest) = url.split_once("://").ok_or_else(wrong)?;
+        let address = rest.strip_suffix('/').unwrap_or(rest);
+        let default_port = match scheme {
+            "mqtt" => 1883,
+            "mqtts" => 8883,
+            _ => return Err(wrong()),
+        };
+        let (host, port) = match address.rsplit_once(':') {
+            // The colons of an IPv6 address are inside brackets.
+            Some((host, port)) if !port.ends_with(']') => (host, port.parse().map_err(|_| wrong())?),
+            _ => (address, default_port),
+        };
+        if host.is_empty() || host.contains(['/', '@', '?', '#', ' ']) {
+            return Err(wrong());
+        }
+        let options = Self::new(host, port, client_id);
+        if scheme == "mqtts" { Ok(options.tls(TlsClient::system()?)) } else { Ok(options) }
+    }
+
+    /// What the section `mqtt` of the configuration says; `device` is the client id if that names none.
+    ///
+    /// Errors: [`Net`](Error::Net) if a certificate or key cannot be used, [`Options`](Error::Options) otherwise.
+    pub fn from_config(config: &config::Mqtt, device: &str) -> Result<Self, Error> {
+        let client_id = config.client_id.as_deref().unwrap_or(device);
+        let mut options = Self::new(&config.url.host, config.url.port, client_id)
+            .keep_alive(config.keep_alive)
+            .timeout(config.timeout)
+            .inflight(config.inflight)
+            .queue(config.queue)
+            .max_packet(config.max_packet);
+        options.username.clone_from(&config.username);
+        options.password = config.password.clone();
+        if config.url.tls {
+            let mut tls = TlsClient::builder().alpn(&config.alpn);
+            if let Some(authority) = &config.authority {
+                tls = tls.authority(authority);
+            }
+            match (&config.certificate, &config.key) {
+                (Some(certificate), Some(key)) => tls = tls.identity(certificate, key),
+                (None, None) => {}
+                _ => return Err(Error::Options("mqtt.certificate and mqtt.key need each other: set both".into())),
+            }
+            options = options.tls(tls.build()?);
+        }
+        options.connect_packet()?;
+        Ok(options)
+    }
+
+    /// Uses TLS. Roots, client certificate and ALPN protocol are in `tls`; the host name is always sent (SNI).
+    pub fn tls(mut self, tls: TlsClient) -> Self {
+        self.tls = Some(tls);
+        self
+    }
+
+    /// Logs in with user name and password.
+    pub fn login(mut self, username: impl Into<String>, password: impl Into<String>) -> Self {
+        self.username = Some(username.into());
+        self.password = Secret::new(password);
+        self
+    }
+
+    /// Silence after which to ping; zero: never, and then a dead connection is found only by the kernel. At most 65,535 s.
+    pub fn keep_alive(mut self, interval: Duration) -> Self {
+        self.keep_alive = interval;
+        self
+    }
+
+    /// How long connecting may take, from the name look-up to the broker's acceptance.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// Messages that wait for their acknowledgement at a time.
+    pub fn inflight(mut self, messages: u16) -> Self {
+        self.inflight = messages;
+        self
+    }
+
+    /// Messages that wait to be sent; above it publishing waits.
+    pub fn queue(mut self, messages: usize) -> Self {
+        self.queue = messages;
+        self
+    }
+
+    /// Bytes of one packet, in either direction.
+    pub fn max_packet(mut self, bytes: usize) -> Self {
+        self.max_packet = bytes;
+        self
+    }
+
+    /// Waits between attempts: up to `base` at first, doubling up to `cap`. For tests and for brokers of one's own.
+    pub fn backoff(mut self, base: Duration, cap: Duration) -> Self {
+        self.backoff = (base, cap);
+        self
+    }
+
+    /// The broker as log lines name it.
+    pub(super) fn broker(&self) -> String {
+        format!("{}://{}:{}", if self.tls.is_some() { "mqtts" } else { "mqtt" }, self.host, self.port)
+    }
+
+    pub(super) fn limits(&self) -> Limits {
+        Limits {
+            window: self.inflight,
+            queue: self.queue,
+            max_packet: self.max_packet,
+            keep_alive: self.wire_keep_alive().map_or(self.keep_alive, |seconds| Duration::from_secs(seconds.into())),
+        }
+    }
+
+    /// The CONNECT that these options make. The session is to survive the connection, so it is never a clean one.
+    pub(super) fn connect_packet(&self) -> Result<Connect, Error> {
+        let wrong = |reason: &str| Err(Error::Options(reason.into()));
+        let username = self.username.as_deref().unwrap_or_default();
+        let password = self.password.expose();
+        if self.host.is_empty() {
+            return wrong("there is no broker to connect to: set mqtt.endpoint");
+        }
+        if self.client_id.is_empty() {
+            return wrong("the client id is empty: set mqtt.clientId");
+        }
+        if username.is_empty() && !password.is_empty() {
+            return wrong("MQTT takes a password only with a user name: set mqtt.username");
+        }
+        if [&self.client_id, username, password].iter().any(|text| text.len() > MAX_LENGTH || text.contains('\0')) {
+            return wrong("client id, user name and password may have 65535 bytes each, and no NUL");
+        }
+        let Some(keep_alive) = self.wire_keep_alive() else {
+            return wrong("the keep-alive interval may be 65535 s at most (mqtt.keepAlive)");
+        };
+        let mut connect = Connect::new(&self.client_id);
+        connect.clean_session = false;
+        connect.keep_alive = keep_alive;
+        connect.login = (!username.is_empty()).then(|| Login::new(username, password));
+        Ok(connect)
+    }
+
+    /// The interval in whole seconds, as CONNECT has it.
+    fn wire_keep_alive(&self) -> Option<u16> {
+        let seconds = self.keep_alive.as_secs() + u64::from(self.keep_alive.subsec_nanos() > 0);
+        u16::try_from(seconds).ok()
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_names_host_port_and_tls() {
+        for (url, host, port) in [
+            ("mqtt://localhost", "localhost", 1883),
+            ("mqtt://10.0.0.1:1884/", "10.0.0.1", 1884),
+            ("mqtt://[::1]", "[::1]", 1883),
+            ("mqtt://[::1]:99", "[::1]", 99),
+        ] {
+            let options = Options::from_url(url, "id").unwrap();
+            assert_eq!((options.host.as_str(), options.port, options.tls.is_some()), (host, port, false), "{url}");
+        }
+        for url in ["", "localhost", "http://x", "mqtt://", "mqtt://x:", "mqtt://x:70000", "mqtt://u:p@x", "mqtt://x/y"]
+        {
+            assert!(matches!(Options::from_url(url, "id"), Err(Error::Options(_))), "{url}");
+        }
+    }
+
+    #[test]
+    fn options_that_no_broker_could_take_are_refused_in_words() {
+        let good = Options::new("h", 1, "id");
+        assert!(good.connect_packet().is_ok());
+        let cases = [
+            (Options::new("", 1, "id"), "mqtt.endpoint"),
+            (Options::new("h", 1, ""), "mqtt.clientId"),
+            (good.clone().login("", "secret"), "mqtt.username"),
+            (good.clone().login("u", "x".repeat(70_000)), "65535"),
+            (good.clone().keep_alive(Duration::from_secs(65_536)), "mqtt.keepAlive"),
+        ];
+        for (options, word) in cases {
+            let text = options.connect_packet().unwrap_err().to_string();
+            assert!(text.contains(word), "{text}");
+            assert!(!text.contains("secret"));
+        }
+    }
+
+    #[test]
+    fn a_certificate_without_its_key_is_refused() {
+        let mut section = config::Mqtt { certificate: Some("/c.pem".into()), ..Default::default() };
+        section.url = config::MqttUrl { tls: true, host: "h".into(), port: 8883 };
+        let error = Options::from_config(&section, "id").unwrap_err();
+        assert!(error.to_string().contains("mqtt.key"), "{error}");
+    }
+
+    #[test]
+    fn the_password_does_not_show_in_debug_output() {
+        assert!(!format!("{:?}", Options::new("h", 1, "id").login("u", "hunter2")).contains("hunter2"));
+    }
+}

@@ -1,0 +1,223 @@
+//! What the handles and the connection share.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::Instant;
+
+use super::answers::Answers;
+use super::handlers::Handlers;
+use super::link::Link;
+use super::session::{Action, MessageId, Receipt, RequestId, Session};
+use super::{Error, QoS};
+
+/// Figures of a connection, for status displays.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct State {
+    /// Whether the broker has accepted us.
+    pub connected: bool,
+    /// How often it has since the start.
+    pub connects: u64,
+    /// Why the last connection or attempt failed.
+    pub last_error: Option<String>,
+    /// Messages that the broker has acknowledged (QoS 1) or that were written (QoS 0).
+    pub sent: u64,
+    /// Messages received.
+    pub received: u64,
+    /// Messages that wait to be sent.
+    pub queued: usize,
+    /// Messages sent and not acknowledged yet.
+    pub in_flight: usize,
+    /// Messages of QoS 0 lost: broken off while they were sent, or received faster than handled.
+    pub lost: u64,
+    /// Filters that the broker has granted.
+    pub subscriptions: usize,
+}
+
+pub(super) struct Shared {
+    core: Mutex<Core>,
+}
+
+pub(super) struct Core {
+    pub session: Session,
+    pub handlers: Handlers,
+    pub publishes: Answers<MessageId, ()>,
+    /// The quality of service granted, or nothing for the end of a subscription.
+    pub requests: Answers<RequestId, Option<QoS>>,
+    pub room: Line,
+    pub figures: State,
+    pub end: End,
+    driver: Option<Waker>,
+    is_woken: bool,
+}
+
+/// Whether the connection is to go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    Open,
+    /// `Client::close` was called.
+    Closing,
+    /// The connection does not run any more and never will.
+    Closed,
+}
+
+impl Shared {
+    pub fn new(session: Session) -> Arc<Self> {
+        let core = Core {
+            session,
+            handlers: Handlers::default(),
+            publishes: Answers::default(),
+            requests: Answers::default(),
+            room: Line::default(),
+            figures: State::default(),
+            end: End::Open,
+            driver: None,
+            is_woken: false,
+        };
+        Arc::new(Self { core: Mutex::new(core) })
+    }
+
+    /// The core, for a moment: nobody waits for anything while holding it.
+    pub fn lock(&self) -> MutexGuard<'_, Core> {
+        self.core.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// All handlers of a message have finished.
+    pub fn finished(&self, receipt: Receipt) {
+        let mut core = self.lock();
+        core.session.finished(receipt, Instant::now());
+        core.wake();
+    }
+
+    /// Ready once after each `wake`. For the connection alone.
+    pub fn poll_woken(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut core = self.lock();
+        if std::mem::take(&mut core.is_woken) {
+            return Poll::Ready(());
+        }
+        core.driver = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
+    pub fn state(&self) -> State {
+        let core = self.lock();
+        State {
+            queued: core.session.queued(),
+            in_flight: core.session.in_flight(),
+            subscriptions: core.session.subscriptions(),
+            lost: core.figures.lost + core.session.dropped(),
+            ..core.figures.clone()
+        }
+    }
+}
+
+impl Core {
+    /// There is something for the connection to do.
+    pub fn wake(&mut self) {
+        self.is_woken = true;
+        if let Some(driver) = self.driver.take() {
+            driver.wake();
+        }
+    }
+
+    /// Carries out what the session wants, until it wants nothing; without a connection only what needs none.
+    pub fn carry_out(&mut self, mut link: Option<&mut Link>, now: Instant, shared: &Arc<Shared>) -> Result<(), Error> {
+        loop {
+            self.session.set_writable(link.as_ref().is_some_and(|link| link.has_room()));
+            let Some(action) = self.session.poll(now) else { return Ok(()) };
+            match (action, link.as_deref_mut()) {
+                (Action::Send(packet), Some(link)) => link.send(&packet)?,
+                (Action::Send(_), None) => {}
+                (Action::Written(id), Some(link)) => link.mark(id),
+                (Action::Written(id), None) => self.lost(id),
+                (Action::Acknowledged(id), _) => self.sent(id),
+                (Action::Subscribed { request, filter, granted }, _) => self.subscribed(request, filter, granted),
+                (Action::Unsubscribed(request), _) => self.requests.answer(request, Ok(None)),
+                (Action::Deliver(receipt, message), _) => {
+                    self.figures.received += 1;
+                    if let Some(unhandled) = self.handlers.deliver(receipt, message, shared) {
+                        self.session.finished(unhandled, now);
+                    }
+                }
+                (Action::Close(reason), _) => return Err(Error::GivenUp(reason)),
+            }
+        }
+    }
+
+    /// The message has arrived as surely as its quality of service promises.
+    pub fn sent(&mut self, id: MessageId) {
+        self.figures.sent += 1;
+        self.publishes.answer(id, Ok(()));
+    }
+
+    /// The message of QoS 0 may not have arrived.
+    pub fn lost(&mut self, id: MessageId) {
+        self.figures.lost += 1;
+        self.publishes.answer(id, Err(Error::Lost));
+    }
+
+    /// Nothing will be sent any more: all who wait are told so. Gives the handlers back, to be dropped without the lock:
+    /// what they own may use a client when it is dropped.
+    pub fn close(&mut self) -> Handlers {
+        self.end = End::Closed;
+        self.figures.connected = false;
+        self.publishes.close();
+        self.requests.close();
+        self.room.close();
+        std::mem::take(&mut self.handlers)
+    }
+
+    fn subscribed(&mut self, request: Option<RequestId>, filter: String, granted: Option<QoS>) {
+        match (request, granted) {
+            (Some(request), Some(qos)) => self.requests.answer(request, Ok(Some(qos))),
+            (Some(request), None) => {
+                self.handlers.refused(request);
+                self.requests.answer(request, Err(Error::Refused(filter)));
+            }
+            (None, Some(_)) => log::debug!("mqtt: subscription to '{filter}' restored"),
+            (None, None) => log::error!("mqtt: the broker no longer allows the subscription to '{filter}'"),
+        }
+    }
+}
+
+/// Callers that wait for room in the queue, first come, first served.
+#[derive(Debug, Default)]
+pub(super) struct Line {
+    next: u64,
+    waiting: VecDeque<(u64, Waker)>,
+}
+
+impl Line {
+    /// Whether the holder of the ticket, or a new caller without one, may try now.
+    pub fn is_turn(&self, ticket: Option<u64>) -> bool {
+        self.waiting.front().is_none_or(|(first, _)| Some(*first) == ticket)
+    }
+
+    /// Waits at the end of the line, or on at its place.
+    pub fn wait(&mut self, ticket: Option<u64>, waker: &Waker) -> u64 {
+        if let Some(place) = self.waiting.iter_mut().find(|(known, _)| Some(*known) == ticket) {
+            place.1.clone_from(waker);
+            return place.0;
+        }
+        self.next += 1;
+        self.waiting.push_back((self.next, waker.clone()));
+        self.next
+    }
+
+    /// Leaves the line, and lets the next one try.
+    pub fn leave(&mut self, ticket: Option<u64>) {
+        self.waiting.retain(|(known, _)| Some(*known) != ticket);
+        self.call();
+    }
+
+    /// There may be room now.
+    pub fn call(&self) {
+        if let Some((_, first)) = self.waiting.front() {
+            first.wake_by_ref();
+        }
+    }
+
+    fn close(&mut self) {
+        self.waiting.drain(..).for_each(|(_, waker)| waker.wake());
+    }
+}

@@ -1,0 +1,249 @@
+//! The story of a connection: request after request until one side has enough.
+
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::exchange::{Exchange, Peer};
+use super::head::{Head, Length};
+use super::link::{Duplex, Link, Patience};
+use super::local::Local;
+use super::router::{Routed, clean_path, route};
+use super::shared::Shared;
+use super::transfer::{Stage, Transfer};
+use super::{Error, files};
+use crate::http1::{BodyDecoder, Headers, RequestHead, Version, parse_request, reason};
+
+/// Bytes of an unread request body that are read and dropped to keep the connection; for longer ones it is closed.
+pub(super) const DRAIN: usize = 64 * 1024;
+/// Time to send the answer to a request that went wrong.
+const ANSWER: Duration = Duration::from_secs(5);
+/// Requests that wait already are served so many at a time before others get their turn.
+const TURN: u32 = 16;
+
+/// What comes after a response.
+enum Next {
+    /// Another request.
+    Request(Link),
+    /// The end, after the client had time to read.
+    Linger(Link),
+    /// The end.
+    Close(Link),
+    /// The end at once: the response is incomplete and must look so.
+    Cut,
+}
+
+/// Serves a connection to its end.
+pub(super) async fn serve(stream: impl Duplex + 'static, from: (Peer, bool), shared: Arc<Shared>, local: Rc<Local>) {
+    let timeouts = shared.settings.timeouts.clone();
+    let parse = |now: Instant| Patience { stall: timeouts.parse, until: now + timeouts.parse };
+    let whole = local.watch.deadline();
+    let mut link = Link::new(stream, local.clone(), parse(Instant::now()));
+    let mut served = 0;
+    loop {
+        let head = match next_request(&mut link, served == 0, &shared).await {
+            Ok(Some(head)) => head,
+            Ok(None) => return link.close().await,
+            Err(status) => return refuse(link, status, &shared, &local).await,
+        };
+        served += 1;
+        let now = Instant::now();
+        link.set_patience(Patience { stall: timeouts.inactivity, until: now + timeouts.request });
+        let is_last = !head.keeps_alive() || served as usize >= shared.settings.limits.requests || shared.is_stopping();
+        let framing = head.framing();
+        let (Some(path), Ok(framing)) = (clean_path(&head), framing) else {
+            return refuse(link, 400, &shared, &local).await;
+        };
+        let awaits_continue = head.expects_continue().unwrap_or(false);
+        let transfer = Transfer::new(link, BodyDecoder::new(framing), awaits_continue);
+        let mut exchange = Exchange::new(head, path, from, transfer, shared.clone(), local.clone());
+        exchange.last = is_last;
+        let outcome = whole.limit(now + timeouts.request, handle(&mut exchange)).await;
+        let outcome = outcome.unwrap_or_else(|| Err(io::Error::from(io::ErrorKind::TimedOut).into()));
+        link = match conclude(exchange, outcome).await {
+            Next::Request(link) => link,
+            Next::Linger(link) => return link.linger().await,
+            Next::Close(link) => return link.close().await,
+            Next::Cut => return,
+        };
+        if served % TURN == 0 {
+            smol::future::yield_now().await;
+        }
+    }
+}
+
+/// The next request, `None` when there is none, or the status to refuse it with.
+async fn next_request(link: &mut Link, is_first: bool, shared: &Shared) -> Result<Option<RequestHead>, u16> {
+    let timeouts = &shared.settings.timeouts;
+    if link.received().is_empty() {
+        if shared.is_stopping() {
+            return Ok(None);
+        }
+        let wait = if is_first { timeouts.parse } else { timeouts.idle };
+        link.set_patience(Patience { stall: wait, until: Instant::now() + wait });
+        if !matches!(link.idle().await, Ok(1..)) {
+            return Ok(None);
+        }
+    }
+    let mut patience = None;
+    loop {
+        match parse_request(link.received(), &shared.limits) {
+            Ok(Some((head, length))) => {
+                link.consume(length);
+                return Ok(Some(head));
+            }
+            Ok(None) => {}
+            Err(error) => {
+                log::debug!("web: refused a request: {error}");
+                return Err(error.status());
+            }
+        }
+        if patience.is_none() {
+            let limit = Patience { stall: timeouts.parse, until: Instant::now() + timeouts.parse };
+            link.set_patience(limit);
+            patience = Some(limit);
+        }
+        match link.fill().await {
+            Ok(0) => return if link.received().iter().all(u8::is_ascii_whitespace) { Ok(None) } else { Err(400) },
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => return Err(408),
+            Err(_) => return Ok(None),
+        }
+    }
+}
+
+/// Runs the handler of the request.
+async fn handle(exchange: &mut Exchange) -> Result<(), Error> {
+    let shared = exchange.shared.clone();
+    match route(&shared, &exchange.head.method, &exchange.path) {
+        Routed::Action(action, rest) => {
+            exchange.rest = rest;
+            action.call(exchange).await
+        }
+        // On the heap only while a file is served: it would be the larger part of every idle connection.
+        Routed::File => Box::pin(files::serve(exchange)).await,
+        Routed::Options(allow) => {
+            exchange.set_header("Allow", &allow)?;
+            exchange.set_status(204);
+            exchange.send("", "").await
+        }
+        Routed::NotAllowed(allow) => {
+            exchange.set_header("Allow", &allow)?;
+            exchange.set_status(405);
+            exchange.send(TEXT, plain(405, "")).await
+        }
+        Routed::NotFound => Err(Error::status(404, "there is nothing here")),
+    }
+}
+
+/// Completes the response whatever the handler did, and decides how the connection goes on.
+async fn conclude(mut exchange: Exchange, outcome: Result<(), Error>) -> Next {
+    if let Err(error) = outcome {
+        if !exchange.is_open() {
+            log::debug!("web: {:?}: the response was cut: {error}", exchange.path);
+            return Next::Cut;
+        }
+        let Some((status, message)) = explain(&exchange, error) else { return Next::Cut };
+        exchange.reset_response(status);
+        // What is left of a body of unknown length may be endless.
+        exchange.last |= exchange.transfer.get_mut().remaining().is_none();
+        exchange.transfer.get_mut().link.set_patience(for_answer(&exchange.shared));
+        if exchange.send(TEXT, plain(status, &message)).await.is_err() {
+            return Next::Cut;
+        }
+    }
+    if exchange.is_open() && exchange.send("", "").await.is_err() {
+        return Next::Cut;
+    }
+    let mut transfer = exchange.transfer.into_inner();
+    if let Stage::Streaming(_) = transfer.stage() {
+        if let Err(error) = transfer.finish() {
+            log::error!("web: {:?}: the response was cut: {error}", exchange.path);
+            return Next::Cut;
+        }
+    }
+    if transfer.link.flush().await.is_err() {
+        return Next::Cut;
+    }
+    let is_received = transfer.is_received() || (!transfer.close && transfer.drain(DRAIN).await);
+    match (transfer.close, is_received && transfer.link.received().is_empty()) {
+        (false, _) if is_received => Next::Request(transfer.link),
+        (true, true) => Next::Close(transfer.link),
+        _ => Next::Linger(transfer.link),
+    }
+}
+
+/// Status and text for an error, or `None` when the client is gone. What is not the client's business goes to the log.
+fn explain(exchange: &Exchange, error: Error) -> Option<(u16, String)> {
+    let fault = exchange.transfer.borrow().fault;
+    match (error, fault) {
+        (Error::Status { status, message }, _) => Some((status, message)),
+        (Error::Http(error), _) if error.status() < 500 => Some((error.status(), error.to_string())),
+        (Error::Io(error), Some(_)) if is_gone(&error) => None,
+        (_, Some(status)) => Some((status, "the request's body could not be read".to_owned())),
+        (Error::Io(error), None) if error.kind() == io::ErrorKind::TimedOut => {
+            if !exchange.transfer.borrow().is_received() {
+                return Some((408, "the request's body took too long".to_owned()));
+            }
+            log::warn!("web: {:?} took too long", exchange.path);
+            Some((503, "this took too long".to_owned()))
+        }
+        (error, None) => {
+            let id = fastrand::u64(..);
+            log::error!("web: {:?} failed [{id:016x}]: {error}", exchange.path);
+            Some((500, format!("error {id:016x}")))
+        }
+    }
+}
+
+fn is_gone(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe)
+}
+
+/// Answers a request that was not understood, and ends the connection: where the next request begins is unknown.
+async fn refuse(mut link: Link, status: u16, shared: &Shared, local: &Local) {
+    link.set_patience(for_answer(shared));
+    let text = plain(status, "");
+    let headers = Headers::new();
+    let length = Length::Known(text.len() as u64);
+    let head = Head { status, content_type: TEXT, length, headers: &headers, close: true, version: Version::Http11 };
+    if head.write(shared, local, &mut link.output).is_ok() {
+        link.output.extend_from_slice(text.as_bytes());
+        if link.flush().await.is_ok() {
+            link.linger().await;
+        }
+    }
+}
+
+/// Time to send the answer to what went wrong.
+fn for_answer(shared: &Shared) -> Patience {
+    let stall = shared.settings.timeouts.inactivity.min(ANSWER);
+    Patience { stall, until: Instant::now() + stall }
+}
+
+const TEXT: &str = "text/plain; charset=utf-8";
+
+/// The text of an error response.
+fn plain(status: u16, message: &str) -> String {
+    match message.is_empty() {
+        true => format!("{status} {}\n", reason(status)),
+        false => format!("{status} {}: {message}\n", reason(status)),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use smol::io::Cursor;
+
+    use super::*;
+
+    #[test]
+    fn a_connection_without_a_request_is_small() {
+        let shared = Arc::new(Shared::new(Default::default(), vec![], None).unwrap());
+        let connection = serve(Cursor::new(vec![0; 0]), (Peer::Unix, false), shared, Rc::new(Local::new()));
+        let size = std::mem::size_of_val(&connection);
+        assert!(size <= 3 * 1024, "{size} bytes");
+    }
+}

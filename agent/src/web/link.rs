@@ -1,0 +1,247 @@
+//! One connection's stream with its buffers and deadlines.
+
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use smol::io::{AsyncRead, AsyncWrite};
+
+use super::local::Local;
+use super::watch::Deadline;
+
+/// Bytes that a connection moves before others get their turn although it need not wait.
+const TURN: usize = 256 * 1024;
+/// Bytes discarded, and the time for it, so that the client reads our last answer before the connection is reset.
+const LINGER_BYTES: usize = 256 * 1024;
+const LINGER: Duration = Duration::from_secs(2);
+
+/// What a connection runs over: TCP, TLS, a Unix socket.
+pub(super) trait Duplex: AsyncRead + AsyncWrite + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> Duplex for T {}
+
+/// A stream that never waits longer than allowed. While it waits for a request it owns no buffer.
+pub(super) struct Link {
+    stream: Box<dyn Duplex>,
+    local: Rc<Local>,
+    input: Vec<u8>,
+    used: usize,
+    /// What is to be sent; the caller appends, [`Link::poll_flush`] sends.
+    pub output: Vec<u8>,
+    sent: usize,
+    reading: Wait,
+    writing: Wait,
+    patience: Patience,
+    turn: usize,
+}
+
+/// How long one read or write may take, and all of them together.
+#[derive(Clone, Copy)]
+pub(super) struct Patience {
+    /// Without a byte in either direction.
+    pub stall: Duration,
+    /// All that is done until the next change.
+    pub until: Instant,
+}
+
+/// A direction that may be waiting.
+struct Wait {
+    deadline: Deadline,
+    waiting: bool,
+}
+
+impl Link {
+    pub fn new(stream: impl Duplex + 'static, local: Rc<Local>, patience: Patience) -> Self {
+        let wait = || Wait { deadline: local.watch.deadline(), waiting: false };
+        Self {
+            stream: Box::new(stream),
+            reading: wait(),
+            writing: wait(),
+            local,
+            input: Vec::new(),
+            used: 0,
+            output: Vec::new(),
+            sent: 0,
+            patience,
+            turn: TURN,
+        }
+    }
+
+    pub fn set_patience(&mut self, patience: Patience) {
+        self.patience = patience;
+        self.reading.waiting = false;
+        self.writing.waiting = false;
+    }
+
+    /// What was received and not used.
+    pub fn received(&self) -> &[u8] {
+        self.input.get(self.used..).unwrap_or_default()
+    }
+
+    /// Drops so many received bytes.
+    pub fn consume(&mut self, bytes: usize) {
+        self.used = (self.used + bytes).min(self.input.len());
+        if self.used == self.input.len() {
+            self.input.clear();
+            self.used = 0;
+        }
+    }
+
+    /// Waits for the first bytes of a request. Meanwhile the server may end the wait, see `Watch::expire_idle`.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::TimedOut`] when the wait was ended.
+    pub async fn idle(&mut self) -> io::Result<usize> {
+        let mut waited = false;
+        let result = poll_fn(|cx| {
+            let result = self.poll_fill(cx);
+            if result.is_pending() && !waited {
+                waited = true;
+                self.input = Vec::new();
+                self.output = Vec::new();
+                self.reading.deadline.set_idle(true);
+            }
+            result
+        })
+        .await;
+        if waited {
+            self.reading.deadline.set_idle(false);
+        }
+        result
+    }
+
+    /// Receives more. 0: the peer sends nothing more.
+    pub async fn fill(&mut self) -> io::Result<usize> {
+        poll_fn(|cx| self.poll_fill(cx)).await
+    }
+
+    /// Receives more. 0: the peer sends nothing more.
+    pub fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        ready!(self.poll_turn(cx));
+        let local = self.local.clone();
+        let mut scratch = local.scratch.borrow_mut();
+        let result = Pin::new(&mut self.stream).poll_read(cx, &mut scratch);
+        let received = ready!(self.guard(Direction::Read, cx, result))?;
+        if self.used > 0 {
+            self.input.drain(..self.used);
+            self.used = 0;
+        }
+        self.input.extend_from_slice(scratch.get(..received).unwrap_or_default());
+        self.turn = self.turn.saturating_sub(received);
+        Poll::Ready(Ok(received))
+    }
+
+    /// Receives right into `buf`, for when nothing is left in [`Link::received`].
+    pub fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+        ready!(self.poll_turn(cx));
+        let result = Pin::new(&mut self.stream).poll_read(cx, buf);
+        let received = ready!(self.guard(Direction::Read, cx, result))?;
+        self.turn = self.turn.saturating_sub(received);
+        Poll::Ready(Ok(received))
+    }
+
+    /// Sends all of `output`.
+    pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.sent < self.output.len() {
+            let output = std::mem::take(&mut self.output);
+            let result = self.poll_write(cx, output.get(self.sent..).unwrap_or_default());
+            self.output = output;
+            self.sent += ready!(result)?;
+        }
+        self.output.clear();
+        self.sent = 0;
+        let result = Pin::new(&mut self.stream).poll_flush(cx);
+        self.guard(Direction::Write, cx, result)
+    }
+
+    /// Sends all of `output`.
+    pub async fn flush(&mut self) -> io::Result<()> {
+        poll_fn(|cx| self.poll_flush(cx)).await
+    }
+
+    /// Sends some of `data` without a copy, for when `output` is empty. Never 0 bytes.
+    pub fn poll_write(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        ready!(self.poll_turn(cx));
+        let result = Pin::new(&mut self.stream).poll_write(cx, data);
+        let sent = ready!(self.guard(Direction::Write, cx, result))?;
+        self.turn = self.turn.saturating_sub(sent);
+        match sent {
+            0 => Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+            _ => Poll::Ready(Ok(sent)),
+        }
+    }
+
+    /// Ends the connection after everything was received and sent.
+    pub async fn close(mut self) {
+        self.set_patience(Patience { stall: LINGER, until: Instant::now() + LINGER });
+        let _ = poll_fn(|cx| {
+            let result = Pin::new(&mut self.stream).poll_close(cx);
+            self.guard(Direction::Write, cx, result)
+        })
+        .await;
+    }
+
+    /// Ends the connection while the client may still be sending. Closing at once would reset it, and the client could lose
+    /// the answer (RFC 9112 §9.6); so it is half closed, and what comes is discarded for a while.
+    pub async fn linger(mut self) {
+        self.set_patience(Patience { stall: LINGER, until: Instant::now() + LINGER });
+        let closed = poll_fn(|cx| {
+            let result = Pin::new(&mut self.stream).poll_close(cx);
+            self.guard(Direction::Write, cx, result)
+        })
+        .await;
+        let mut discarded = 0;
+        while closed.is_ok() && discarded < LINGER_BYTES {
+            let length = self.received().len();
+            self.consume(length);
+            match self.fill().await {
+                Ok(0) | Err(_) => break,
+                Ok(received) => discarded += received,
+            }
+        }
+    }
+
+    /// Passes a result on. While the stream waits, its deadline runs; any progress starts it anew.
+    fn guard<T>(
+        &mut self,
+        direction: Direction,
+        cx: &mut Context<'_>,
+        result: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        if result.is_ready() {
+            self.reading.waiting = false;
+            self.writing.waiting = false;
+            return result;
+        }
+        self.turn = TURN;
+        let patience = self.patience;
+        let wait = match direction {
+            Direction::Read => &mut self.reading,
+            Direction::Write => &mut self.writing,
+        };
+        if !wait.waiting {
+            wait.waiting = true;
+            wait.deadline.set(patience.until.min(Instant::now() + patience.stall));
+        }
+        wait.deadline.poll_over(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
+    }
+
+    /// Lets others run when this connection had its turn.
+    fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.turn > 0 {
+            return Poll::Ready(());
+        }
+        self.turn = TURN;
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Direction {
+    Read,
+    Write,
+}

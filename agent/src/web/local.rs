@@ -1,0 +1,77 @@
+//! What the connections of one thread share without locks.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use smol::Task;
+
+use super::date::DateCache;
+use super::root::OpenRoot;
+use super::validators::EtagCache;
+use super::watch::Watch;
+
+/// Bytes that one read takes from a socket.
+const SCRATCH: usize = 16 * 1024;
+
+/// One thread's part of the server.
+pub(super) struct Local {
+    pub watch: Rc<Watch>,
+    pub date: DateCache,
+    pub etags: EtagCache,
+    pub root: OpenRoot,
+    /// Where all connections receive: one that waits owns no buffer.
+    pub scratch: RefCell<Box<[u8]>>,
+    pub connections: Connections,
+}
+
+impl Local {
+    pub fn new() -> Self {
+        Self {
+            watch: Rc::default(),
+            date: DateCache::default(),
+            etags: EtagCache::default(),
+            root: OpenRoot::default(),
+            scratch: RefCell::new(vec![0; SCRATCH].into()),
+            connections: Connections::default(),
+        }
+    }
+}
+
+/// The tasks of the open connections. Dropping a task ends its connection.
+#[derive(Default)]
+pub(super) struct Connections {
+    inner: RefCell<(u64, HashMap<u64, Task<()>>)>,
+}
+
+impl Connections {
+    /// A number for the next connection.
+    pub fn number(&self) -> u64 {
+        let mut inner = self.inner.borrow_mut();
+        inner.0 += 1;
+        inner.0
+    }
+
+    /// Keeps the task until [`Connections::ended`].
+    pub fn keep(&self, number: u64, task: Task<()>) {
+        self.inner.borrow_mut().1.insert(number, task);
+    }
+
+    /// The task of that connection comes to its end by itself.
+    pub fn ended(&self, number: u64) {
+        let task = self.inner.borrow_mut().1.remove(&number);
+        if let Some(task) = task {
+            task.detach();
+        }
+    }
+
+    pub fn count(&self) -> usize {
+        self.inner.borrow().1.len()
+    }
+
+    /// Ends all connections at once.
+    pub fn abort(&self) {
+        let tasks = std::mem::take(&mut self.inner.borrow_mut().1);
+        drop(tasks);
+    }
+}

@@ -1,0 +1,213 @@
+//! Which handler a request goes to.
+
+use super::Action;
+use super::shared::Shared;
+use crate::http1::{Method, RequestHead, percent_decode};
+
+/// What to do with a request.
+pub(super) enum Routed<'a> {
+    /// Run this action; the length of its prefix.
+    Action(&'a dyn Action, usize),
+    /// Serve a file.
+    File,
+    /// OPTIONS: tell the methods.
+    Options(String),
+    /// The method is not allowed here; these are.
+    NotAllowed(String),
+    /// Nothing is here.
+    NotFound,
+}
+
+const FILE_METHODS: &str = "GET, HEAD, OPTIONS";
+const ACTION_METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
+
+/// The path of a request, percent-decoded once, or `None` when it is one that nobody asks for in good faith: control
+/// characters, a backslash, an encoded slash, or a segment `.` or `..`; clients resolve those before they ask.
+pub(super) fn clean_path(head: &RequestHead) -> Option<String> {
+    let raw = head.path();
+    let hides_slash = |at: usize| raw.get(at..at + 3).is_some_and(|code| code.eq_ignore_ascii_case("%2f"));
+    if raw.match_indices('%').any(|(at, _)| hides_slash(at)) {
+        return None;
+    }
+    let path = percent_decode(raw)?;
+    let is_bad = path.chars().any(|c| c.is_control() || c == '\\')
+        || path.split('/').any(|segment| matches!(segment, "." | ".."));
+    (!is_bad).then(|| path.into_owned())
+}
+
+/// Finds the handler. The first route that matches decides; without routes, actions are tried before files.
+pub(super) fn route<'a>(shared: &'a Shared, method: &Method, path: &str) -> Routed<'a> {
+    if path == "*" {
+        return Routed::Options(ACTION_METHODS.to_owned());
+    }
+    let routes = &shared.settings.routes;
+    let route = routes.iter().find(|route| matches_path(&route.matches, path));
+    let action = shared.actions.iter().find(|(prefix, _)| is_under(prefix, path));
+    let is_file = match route {
+        Some(route) => route.handler != "action",
+        None if routes.is_empty() => action.is_none(),
+        None => return Routed::NotFound,
+    };
+    let methods = route.map_or(&[][..], |route| &route.methods);
+    if !is_allowed(method, methods, is_file) {
+        let allowed = allowed(methods, is_file);
+        return if *method == Method::Options { Routed::Options(allowed) } else { Routed::NotAllowed(allowed) };
+    }
+    match action {
+        _ if is_file => Routed::File,
+        Some((prefix, action)) => Routed::Action(action.as_ref(), prefix.len()),
+        None => Routed::NotFound,
+    }
+}
+
+fn matches_path(pattern: &str, path: &str) -> bool {
+    match pattern {
+        "" => true,
+        "/" => path == "/",
+        _ if pattern.ends_with('/') => path.starts_with(pattern),
+        _ => path == pattern,
+    }
+}
+
+/// Whether the path is the prefix, or below it.
+fn is_under(prefix: &str, path: &str) -> bool {
+    match path.strip_prefix(prefix) {
+        Some(rest) => rest.is_empty() || rest.starts_with('/') || prefix.ends_with('/') || prefix.is_empty(),
+        None => false,
+    }
+}
+
+/// HEAD is allowed wherever GET is. OPTIONS is answered for everyone who does not list it; TRACE is never served.
+fn is_allowed(method: &Method, methods: &[String], is_file: bool) -> bool {
+    let listed = |name: &str| methods.iter().any(|allowed| allowed.eq_ignore_ascii_case(name));
+    match method {
+        Method::Trace => false,
+        _ if is_file && !matches!(method, Method::Get | Method::Head) => false,
+        Method::Head if !methods.is_empty() => listed("HEAD") || listed("GET"),
+        Method::Options => listed("OPTIONS"),
+        _ => methods.is_empty() || listed(method.as_str()),
+    }
+}
+
+fn allowed(methods: &[String], is_file: bool) -> String {
+    if methods.is_empty() {
+        return if is_file { FILE_METHODS } else { ACTION_METHODS }.to_owned();
+    }
+    let mut all: Vec<String> = methods.iter().map(|method| method.to_ascii_uppercase()).collect();
+    if is_file {
+        all.retain(|method| matches!(method.as_str(), "GET" | "HEAD"));
+    }
+    if all.iter().any(|method| method == "GET") && !all.iter().any(|method| method == "HEAD") {
+        all.push("HEAD".to_owned());
+    }
+    if !all.iter().any(|method| method == "OPTIONS") {
+        all.push("OPTIONS".to_owned());
+    }
+    all.join(", ")
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::super::{Error, Exchange};
+    use super::*;
+    use crate::config::{Route, Web};
+
+    fn shared(routes: &[(&str, &str, &[&str])]) -> Shared {
+        async fn nothing(_: &mut Exchange) -> Result<(), Error> {
+            Ok(())
+        }
+        let routes = routes.iter().map(|(matches, handler, methods)| Route {
+            matches: (*matches).to_owned(),
+            handler: (*handler).to_owned(),
+            methods: methods.iter().map(|method| (*method).to_owned()).collect(),
+        });
+        let settings = Web { routes: routes.collect(), ..Web::default() };
+        let actions: Vec<(String, Box<dyn Action>)> = vec![
+            ("/api/".to_owned(), Box::new(nothing)),
+            ("/api/db/".to_owned(), Box::new(nothing)),
+            ("/lines".to_owned(), Box::new(nothing)),
+        ];
+        Shared::new(settings, actions, None).unwrap()
+    }
+
+    fn outcome(shared: &Shared, method: Method, path: &str) -> String {
+        match route(shared, &method, path) {
+            Routed::Action(_, length) => format!("action {length}"),
+            Routed::File => "file".to_owned(),
+            Routed::Options(allow) => format!("options {allow}"),
+            Routed::NotAllowed(allow) => format!("405 {allow}"),
+            Routed::NotFound => "404".to_owned(),
+        }
+    }
+
+    #[test]
+    fn without_routes_the_longest_prefix_wins_and_files_are_last() {
+        let shared = shared(&[]);
+        for (path, expected) in [
+            ("/api/db/x", "action 8"),
+            ("/api/x", "action 5"),
+            ("/api", "file"),
+            ("/lines", "action 6"),
+            ("/lines/7", "action 6"),
+            ("/linesx", "file"),
+            ("/", "file"),
+        ] {
+            assert_eq!(outcome(&shared, Method::Get, path), expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn the_first_route_that_matches_decides() {
+        let shared = shared(&[
+            ("/api/secret/", "file", &[]),
+            ("/api/", "action", &["GET", "post"]),
+            ("/exact", "file", &[]),
+            ("/", "file", &[]),
+        ]);
+        assert_eq!(outcome(&shared, Method::Get, "/api/secret/x"), "file");
+        assert_eq!(outcome(&shared, Method::Post, "/api/x"), "action 5");
+        assert_eq!(outcome(&shared, Method::Head, "/api/x"), "action 5");
+        assert_eq!(outcome(&shared, Method::Put, "/api/x"), "405 GET, POST, HEAD, OPTIONS");
+        assert_eq!(outcome(&shared, Method::Options, "/api/x"), "options GET, POST, HEAD, OPTIONS");
+        assert_eq!(outcome(&shared, Method::Get, "/exact"), "file");
+        assert_eq!(outcome(&shared, Method::Get, "/exact/x"), "404");
+        assert_eq!(outcome(&shared, Method::Get, "/"), "file");
+        assert_eq!(outcome(&shared, Method::Get, "/lines"), "404");
+    }
+
+    #[test]
+    fn files_are_only_read_and_nothing_is_traced() {
+        let shared = shared(&[]);
+        assert_eq!(outcome(&shared, Method::Post, "/x"), "405 GET, HEAD, OPTIONS");
+        assert_eq!(outcome(&shared, Method::Trace, "/lines"), format!("405 {ACTION_METHODS}"));
+        assert_eq!(outcome(&shared, Method::Options, "*"), format!("options {ACTION_METHODS}"));
+    }
+
+    #[test]
+    fn paths_that_could_mean_two_things_are_refused() {
+        let clean = |target: &str| clean_path(&RequestHead::new(Method::Get, target));
+        assert_eq!(clean("/a%20b/%2e%2ehidden?x=/../y").as_deref(), Some("/a b/..hidden"));
+        assert_eq!(clean("/%252e%252e/x").as_deref(), Some("/%2e%2e/x"));
+        for bad in [
+            "/../x",
+            "/a/..",
+            "/./x",
+            "/%2e%2e/x",
+            "/%2E./x",
+            "/a%2fb",
+            "/a%2Fb",
+            "/a\\b",
+            "/a%5cb",
+            "/a%00",
+            "/a%0a",
+            "/%",
+            "/%zz",
+            "/%ff",
+            "/%c0%ae%c0%ae/x",
+            "/%7f",
+        ] {
+            assert_eq!(clean(bad), None, "{bad}");
+        }
+    }
+}

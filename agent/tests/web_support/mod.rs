@@ -1,0 +1,137 @@
+//! A web server on a free loopback port in a thread of its own, and a client that sends raw bytes.
+#![allow(dead_code)]
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::PathBuf;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use ioto::config::{Web, WebTimeouts};
+use ioto::web::{Address, Handle, Server};
+
+/// A server that runs until it is dropped.
+pub struct Running {
+    pub addresses: Vec<Address>,
+    pub handle: Handle,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Running {
+    pub fn start(server: Server) -> Self {
+        let bound = server.bind().expect("the server listens");
+        let (addresses, handle) = (bound.addresses().to_vec(), bound.handle());
+        let thread = std::thread::spawn(move || {
+            let executor = smol::LocalExecutor::new();
+            smol::block_on(executor.run(bound.run(&executor)));
+        });
+        Self { addresses, handle, thread: Some(thread) }
+    }
+
+    /// The first address.
+    pub fn address(&self) -> SocketAddr {
+        self.addresses[0].socket().expect("a TCP address")
+    }
+
+    pub fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(self.address()).expect("connected");
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        stream.set_write_timeout(Some(Duration::from_secs(20))).unwrap();
+        stream.set_nodelay(true).unwrap();
+        stream
+    }
+
+    /// Sends bytes and returns everything that comes until the server closes.
+    pub fn talk(&self, request: impl AsRef<[u8]>) -> String {
+        let mut stream = self.connect();
+        // The server may refuse and close before it has read everything.
+        let _ = stream.write_all(request.as_ref());
+        let _ = stream.shutdown(std::net::Shutdown::Write);
+        read_to_close(&mut stream)
+    }
+
+    /// Waits until the server has ended.
+    pub fn join(mut self) {
+        self.thread.take().unwrap().join().unwrap();
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.handle.stop();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Everything until the connection ends, also when it is reset.
+pub fn read_to_close(stream: &mut impl Read) -> String {
+    let mut bytes = Vec::new();
+    let mut buf = [0; 65536];
+    loop {
+        match stream.read(&mut buf) {
+            Ok(0) => break,
+            Ok(read) => bytes.extend_from_slice(&buf[..read]),
+            Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => break,
+            Err(error) => panic!("nothing for too long: {error}; got {:?}", String::from_utf8_lossy(&bytes)),
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// One response with a Content-Length from a connection that stays open: head and body.
+pub fn read_response(stream: &mut impl Read) -> (String, Vec<u8>) {
+    let mut head = Vec::new();
+    let mut byte = [0];
+    while !head.ends_with(b"\r\n\r\n") {
+        stream.read_exact(&mut byte).expect("a response head");
+        head.push(byte[0]);
+    }
+    let head = String::from_utf8(head).unwrap();
+    let length = field(&head, "content-length").map_or(0, |value| value.parse().unwrap());
+    let mut body = vec![0; length];
+    stream.read_exact(&mut body).expect("a response body");
+    (head, body)
+}
+
+/// A header field of a response.
+pub fn field(head: &str, name: &str) -> Option<String> {
+    head.lines().skip(1).find_map(|line| {
+        let (found, value) = line.split_once(':')?;
+        found.eq_ignore_ascii_case(name).then(|| value.trim().to_owned())
+    })
+}
+
+pub fn status(response: &str) -> u16 {
+    response.get(9..12).and_then(|digits| digits.parse().ok()).unwrap_or(0)
+}
+
+/// Settings for tests: nothing listens yet, short timers.
+pub fn settings(documents: PathBuf) -> Web {
+    let timeouts = WebTimeouts {
+        parse: Duration::from_millis(600),
+        inactivity: Duration::from_millis(600),
+        idle: Duration::from_millis(600),
+        request: Duration::from_secs(5),
+        tls: Duration::from_millis(600),
+    };
+    Web { listen: vec![], documents, timeouts, ..Web::default() }
+}
+
+/// A directory that is removed with its value.
+pub struct Dir(pub PathBuf);
+
+impl Dir {
+    pub fn new() -> Self {
+        let path = std::env::temp_dir().join(format!("ioto-web-{}-{:x}", std::process::id(), fastrand::u64(..)));
+        std::fs::create_dir_all(&path).unwrap();
+        Dir(path)
+    }
+}
+
+impl Drop for Dir {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}

@@ -1,0 +1,129 @@
+//! The agent among its services, the service manager and the people who send it signals.
+
+use std::os::unix::net::UnixDatagram;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use ioto_tests::{Agent, Signal, eventually, free_port};
+
+const LIMIT: Duration = Duration::from_secs(10);
+
+#[test]
+fn the_service_manager_hears_of_ready_of_life_and_of_stopping() {
+    let mut agent = Agent::new();
+    let path = agent.scratch().path().join("notify");
+    let manager = UnixDatagram::bind(&path).expect("bind the manager's socket");
+    manager.set_read_timeout(Some(LIMIT)).expect("set a timeout");
+    let next = || {
+        let mut buffer = [0; 512];
+        let length = manager.recv(&mut buffer).expect("a message of the agent");
+        String::from_utf8_lossy(&buffer[..length]).into_owned()
+    };
+    let until = |wanted: &str| while !next().starts_with(wanted) {};
+
+    agent.variable("NOTIFY_SOCKET", &path.display().to_string()).variable("WATCHDOG_USEC", "200000");
+    agent.start();
+    let ready = next();
+    assert!(ready.starts_with("READY=1\nSTATUS=") && ready.contains("3 services running"), "{ready}");
+    until("WATCHDOG=1");
+    until("WATCHDOG=1");
+    agent.signal(Signal::Hup);
+    until("RELOADING=1\nMONOTONIC_USEC=");
+    until("READY=1");
+    agent.stop();
+    until("STOPPING=1");
+}
+
+#[test]
+fn a_failed_service_is_started_again_while_the_others_run_on() {
+    let mut agent = Agent::new();
+    let authority = agent.scratch().path().join("authority.pem");
+    agent.scratch().write("authority.pem", "no certificate yet\n");
+    let settings = format!(
+        "{{services: {{mqtt: true}}, mqtt: {{endpoint: 'mqtts://127.0.0.1:{}', authority: '{}'}}}}",
+        free_port(),
+        authority.display()
+    );
+    agent.configure("mqtt", &settings);
+    agent.start();
+    let mut client = agent.client();
+    let mut mqtt = || client.get("/api/status").expect("ask for the status").json()["services"]["mqtt"].clone();
+    let failed = mqtt();
+    assert_eq!(failed["state"], "failed", "{failed}");
+    assert!(failed["error"].as_str().is_some_and(|error| error.contains("authority.pem")), "{failed}");
+
+    make_certificate(agent.scratch().path(), "authority", "authority");
+    eventually("the service is up", LIMIT, || (mqtt()["state"] == "running").then_some(()));
+    assert!(mqtt()["restarts"].as_u64() >= Some(1));
+}
+
+#[test]
+fn a_new_certificate_and_log_level_are_taken_over_without_a_pause() {
+    let mut agent = Agent::new();
+    let (port, directory) = (free_port(), agent.scratch().path().to_owned());
+    make_certificate(&directory, "web", "first.example");
+    let settings = |level: &str| {
+        format!(
+            "{{web: {{listen: ['http://{}', 'https://127.0.0.1:{port}']}}, log: {{level: '{level}'}}, \
+             tls: {{certificate: '{d}/web.pem', key: '{d}/web.key'}}}}",
+            agent.address(),
+            d = directory.display()
+        )
+    };
+    let (quiet, loud) = (settings("info"), settings("debug"));
+    agent.configure("tls", &quiet);
+    agent.start();
+    assert!(subject(port).contains("first.example"));
+    let mut connected_before = agent.client();
+    connected_before.get("/").expect("a page");
+
+    make_certificate(&directory, "web", "second.example");
+    agent.configure("tls", &loud);
+    agent.signal(Signal::Hup);
+    eventually("the new certificate is served", LIMIT, || subject(port).contains("second.example").then_some(()));
+    connected_before.get("/").expect("a page on the connection of before");
+    assert!(agent.log().contains("were taken over"), "{}", agent.log());
+
+    agent.configure("tls", "{nonsense: true}");
+    agent.signal(Signal::Hup);
+    eventually("the wrong configuration is refused", LIMIT, || {
+        agent.log().contains("nothing was taken over").then_some(())
+    });
+    assert!(subject(port).contains("second.example"));
+}
+
+#[test]
+fn the_agent_ends_by_itself_when_it_was_told_to() {
+    let mut agent = Agent::new();
+    agent.argument("--exit-after").argument("0.3");
+    let status = agent.run_to_end(LIMIT);
+    assert!(status.success(), "{status}");
+}
+
+/// A key and a self-signed certificate, `NAME.key` and `NAME.pem`.
+fn make_certificate(directory: &Path, name: &str, common_name: &str) {
+    let status = Command::new("openssl")
+        .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "30"])
+        .args([
+            "-subj",
+            &format!("/CN={common_name}"),
+            "-keyout",
+            &format!("{name}.key"),
+            "-out",
+            &format!("{name}.pem"),
+        ])
+        .current_dir(directory)
+        .stderr(Stdio::null())
+        .status()
+        .expect("run openssl: install the package openssl");
+    assert!(status.success(), "{status}");
+}
+
+/// The subject of the certificate that is served.
+fn subject(port: u16) -> String {
+    let script =
+        format!("openssl s_client -connect 127.0.0.1:{port} </dev/null 2>/dev/null | openssl x509 -noout -subject");
+    let output = Command::new("sh").args(["-c", &script]).output().expect("run openssl");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
