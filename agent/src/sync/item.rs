@@ -11,21 +11,25 @@
 //! | `_dn`, `_ds` | N, S | the device's change counter at its last write here, and the database file that counts |
 //! | `_d` | BOOL | the row was removed: a tombstone |
 //! | `_s` | S | version of the schema that the writer knew |
-//! | `_ts`, `gpk` | S | keys of an index, set by cloud writers only; a device's write takes them away, so that its own writes never come back to it |
+//! | `_ts`, `gpk` | S | keys of an index, set by cloud writers; a device's write takes them away, lest it come back |
 //! | `ttl` | N | when DynamoDB may delete a tombstone; a device's write takes it away |
 //!
-//! Whoever writes from the cloud uses UpdateItem on the condition that `_v` is what was read, sets `_v` to one more, `_op` to
-//! a new random value and `_w` to its own name, and leaves `_dn` and `_ds` alone.
+//! Whoever writes from the cloud uses UpdateItem on the condition that `_v` is what was read, sets `_v` to one more,
+//! `_op` to a new random value and `_w` to its own name, and leaves `_dn` and `_ds` alone.
+//! It removes an item with a tombstone; if it ever deletes for good, a new item of that key begins with a `_v` above any
+//! that the old one had, for a version must not come twice. An item that somebody put there without `_v` is taken for a
+//! conflict once; a second such put before the device writes cannot be told from the first.
 //!
-//! **Reserved names.** A field whose name begins with `_`, or is `pk`, `sk`, `gpk` or `ttl`, would collide with the above.
-//! It travels as `_.NAME` (`pk` as `_.pk`), and gets its own name back on the device; nothing is dropped and no schema is
-//! refused.
+//! **Reserved names.** A field whose name begins with `_`, or is `pk`, `sk`, `gpk` or `ttl`, would collide with the
+//! above. It travels as `_.NAME` (`pk` as `_.pk`), and gets its own name back on the device; nothing is dropped and no
+//! schema is refused.
 //!
 //! **Removed fields.** A field that the schema declares and the document does not have is removed from the item. An
-//! attribute that this firmware's schema does not know stays, also on a tombstone: a newer firmware or the cloud owns it.
+//! attribute that this firmware's schema does not know stays, also on a tombstone: a newer firmware or the cloud owns
+//! it.
 //!
-//! **Limits** (AWS: "Service, account, and table quotas in Amazon DynamoDB", "Expressions"): `sk` 1 to 1024 bytes, `pk` up to
-//! 2048, an item 400 KB, an expression 4 KB, which is room for about 250 fields a document.
+//! **Limits** (AWS: "Service, account, and table quotas in Amazon DynamoDB", "Expressions"): `sk` 1 to 1024 bytes, `pk`
+//! up to 2048, an item 400 KB, an expression 4 KB, which is room for about 250 fields a document.
 
 use serde_json::{Map, Value, json};
 

@@ -1,5 +1,5 @@
-//! The simulation: the engine between a database and a table that behave as the real ones, on a network and a device that
-//! do not behave, with the invariants of replication checked at every step.
+//! The simulation: the engine between a database and a table that behave as the real ones, on a network and a device
+//! that do not behave, with the invariants of replication checked at every step.
 //!
 //! A run follows from its seed alone. `IOTO_SYNC_RUNS` sets the number of runs, `SEED` the first of them, and `TRACE`
 //! shows every event.
