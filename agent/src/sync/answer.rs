@@ -10,7 +10,8 @@ use crate::db::changelog::{Conflict, Outcome, Settlement};
 pub enum Answer {
     /// The row is stored.
     Stored,
-    /// The item is not what the device expected, and nothing was stored. With the item as it is; nothing if there is none.
+    /// The item is not what the device expected, and nothing was stored. With the item as it is; nothing if there is
+    /// none.
     Differs(Option<Box<Current>>),
     /// This row cannot be stored as it is; others can. With the reason.
     Refused(String),
@@ -28,8 +29,9 @@ pub enum Policy {
     Device,
 }
 
-/// What a write expects to find in the cloud. Whichever it is, the new `_v` is one more than the device last saw, so that a
-/// version does not come twice when an item is made anew, and a request that is delivered late finds none that it fits.
+/// What a write expects to find in the cloud. Whichever it is, the new `_v` is one more than the device last saw, so
+/// that a version does not come twice when an item is made anew, and a request that is delivered late finds none that
+/// it fits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Over {
     /// No item.
@@ -94,8 +96,8 @@ impl Rules {
         }
     }
 
-    /// The item is gone altogether, by DynamoDB's TTL or somebody's DeleteItem. The device owns the row: it is made anew.
-    /// So is the tombstone of a removed row, for it carries the version on.
+    /// The item is gone altogether, by DynamoDB's TTL or somebody's DeleteItem. The device owns the row: it is made
+    /// anew. So is the tombstone of a removed row, for it carries the version on.
     fn gone(&self, push: &Push) -> Verdict {
         #[cfg(test)]
         if self.mutant == Some(super::simulation::Mutant::LeaveDeleted) {

@@ -1,9 +1,9 @@
-//! The replication engine: which rows are on their way to the cloud and what to do about them. No I/O: rows, answers and
-//! time in, actions out.
+//! The replication engine: which rows are on their way to the cloud and what to do about them. No I/O: rows, answers
+//! and time in, actions out.
 //!
-//! A row goes read → push → settle, and is not read again before that is over, so there is at most one request a row. What
-//! the engine knows is lost with it without harm: a row leaves the change log only when it is settled, and a push that
-//! is repeated is recognised by the cloud (see [`item`](super::item)).
+//! A row goes read → push → settle, and is not read again before that is over, so there is at most one request a row.
+//! What the engine knows is lost with it without harm: a row leaves the change log only when it is settled, and a push
+//! that is repeated is recognised by the cloud (see [`item`](super::item)).
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -13,8 +13,8 @@ use super::answer::{Answer, Over, Policy, Rules};
 use super::pace::{Pace, jitter};
 use crate::db::changelog::{Pending, Settlement};
 
-/// Rows that may wait for another try at a time. When more are refused, the engine rests until one of them is due: so many
-/// refusals are no matter of single rows any more, and the memory for them stays bounded.
+/// Rows that may wait for another try at a time. When more are refused, the engine rests until one of them is due: so
+/// many refusals are no matter of single rows any more, and the memory for them stays bounded.
 const WAITING: usize = 1024;
 /// Refused rows that a [`Report`] names.
 const NAMED: usize = 16;
@@ -394,7 +394,8 @@ impl Engine {
         self.error = Some(format!("{} {}: {reason}", push.row.model, push.row.key));
     }
 
-    /// The row was not stored, for a reason that may pass. Other rows get their turn first, for it may still be the row.
+    /// The row was not stored, for a reason that may pass. Other rows get their turn first, for it may still be the
+    /// row.
     fn put_off(&mut self, push: &Push, reason: String, now: Instant) {
         let row = self.rows.entry((push.row.model.clone(), push.row.key.clone())).or_default();
         row.tries += 1;

@@ -4,8 +4,8 @@ use std::fmt;
 
 use crate::db;
 
-/// Why the replication cannot go on. What goes wrong on the way to the cloud is no such error: it is tried again, and seen in
-/// [`Status`](super::Status).
+/// Why the replication cannot go on. What goes wrong on the way to the cloud is no such error: it is tried again, and
+/// seen in [`Status`](super::Status).
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Error {

@@ -11,21 +11,25 @@
 //! | `_dn`, `_ds` | N, S | the device's change counter at its last write here, and the database file that counts |
 //! | `_d` | BOOL | the row was removed: a tombstone |
 //! | `_s` | S | version of the schema that the writer knew |
-//! | `_ts`, `gpk` | S | keys of an index, set by cloud writers only; a device's write takes them away, so that its own writes never come back to it |
+//! | `_ts`, `gpk` | S | keys of an index, set by cloud writers; a device's write takes them away, lest it come back |
 //! | `ttl` | N | when DynamoDB may delete a tombstone; a device's write takes it away |
 //!
-//! Whoever writes from the cloud uses UpdateItem on the condition that `_v` is what was read, sets `_v` to one more, `_op` to
-//! a new random value and `_w` to its own name, and leaves `_dn` and `_ds` alone.
+//! Whoever writes from the cloud uses UpdateItem on the condition that `_v` is what was read, sets `_v` to one more,
+//! `_op` to a new random value and `_w` to its own name, and leaves `_dn` and `_ds` alone.
+//! It removes an item with a tombstone; if it ever deletes for good, a new item of that key begins with a `_v` above any
+//! that the old one had, for a version must not come twice. An item that somebody put there without `_v` is taken for a
+//! conflict once; a second such put before the device writes cannot be told from the first.
 //!
-//! **Reserved names.** A field whose name begins with `_`, or is `pk`, `sk`, `gpk` or `ttl`, would collide with the above.
-//! It travels as `_.NAME` (`pk` as `_.pk`), and gets its own name back on the device; nothing is dropped and no schema is
-//! refused.
+//! **Reserved names.** A field whose name begins with `_`, or is `pk`, `sk`, `gpk` or `ttl`, would collide with the
+//! above. It travels as `_.NAME` (`pk` as `_.pk`), and gets its own name back on the device; nothing is dropped and no
+//! schema is refused.
 //!
 //! **Removed fields.** A field that the schema declares and the document does not have is removed from the item. An
-//! attribute that this firmware's schema does not know stays, also on a tombstone: a newer firmware or the cloud owns it.
+//! attribute that this firmware's schema does not know stays, also on a tombstone: a newer firmware or the cloud owns
+//! it.
 //!
-//! **Limits** (AWS: "Service, account, and table quotas in Amazon DynamoDB", "Expressions"): `sk` 1 to 1024 bytes, `pk` up to
-//! 2048, an item 400 KB, an expression 4 KB, which is room for about 250 fields a document.
+//! **Limits** (AWS: "Service, account, and table quotas in Amazon DynamoDB", "Expressions"): `sk` 1 to 1024 bytes, `pk`
+//! up to 2048, an item 400 KB, an expression 4 KB, which is room for about 250 fields a document.
 
 use serde_json::{Map, Value, json};
 
@@ -119,7 +123,7 @@ pub fn update(table: &str, writer: &Writer, push: &Push, fields: &[String]) -> R
     check(&partition, &row.key, row.item.as_ref())?;
 
     let mut request = Expression::default();
-    request.set("_v", json!({"N": push.version().to_string()}));
+    let version = request.set("_v", json!({"N": push.version().to_string()}));
     request.set("_op", json!({"B": base64::encode(&row.op)}));
     request.set("_w", json!({"S": writer.thing}));
     request.set("_dn", json!({"N": row.n.to_string()}));
@@ -132,7 +136,7 @@ pub fn update(table: &str, writer: &Writer, push: &Push, fields: &[String]) -> R
     for (name, value) in document {
         match value {
             Value::Null => request.remove(&attribute(name)),
-            value => request.set(&attribute(name), encode(value)),
+            value => drop(request.set(&attribute(name), encode(value))),
         }
     }
     for name in fields.iter().filter(|name| !document.contains_key(*name)) {
@@ -146,9 +150,9 @@ pub fn update(table: &str, writer: &Writer, push: &Push, fields: &[String]) -> R
         Over::Nothing => "attribute_not_exists(pk)".to_owned(),
         Over::Known => {
             let value = request.value(json!({"N": row.base.to_string()}));
-            format!("{} = {value}", request.name("_v"))
+            format!("{version} = {value}")
         }
-        Over::Unversioned => format!("attribute_exists(pk) AND attribute_not_exists({})", request.name("_v")),
+        Over::Unversioned => format!("attribute_exists(pk) AND attribute_not_exists({version})"),
     };
     Ok(json!({
         "TableName": table,
@@ -162,34 +166,32 @@ pub fn update(table: &str, writer: &Writer, push: &Push, fields: &[String]) -> R
 }
 
 /// An update expression in the making. Every name goes through a placeholder: some 570 words are reserved, `name` and
-/// `value` among them.
+/// `value` among them. No name comes twice: fields that could meet an attribute of the protocol have another name.
 #[derive(Default)]
 struct Expression {
     sets: Vec<String>,
     removes: Vec<String>,
     names: Map<String, Value>,
     values: Map<String, Value>,
-    known: std::collections::HashMap<String, String>,
 }
 
 impl Expression {
-    fn set(&mut self, name: &str, value: Value) {
-        let set = format!("{}={}", self.name(name), self.value(value));
-        self.sets.push(set);
+    /// Returns what stands for the name.
+    fn set(&mut self, name: &str, value: Value) -> String {
+        let name = self.name(name);
+        let value = self.value(value);
+        self.sets.push(format!("{name}={value}"));
+        name
     }
 
     fn remove(&mut self, name: &str) {
-        let remove = self.name(name);
-        self.removes.push(remove);
+        let name = self.name(name);
+        self.removes.push(name);
     }
 
     fn name(&mut self, name: &str) -> String {
-        if let Some(placeholder) = self.known.get(name) {
-            return placeholder.clone();
-        }
         let placeholder = format!("#{}", self.names.len());
         self.names.insert(placeholder.clone(), name.into());
-        self.known.insert(name.to_owned(), placeholder.clone());
         placeholder
     }
 

@@ -1,8 +1,8 @@
 //! How fast to go: how many requests at a time, and when to pause.
 //!
-//! The window shrinks by half when the cloud throttles and grows by one each time it was filled with success. When the cloud
-//! is out of reach everything pauses, and one row at a time is sent to see whether it is back. Pauses are random up to a bound that
-//! doubles ("full jitter"), so that a fleet does not come back as one.
+//! The window shrinks by half when the cloud throttles and grows by one each time it was filled with success. When the
+//! cloud is out of reach everything pauses, and one row at a time is sent to see whether it is back. Pauses are random
+//! up to a bound that doubles ("full jitter"), so that a fleet does not come back as one.
 
 use std::time::{Duration, Instant};
 

@@ -62,9 +62,9 @@ impl<T: Transport> Replicator<T> {
         State::new(self.shared.engine.clone(), self.shared.backlog.clone())
     }
 
-    /// Replicates until the future is dropped, which loses nothing: what was on its way is sent again by the next run. It ends
-    /// by itself only when the database fails, and says how. Runs on the executor that polls it, and must be the only
-    /// listener of [`Db::changes`].
+    /// Replicates until the future is dropped, which loses nothing: what was on its way is sent again by the next run.
+    /// It ends by itself only when the database fails, and says how. Runs on the executor that polls it, and must be
+    /// the only listener of [`Db::changes`].
     pub async fn run(&self) -> Error {
         lock(&self.shared.engine).restart();
         let (sender, events) = channel::unbounded();
@@ -142,7 +142,8 @@ impl<T: Transport> Replicator<T> {
     }
 }
 
-/// When to count the backlog: at once at the beginning, and within a second of a change, but never more often than that.
+/// When to count the backlog: at once at the beginning, and within a second of a change, but never more often than
+/// that.
 #[derive(Default)]
 struct Census {
     /// When it is next due; `None` while nothing changed.

@@ -1,5 +1,5 @@
-//! A TCP proxy that spoils connections: cuts them after any number of bytes in either direction, so that requests arrive in
-//! part, or arrive and are carried out while their answer is lost.
+//! A TCP proxy that spoils connections: cuts them after any number of bytes in either direction, so that requests
+//! arrive in part, or arrive and are carried out while their answer is lost.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};

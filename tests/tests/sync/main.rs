@@ -1,4 +1,5 @@
-//! Replication up against moto with signatures verified: the real database, the real transport, a link that does not behave.
+//! Replication up against moto with signatures verified: the real database, the real transport, a link that does not
+//! behave.
 #![allow(clippy::unwrap_used)]
 
 mod faults;

@@ -39,8 +39,8 @@ impl Cloud {
         self.items.get(key).map(|item| Current::parse(item).unwrap())
     }
 
-    /// Carries out UpdateItem. An error names the invariant that the device violated with it; `is_known` says whether the
-    /// device took note of a version that somebody else made.
+    /// Carries out UpdateItem. An error names the invariant that the device violated with it; `is_known` says whether
+    /// the device took note of a version that somebody else made.
     pub fn update(
         &mut self,
         request: &Value,

@@ -1,5 +1,5 @@
-//! The simulation: the engine between a database and a table that behave as the real ones, on a network and a device that
-//! do not behave, with the invariants of replication checked at every step.
+//! The simulation: the engine between a database and a table that behave as the real ones, on a network and a device
+//! that do not behave, with the invariants of replication checked at every step.
 //!
 //! A run follows from its seed alone. `IOTO_SYNC_RUNS` sets the number of runs, `SEED` the first of them, and `TRACE`
 //! shows every event.
@@ -16,7 +16,7 @@ use seen::Seen;
 use world::World;
 
 /// Runs when nothing else is said; other processors are mostly emulated where tests run, some twenty times slower.
-const RUNS: u64 = if cfg!(target_arch = "x86_64") { 300 } else { 20 };
+const RUNS: u64 = if cfg!(target_arch = "x86_64") { 250 } else { 20 };
 /// A mutant must be caught within so many seeds.
 const CAUGHT_WITHIN: u64 = 200;
 
