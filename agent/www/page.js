@@ -68,8 +68,8 @@ function showHealth({ device = {} }) {
 
 function details(service) {
   const hidden = new Set(["state", "since", "restarts", "error", "retryIn"]);
-  const figures = Object.entries(service).filter(([name, value]) => !hidden.has(name) && value !== null && value !== "");
-  const shown = figures.map(([name, value]) => `${name} ${typeof value === "object" ? JSON.stringify(value) : value}`);
+  const figures = Object.entries(service).filter(([name, value]) => !hidden.has(name) && value !== null && value?.length !== 0);
+  const shown = figures.map(([name, value]) => `${name} ${Array.isArray(value) ? value.join(" ") : value}`);
   if (service.error) shown.unshift(`${service.error}; next try within ${Math.ceil(service.retryIn)} s`);
   return shown.join(", ");
 }

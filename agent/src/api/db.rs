@@ -3,7 +3,7 @@
 //! | request | answer |
 //! |---|---|
 //! | `GET /api/db` | the models and their fields |
-//! | `GET /api/db/MODEL?field=value&limit=&next=` | `{"items": […], "next": …}`; `next` is absent on the last page |
+//! | `GET /api/db/MODEL?field=value&limit=&next=&order=` | `{"items": […], "next": …}`; `next` is absent on the last page |
 //! | `POST /api/db/MODEL` | 201 with the item, after it is safe on the disk, and its place in `Location` |
 //! | `GET`, `PATCH`, `DELETE /api/db/MODEL/ID` | the item, the changed item, 204 |
 //!
@@ -108,6 +108,13 @@ async fn find(db: &Db, model: &Model, exchange: &Exchange) -> Result<Answer, Ref
         match name.as_str() {
             "limit" => query.limit = Some(value.parse().map_err(|_| refuse("must be a number"))?),
             "next" => query.next = Some(value).filter(|next| !next.is_empty()),
+            "order" => {
+                query.descending = match value.as_str() {
+                    "ascending" => false,
+                    "descending" => true,
+                    _ => return Err(refuse("must be ascending or descending")),
+                }
+            }
             _ => match model.field(&name).filter(|field| !field.hidden()) {
                 Some(field) => {
                     let value = field.read(&value).map_err(|rule| refuse(&rule))?;

@@ -82,6 +82,7 @@ Values have the types of the schema; FIELD:=JSON is taken as it is.",
         options: &[
             Opt { name: "limit", value: Some("N"), about: "find: so many items, at most 1000" },
             Opt { name: "next", value: Some("ID"), about: "find: the items after this one" },
+            Opt { name: "descending", value: None, about: "find: the highest id first" },
             JSON,
         ],
         main: db::main,

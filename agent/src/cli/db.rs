@@ -51,7 +51,7 @@ enum Verb {
     Models,
     Create { model: String, fields: Vec<Assignment> },
     Get { model: String, key: String },
-    Find { model: String, filters: Vec<Assignment>, limit: Option<usize>, next: Option<String> },
+    Find { model: String, filters: Vec<Assignment>, limit: Option<usize>, next: Option<String>, descending: bool },
     Update { model: String, key: String, fields: Vec<Assignment> },
     Remove { model: String, key: String },
 }
@@ -78,8 +78,9 @@ impl Verb {
         let words: Vec<&str> = args.words.iter().map(String::as_str).collect();
         let text = |name| args.value(name).map(|value| value.to_string_lossy().into_owned());
         let owned = |word: &str| word.to_owned();
-        if !matches!(words.first(), Some(&"find")) && (text("limit").is_some() || text("next").is_some()) {
-            return Err(Usage("--limit and --next belong to `ioto db find`".into()));
+        if !matches!(words.first(), Some(&"find")) && ["limit", "next", "descending"].iter().any(|name| args.flag(name))
+        {
+            return Err(Usage("--limit, --next and --descending belong to `ioto db find`".into()));
         }
         match words.as_slice() {
             ["models"] => Ok(Self::Models),
@@ -91,7 +92,8 @@ impl Verb {
                     _ => Err(Usage(format!("--limit: expected a number from 1 to {MAX_LIMIT}, found `{limit}`"))),
                 });
                 let (limit, next) = (limit.transpose()?, text("next"));
-                Ok(Self::Find { model: owned(model), filters: assignments(filters)?, limit, next })
+                let descending = args.flag("descending");
+                Ok(Self::Find { model: owned(model), filters: assignments(filters)?, limit, next, descending })
             }
             ["update", model, key, fields @ ..] if !fields.is_empty() => {
                 Ok(Self::Update { model: owned(model), key: owned(key), fields: assignments(fields)? })
@@ -99,7 +101,7 @@ impl Verb {
             ["remove", model, key] => Ok(Self::Remove { model: owned(model), key: owned(key) }),
             _ => Err(Usage(
                 "expected `ioto db` and one of\n  models\n  create MODEL FIELD=VALUE…\n  get MODEL ID\n  \
-                 find MODEL [FIELD=VALUE…] [--limit N] [--next KEY]\n  update MODEL ID FIELD=VALUE…\n  remove MODEL ID\n\
+                 find MODEL [FIELD=VALUE…] [--limit N] [--next KEY] [--descending]\n  update MODEL ID FIELD=VALUE…\n  remove MODEL ID\n\
                  A value that is JSON is written FIELD:=JSON."
                     .into(),
             )),
@@ -127,9 +129,9 @@ impl Verb {
                 door.remove(&model, &key)?;
                 Ok(Output { text: String::new(), json: json!({"removed": true}) })
             }
-            Self::Find { filters, limit, next, .. } => {
+            Self::Find { filters, limit, next, descending, .. } => {
                 let filters = item(&model, &filters)?.into_iter().collect();
-                door.find(&model, Query { filters, limit, next }).map(|page| many(&model, page))
+                door.find(&model, Query { filters, limit, next, descending }).map(|page| many(&model, page))
             }
         }
     }
@@ -232,7 +234,8 @@ impl Door {
         let mut separator = '?';
         let limit = query.limit.map(|limit| ("limit".to_owned(), Value::from(limit)));
         let next = query.next.map(|next| ("next".to_owned(), Value::from(next)));
-        for (name, value) in query.filters.into_iter().chain(limit).chain(next) {
+        let order = query.descending.then(|| ("order".to_owned(), Value::from("descending")));
+        for (name, value) in query.filters.into_iter().chain(limit).chain(next).chain(order) {
             let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
             let _ = write!(target, "{separator}{}={}", percent_encode(&name), percent_encode(&text));
             separator = '&';

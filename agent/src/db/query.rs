@@ -16,7 +16,7 @@ pub const MAX_LIMIT: usize = 1000;
 /// Bytes of a page, about: it ends after the item that crosses this, so that an answer never takes much memory.
 pub const MAX_PAGE: usize = 1024 * 1024;
 
-/// Which items to find. The answer is ordered by key.
+/// Which items to find. The answer is ordered by key; keys made by `ulid` rise with time.
 ///
 /// ```
 /// use ioto::db::Query;
@@ -30,6 +30,8 @@ pub struct Query {
     pub limit: Option<usize>,
     /// Continue after this key: [`Page::next`] of the page before.
     pub next: Option<String>,
+    /// From the highest key to the lowest.
+    pub descending: bool,
 }
 
 impl Query {
@@ -52,7 +54,14 @@ impl Query {
         self
     }
 
-    /// Only items after this key.
+    /// From the highest key to the lowest: the newest first where keys rise with time.
+    #[must_use]
+    pub fn descending(mut self) -> Self {
+        self.descending = true;
+        self
+    }
+
+    /// Only items after this key, in the order of the query.
     #[must_use]
     pub fn after(mut self, next: impl Into<String>) -> Self {
         self.next = Some(next.into());

@@ -101,12 +101,13 @@ impl Rows {
                 (condition, None) => sql += &condition,
             }
         }
+        let (beyond, order) = if query.descending { ("<", "DESC") } else { (">", "ASC") };
         if let Some(next) = &query.next {
-            sql += " AND key > ?";
+            sql += &format!(" AND key {beyond} ?");
             values.push(Sql::Text(next.clone()));
         }
         // One more than the page says whether there is a next one; SQLite sorts no more than it has to when it knows.
-        sql += " ORDER BY key LIMIT ?";
+        sql += &format!(" ORDER BY key {order} LIMIT ?");
         values.push(Sql::Integer(limit as i64 + 1));
         let mut statement = self.connection.prepare_cached(&sql)?;
         let mut rows = statement.query(params_from_iter(values))?;

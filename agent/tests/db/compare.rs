@@ -139,15 +139,18 @@ fn the_database_does_what_a_map_does() {
 }
 
 fn compare(db: &Db, naive: &Naive, rng: &mut fastrand::Rng, run: usize) {
-    let (mut found, mut next) = (Vec::new(), None);
+    let (mut found, mut next, descending) = (Vec::new(), None, rng.bool());
     loop {
-        let query = Query { limit: Some(rng.usize(1..5)), next, ..Query::default() };
+        let query = Query { limit: Some(rng.usize(1..5)), next, descending, ..Query::default() };
         let page = block_on(db.find("Twin", query)).unwrap();
         found.extend(page.items);
         next = page.next;
         if next.is_none() {
             break;
         }
+    }
+    if descending {
+        found.reverse();
     }
     assert_eq!(found, naive.rows.values().cloned().collect::<Vec<_>>(), "run {run}");
     assert_eq!(block_on(db.count("Twin")).unwrap(), naive.rows.len() as u64, "run {run}");

@@ -103,6 +103,8 @@ fn pages_and_filters_follow_the_query() {
     assert_eq!((first["items"].as_array().unwrap().len(), &first["next"]), (2, &json!("k 1")));
     let rest = device.ask("GET", "/api/db/Plain?limit=3&next=k%201", None).body;
     assert_eq!((rest["items"].as_array().unwrap().len(), rest.get("next")), (3, None));
+    let newest = device.ask("GET", "/api/db/Plain?limit=1&order=descending", None).body;
+    assert_eq!((&newest["items"][0]["id"], &newest["next"]), (&json!("k 4"), &json!("k 4")));
     let found = device.ask("GET", "/api/db/Plain?flag=true&n=4", None).body;
     assert_eq!(found, json!({"items": [{"id": "k 4", "n": 4, "flag": true}]}));
     assert_eq!(device.ask("GET", "/api/db/Plain/k%203", None).body["n"], json!(3));
@@ -130,6 +132,7 @@ fn what_cannot_be_done_is_said_with_status_code_and_field() {
         ("GET", "/api/db/Plain?n=one", None, 400, "invalid"),
         ("GET", "/api/db/Plain?colour=red", None, 400, "invalid"),
         ("GET", "/api/db/Plain?limit=5000", None, 400, "invalid"),
+        ("GET", "/api/db/Plain?order=random", None, 400, "invalid"),
         ("GET", "/api/db/Plain?name=%FF", None, 400, "syntax"),
         ("GET", "/api/db/Reading?secret=s", None, 400, "invalid"),
     ] {
