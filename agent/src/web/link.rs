@@ -175,6 +175,13 @@ impl Link {
         }
     }
 
+    /// Counts bytes that are not sent: even so others get their turn.
+    pub fn poll_skip(&mut self, cx: &mut Context<'_>, bytes: usize) -> Poll<()> {
+        ready!(self.poll_turn(cx));
+        self.turn = self.turn.saturating_sub(bytes);
+        Poll::Ready(())
+    }
+
     /// Ends the connection after everything was received and sent.
     pub async fn close(mut self) {
         self.set_patience(Patience { stall: LINGER, until: Instant::now() + LINGER });
