@@ -7,37 +7,7 @@ mod web_support;
 use std::fs;
 use std::io::{Read, Write};
 
-use ioto::web::{Exchange, Server};
-use smol::io::{AsyncReadExt, AsyncWriteExt};
-use web_support::{Dir, Running, read_response, settings};
-
-const MEGABYTE: usize = 1 << 20;
-
-fn start() -> (Running, Dir) {
-    let dir = Dir::new();
-    let server = Server::new(settings(dir.0.clone()))
-        .action("/count", async |exchange: &mut Exchange| {
-            let (mut body, mut buf, mut count) = (exchange.body(), vec![0; 16 * 1024], 0);
-            loop {
-                match body.read(&mut buf).await? {
-                    0 => break,
-                    read => count += read,
-                }
-            }
-            exchange.send("text/plain", format!("{count}\n")).await
-        })
-        .action("/big", async |exchange: &mut Exchange| {
-            let block = vec![b'x'; 64 * 1024];
-            let mut out = exchange.stream("application/octet-stream")?;
-            for _ in 0..100 * 16 {
-                out.write_all(&block).await?;
-            }
-            out.finish().await
-        })
-        .listen("http://127.0.0.1:0")
-        .unwrap();
-    (Running::start(server), dir)
-}
+use web_support::{MEGABYTE, read_response, start};
 
 /// The most memory this process ever had resident, in KiB.
 fn peak() -> usize {
@@ -48,7 +18,7 @@ fn peak() -> usize {
 
 #[test]
 fn a_hundred_megabytes_go_both_ways_in_little_memory() {
-    let (server, dir) = start();
+    let (server, dir) = start(|_| ());
     let file = fs::File::create(dir.0.join("big.bin")).unwrap();
     file.set_len(100 * MEGABYTE as u64).unwrap();
     let before = peak();
@@ -83,7 +53,7 @@ fn a_hundred_megabytes_go_both_ways_in_little_memory() {
     }
     assert_eq!(received, length);
 
-    stream.write_all(b"GET /big HTTP/1.0\r\n\r\n").unwrap();
+    stream.write_all(b"GET /big?mb=100 HTTP/1.0\r\n\r\n").unwrap();
     let mut received = 0;
     loop {
         match stream.read(&mut buf).unwrap() {

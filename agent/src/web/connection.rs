@@ -37,9 +37,8 @@ enum Next {
 /// Serves a connection to its end.
 pub(super) async fn serve(stream: impl Duplex + 'static, from: (Peer, bool), shared: Arc<Shared>, local: Rc<Local>) {
     let timeouts = shared.settings.timeouts.clone();
-    let parse = |now: Instant| Patience { stall: timeouts.parse, until: now + timeouts.parse };
     let whole = local.watch.deadline();
-    let mut link = Link::new(stream, local.clone(), parse(Instant::now()));
+    let mut link = Link::new(stream, local.clone());
     let mut served = 0;
     loop {
         let head = match next_request(&mut link, served == 0, &shared).await {
@@ -51,14 +50,12 @@ pub(super) async fn serve(stream: impl Duplex + 'static, from: (Peer, bool), sha
         let now = Instant::now();
         link.set_patience(Patience { stall: timeouts.inactivity, until: now + timeouts.request });
         let is_last = !head.keeps_alive() || served as usize >= shared.settings.limits.requests || shared.is_stopping();
-        let framing = head.framing();
-        let (Some(path), Ok(framing)) = (clean_path(&head), framing) else {
-            return refuse(link, 400, &shared, &local).await;
-        };
+        let Ok(framing) = head.framing() else { return refuse(link, 400, &shared, &local).await };
+        let path = clean_path(&head);
         let awaits_continue = head.expects_continue().unwrap_or(false);
         let transfer = Transfer::new(link, BodyDecoder::new(framing), awaits_continue);
-        let mut exchange = Exchange::new(head, path, from, transfer, shared.clone(), local.clone());
-        exchange.last = is_last;
+        let mut exchange = Exchange::new(head, path.unwrap_or_default(), from, transfer, shared.clone(), local.clone());
+        exchange.last = is_last || exchange.path.is_empty();
         let outcome = whole.limit(now + timeouts.request, handle(&mut exchange)).await;
         let outcome = outcome.unwrap_or_else(|| Err(io::Error::from(io::ErrorKind::TimedOut).into()));
         link = match conclude(exchange, outcome).await {
@@ -86,7 +83,7 @@ async fn next_request(link: &mut Link, is_first: bool, shared: &Shared) -> Resul
             return Ok(None);
         }
     }
-    let mut patience = None;
+    link.set_patience(Patience { stall: timeouts.parse, until: Instant::now() + timeouts.parse });
     loop {
         match parse_request(link.received(), &shared.limits) {
             Ok(Some((head, length))) => {
@@ -99,11 +96,6 @@ async fn next_request(link: &mut Link, is_first: bool, shared: &Shared) -> Resul
                 return Err(error.status());
             }
         }
-        if patience.is_none() {
-            let limit = Patience { stall: timeouts.parse, until: Instant::now() + timeouts.parse };
-            link.set_patience(limit);
-            patience = Some(limit);
-        }
         match link.fill().await {
             Ok(0) => return if link.received().iter().all(u8::is_ascii_whitespace) { Ok(None) } else { Err(400) },
             Ok(_) => {}
@@ -115,6 +107,10 @@ async fn next_request(link: &mut Link, is_first: bool, shared: &Shared) -> Resul
 
 /// Runs the handler of the request.
 async fn handle(exchange: &mut Exchange) -> Result<(), Error> {
+    // The path was not clean; a clean one has at least a slash.
+    if exchange.path.is_empty() {
+        return Err(Error::status(400, "the path is malformed"));
+    }
     let shared = exchange.shared.clone();
     match route(&shared, &exchange.head.method, &exchange.path) {
         Routed::Action(action, rest) => {

@@ -54,7 +54,8 @@ struct Wait {
 }
 
 impl Link {
-    pub fn new(stream: impl Duplex + 'static, local: Rc<Local>, patience: Patience) -> Self {
+    /// A link with little patience, see [`Link::set_patience`].
+    pub fn new(stream: impl Duplex + 'static, local: Rc<Local>) -> Self {
         let wait = || Wait { deadline: local.watch.deadline(), waiting: false };
         Self {
             stream: Box::new(stream),
@@ -65,7 +66,7 @@ impl Link {
             used: 0,
             output: Vec::new(),
             sent: 0,
-            patience,
+            patience: Patience { stall: LINGER, until: Instant::now() + LINGER },
             turn: TURN,
         }
     }
@@ -172,6 +173,13 @@ impl Link {
             0 => Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
             _ => Poll::Ready(Ok(sent)),
         }
+    }
+
+    /// Counts bytes that are not sent: even so others get their turn.
+    pub fn poll_skip(&mut self, cx: &mut Context<'_>, bytes: usize) -> Poll<()> {
+        ready!(self.poll_turn(cx));
+        self.turn = self.turn.saturating_sub(bytes);
+        Poll::Ready(())
     }
 
     /// Ends the connection after everything was received and sent.

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use futures_rustls::TlsAcceptor;
 use rustls::ServerConfig;
-use smol::channel::Receiver;
+use smol::channel::Sender;
 use smol::lock::{Semaphore, SemaphoreGuardArc};
 use smol::{Async, LocalExecutor, Timer};
 
@@ -77,57 +77,74 @@ impl Listener {
         matches!(self, Listener::Tcp { is_tls: true, .. })
     }
 
-    /// Accepts connections until `stop` is closed. Over the limit of connections they wait in the kernel's queue.
-    pub async fn accept(
-        &self,
-        executor: &LocalExecutor<'_>,
-        slots: Arc<Semaphore>,
-        stop: Receiver<()>,
-        shared: Arc<Shared>,
-        local: Rc<Local>,
-    ) {
-        let stopped = async {
-            let _ = stop.recv().await;
-        };
-        let accepting = async {
-            let mut is_failing = false;
-            loop {
-                let slot = free_slot(&slots, &local).await;
-                match self.accept_one().await {
-                    Ok(accepted) => {
-                        is_failing = false;
-                        spawn(executor, accepted, slot, &shared, &local);
-                    }
-                    // That client is gone again.
-                    Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
-                    Err(error) => {
-                        if !std::mem::replace(&mut is_failing, true) {
-                            log::warn!("web: cannot accept connections for now: {error}");
-                        }
-                        Timer::after(PAUSE).await;
+    /// Accepts connections and passes them on, for ever. Over the limit of connections they wait in the kernel's queue.
+    pub async fn accept(self, slots: Arc<Semaphore>, accepted: Sender<Accepted>, local: Rc<Local>) {
+        let mut is_failing = false;
+        loop {
+            let slot = free_slot(&slots, &local).await;
+            match self.accept_one().await {
+                Ok(stream) => {
+                    is_failing = false;
+                    if accepted.send(Accepted { stream, slot }).await.is_err() {
+                        return;
                     }
                 }
+                // That client is gone again.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+                Err(error) => {
+                    if !std::mem::replace(&mut is_failing, true) {
+                        log::warn!("web: cannot accept connections for now: {error}");
+                    }
+                    Timer::after(PAUSE).await;
+                }
             }
-        };
-        smol::future::or(stopped, accepting).await;
+        }
     }
 
-    async fn accept_one(&self) -> io::Result<Accepted> {
+    async fn accept_one(&self) -> io::Result<Stream> {
         Ok(match self {
             Listener::Tcp { socket, is_tls } => {
                 let (stream, peer) = socket.accept().await?;
                 // Responses are written whole; waiting for more to send would only delay them.
                 let _ = stream.get_ref().set_nodelay(true);
-                Accepted::Tcp(stream, Peer::Tcp(peer), *is_tls)
+                Stream::Tcp(stream, Peer::Tcp(peer), *is_tls)
             }
-            Listener::Unix { socket, .. } => Accepted::Unix(socket.accept().await?.0),
+            Listener::Unix { socket, .. } => Stream::Unix(socket.accept().await?.0),
         })
     }
 }
 
-enum Accepted {
+/// A new connection, with its place among those that are allowed.
+pub(super) struct Accepted {
+    stream: Stream,
+    slot: SemaphoreGuardArc,
+}
+
+enum Stream {
     Tcp(Async<TcpStream>, Peer, bool),
     Unix(Async<UnixStream>),
+}
+
+impl Accepted {
+    /// Serves the connection in a task of its own.
+    pub fn spawn(self, executor: &LocalExecutor<'_>, shared: &Arc<Shared>, local: &Rc<Local>) {
+        let number = local.connections.number();
+        let (shared, owned) = (shared.clone(), local.clone());
+        let task = executor.spawn(async move {
+            match self.stream {
+                Stream::Unix(stream) => serve(Socket(stream), (Peer::Unix, false), shared, owned.clone()).await,
+                Stream::Tcp(stream, peer, false) => serve(Socket(stream), (peer, false), shared, owned.clone()).await,
+                Stream::Tcp(stream, peer, true) => {
+                    if let Some(config) = shared.tls() {
+                        serve_tls(stream, config, peer, shared, owned.clone()).await;
+                    }
+                }
+            }
+            drop(self.slot);
+            owned.connections.ended(number);
+        });
+        local.connections.keep(number, task);
+    }
 }
 
 /// Waits until there is room for another connection. Those that only wait for a request make room.
@@ -142,31 +159,6 @@ async fn free_slot(slots: &Arc<Semaphore>, local: &Local) -> SemaphoreGuardArc {
         }
     };
     smol::future::or(slots.acquire_arc(), make_room).await
-}
-
-fn spawn(
-    executor: &LocalExecutor<'_>,
-    accepted: Accepted,
-    slot: SemaphoreGuardArc,
-    shared: &Arc<Shared>,
-    local: &Rc<Local>,
-) {
-    let number = local.connections.number();
-    let (shared, owned) = (shared.clone(), local.clone());
-    let task = executor.spawn(async move {
-        match accepted {
-            Accepted::Unix(stream) => serve(Socket(stream), (Peer::Unix, false), shared, owned.clone()).await,
-            Accepted::Tcp(stream, peer, false) => serve(Socket(stream), (peer, false), shared, owned.clone()).await,
-            Accepted::Tcp(stream, peer, true) => {
-                if let Some(config) = shared.tls() {
-                    serve_tls(stream, config, peer, shared, owned.clone()).await;
-                }
-            }
-        }
-        drop(slot);
-        owned.connections.ended(number);
-    });
-    local.connections.keep(number, task);
 }
 
 async fn serve_tls(

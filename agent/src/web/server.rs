@@ -1,16 +1,13 @@
 //! The server: what it is made of, where it listens, how it stops.
 
-use std::future::Future;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use rustls::ServerConfig;
 use smol::channel::{self, Receiver, Sender};
 use smol::lock::Semaphore;
-use smol::{LocalExecutor, Timer};
+use smol::{LocalExecutor, Task, Timer};
 
 use super::address::parse;
 use super::listener::Listener;
@@ -131,11 +128,24 @@ impl Bound {
         let shared = self.handle.shared.clone();
         let slots = Arc::new(Semaphore::new(shared.settings.limits.connections.max(1)));
 
-        let accepting = self.listeners.iter().map(|listener| {
-            listener.accept(executor, slots.clone(), self.stopped.clone(), shared.clone(), local.clone())
-        });
-        all(accepting).await;
-        drop(self.listeners);
+        // The loops are tasks: in this future they would try to accept whenever anything wakes the thread.
+        let (sender, accepted) = channel::bounded(1);
+        let mut loops: Vec<Task<()>> = Vec::new();
+        for listener in self.listeners {
+            loops.push(executor.spawn(listener.accept(slots.clone(), sender.clone(), local.clone())));
+        }
+        let stopped = async {
+            let _ = self.stopped.recv().await;
+        };
+        let serving = async {
+            while let Ok(connection) = accepted.recv().await {
+                connection.spawn(executor, &shared, &local);
+            }
+        };
+        smol::future::or(stopped, serving).await;
+        for accepting in loops {
+            accepting.cancel().await;
+        }
 
         let limit = Instant::now() + self.drain;
         while local.connections.count() > 0 && Instant::now() < limit {
@@ -156,17 +166,4 @@ impl Drop for Abort {
     fn drop(&mut self) {
         self.0.connections.abort();
     }
-}
-
-/// Runs all futures to their end; a server without listeners never ends by itself.
-async fn all<F: Future<Output = ()>>(futures: impl Iterator<Item = F>) {
-    let mut running: Vec<Pin<Box<F>>> = futures.map(Box::pin).collect();
-    if running.is_empty() {
-        return std::future::pending().await;
-    }
-    std::future::poll_fn(|cx| {
-        running.retain_mut(|future| future.as_mut().poll(cx).is_pending());
-        if running.is_empty() { Poll::Ready(()) } else { Poll::Pending }
-    })
-    .await;
 }

@@ -84,7 +84,7 @@ impl Transfer {
 
     /// Tells a client that holds its body back to send it (RFC 9110 §10.1.1), with what is sent next.
     pub fn ask_for_body(&mut self) {
-        if std::mem::take(&mut self.awaits_continue) {
+        if std::mem::take(&mut self.awaits_continue) && self.stage == Stage::Open {
             self.link.output.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
             self.asks = true;
         }
@@ -146,6 +146,7 @@ impl Transfer {
     pub fn poll_write(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
         let Stage::Streaming(body) = self.stage else { return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())) };
         if body == Body::Dropped {
+            ready!(self.link.poll_skip(cx, data.len()));
             return Poll::Ready(Ok(data.len()));
         }
         if self.link.output.len() >= CHUNK {

@@ -1,14 +1,20 @@
-//! A web server on a free loopback port in a thread of its own, and a client that sends raw bytes.
+//! A web server on a free loopback port in a thread of its own, with the actions that tests need; and clients: raw bytes,
+//! curl.
 #![allow(dead_code)]
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
+use std::process::Command;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use ioto::config::{Web, WebTimeouts};
-use ioto::web::{Address, Handle, Server};
+use ioto::web::{Address, Error, Exchange, Handle, Peer, Server};
+use serde_json::json;
+use smol::io::{AsyncReadExt, AsyncWriteExt};
+
+pub const MEGABYTE: usize = 1 << 20;
 
 /// A server that runs until it is dropped.
 pub struct Running {
@@ -107,15 +113,10 @@ pub fn status(response: &str) -> u16 {
     response.get(9..12).and_then(|digits| digits.parse().ok()).unwrap_or(0)
 }
 
-/// Settings for tests: nothing listens yet, short timers.
+/// Settings for tests: nothing listens yet, timers that a busy machine does not reach.
 pub fn settings(documents: PathBuf) -> Web {
-    let timeouts = WebTimeouts {
-        parse: Duration::from_millis(600),
-        inactivity: Duration::from_millis(600),
-        idle: Duration::from_millis(600),
-        request: Duration::from_secs(5),
-        tls: Duration::from_millis(600),
-    };
+    let timer = Duration::from_secs(5);
+    let timeouts = WebTimeouts { parse: timer, inactivity: timer, idle: timer, request: timer * 4, tls: timer / 2 };
     Web { listen: vec![], documents, timeouts, ..Web::default() }
 }
 
@@ -134,4 +135,91 @@ impl Drop for Dir {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.0);
     }
+}
+
+/// Every action that the tests need.
+pub fn server(settings: Web) -> Server {
+    Server::new(settings)
+        .action("/hello", async |exchange: &mut Exchange| exchange.send("text/plain", "hello\n").await)
+        .action("/show/", async |exchange: &mut Exchange| {
+            let value = json!({
+                "method": exchange.method().as_str(),
+                "path": exchange.path(),
+                "rest": exchange.rest(),
+                "name": exchange.query("name"),
+                "secure": exchange.secure(),
+                "unix": exchange.peer() == Peer::Unix,
+            });
+            exchange.send_json(&value).await
+        })
+        .action("/json", async |exchange: &mut Exchange| {
+            let value = exchange.json().await?;
+            exchange.set_status(201);
+            exchange.set_header("X-Mine", "yes")?;
+            exchange.send_json(&value).await
+        })
+        .action("/count", async |exchange: &mut Exchange| {
+            let (mut body, mut buf, mut count) = (exchange.body(), vec![0; 16 * 1024], 0);
+            loop {
+                match body.read(&mut buf).await? {
+                    0 => break,
+                    read => count += read,
+                }
+            }
+            exchange.send("text/plain", format!("{count}\n")).await
+        })
+        .action("/big", async |exchange: &mut Exchange| {
+            let megabytes: usize = exchange.query("mb").and_then(|text| text.parse().ok()).unwrap_or(1);
+            let block = vec![b'x'; 64 * 1024];
+            let mut out = exchange.stream("application/octet-stream")?;
+            for _ in 0..megabytes * 16 {
+                out.write_all(&block).await?;
+            }
+            out.finish().await
+        })
+        .action("/echo", async |exchange: &mut Exchange| {
+            let mut out = exchange.stream("application/octet-stream")?;
+            smol::io::copy(exchange.body(), &mut out).await?;
+            out.finish().await
+        })
+        .action("/fail", async |_: &mut Exchange| Err(Error::failed("the sensor burned down")))
+        .action("/late", async |exchange: &mut Exchange| {
+            let mut out = exchange.stream("text/plain")?;
+            out.write_all(b"half of it").await?;
+            out.flush().await?;
+            Err(Error::failed("broken"))
+        })
+        .action("/refuse", async |_: &mut Exchange| Err(Error::status(409, "not now")))
+        .action("/nothing", async |exchange: &mut Exchange| {
+            exchange.set_status(202);
+            Ok(())
+        })
+        .action("/split", async |exchange: &mut Exchange| exchange.set_header("X", "a\r\nSet-Cookie: b"))
+        .action("/sleep", async |exchange: &mut Exchange| {
+            smol::Timer::after(Duration::from_millis(1500)).await;
+            exchange.send("text/plain", "slept\n").await
+        })
+        .action("/hang", async |_: &mut Exchange| std::future::pending().await)
+}
+
+/// A server for files and actions on a free port.
+pub fn start(change: impl FnOnce(&mut Web)) -> (Running, Dir) {
+    let dir = Dir::new();
+    let mut settings = settings(dir.0.clone());
+    change(&mut settings);
+    (Running::start(server(settings).listen("http://127.0.0.1:0").unwrap()), dir)
+}
+
+pub fn get(server: &Running, path: &str, fields: &str) -> String {
+    server.talk(format!("GET {path} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n{fields}\r\n"))
+}
+
+pub fn body(response: &str) -> &str {
+    response.split_once("\r\n\r\n").map_or("", |(_, body)| body)
+}
+
+pub fn curl(arguments: &[&str]) -> String {
+    let output = Command::new("curl").args(["-sS", "--max-time", "60"]).args(arguments).output().expect("curl runs");
+    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned()
 }
