@@ -12,7 +12,8 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ioto::net::{self_signed, tls_server};
+use ioto::device::own_certificate;
+use ioto::net::tls_server;
 use ioto::web::{Address, Error, Server};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
@@ -113,8 +114,8 @@ fn tls_request(server: &Running, certificate: &std::path::Path, request: &str) -
 #[test]
 fn tls_is_served_with_the_devices_own_certificate_and_reloaded_without_a_break() {
     let (dir, other) = (Dir::new(), Dir::new());
-    let (certificate, key) = self_signed::ensure(&dir.0, &[]).unwrap();
-    let (new_certificate, new_key) = self_signed::ensure(&other.0, &[]).unwrap();
+    let (certificate, key) = own_certificate(&dir.0, &[]).unwrap();
+    let (new_certificate, new_key) = own_certificate(&other.0, &[]).unwrap();
     let config = tls_server::server_config(&certificate, &key).unwrap();
     let built = server(settings(dir.0.clone())).tls(config).listen("https://127.0.0.1:0").unwrap();
     let running = Running::start(built);

@@ -6,6 +6,7 @@ mod plan;
 mod run;
 mod services;
 mod signals;
+#[cfg(any(feature = "web", feature = "db"))]
 mod slot;
 mod status;
 mod stop;

@@ -7,6 +7,7 @@ pub struct Slot<T>(Arc<Mutex<Option<T>>>);
 
 impl<T: Clone> Slot<T> {
     /// The handle, while the service is up.
+    #[cfg(any(feature = "web", feature = "sync"))]
     pub fn get(&self) -> Option<T> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }

@@ -8,6 +8,7 @@ mod db;
 mod help;
 mod output;
 mod run;
+#[cfg_attr(not(feature = "web"), path = "without_api.rs")]
 mod status;
 
 pub use self::commands::main;

@@ -120,9 +120,13 @@ impl Outbox {
                 connection.prepare_cached(sql)?.exists(params![model, key])?
             }
         };
-        let sql = "INSERT INTO _sync_row (model, key, base) VALUES (?1, ?2, ?3) \
-                   ON CONFLICT (model, key) DO UPDATE SET base = excluded.base";
-        connection.prepare_cached(sql)?.execute(params![model, key, base])?;
+        // A newer change was made without knowing theirs: its push must still find that it differs, to be logged as a conflict.
+        let moves_base = !(queued && matches!(outcome, Outcome::Theirs(_)));
+        if moves_base {
+            let sql = "INSERT INTO _sync_row (model, key, base) VALUES (?1, ?2, ?3) \
+                       ON CONFLICT (model, key) DO UPDATE SET base = excluded.base";
+            connection.prepare_cached(sql)?.execute(params![model, key, base])?;
+        }
         let replacement = match outcome {
             Outcome::Theirs(item) if !queued => {
                 // The base of a row that the cloud removed stays, so that a new row with this key can be told from it.

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::Path;
 
-use super::{Error, write_private};
+use super::{Error, write_file};
 use crate::config;
 
 /// Digits and letters without I, L, O and U: nothing that people mistake on a label, few words that offend.
@@ -36,7 +36,7 @@ fn kept(file: &Path) -> Result<String, Error> {
             .ok_or_else(|| Error::Damaged { path: file.into() }),
         Err(e) if e.kind() == io::ErrorKind::NotFound => {
             let id = new_id().map_err(|source| Error::Random { source })?;
-            write_private(file, format!("{{id: '{id}'}}\n").as_bytes())
+            write_file(file, 0o600, format!("{{id: '{id}'}}\n").as_bytes())
                 .map_err(|source| Error::Write { path: file.into(), source })?;
             Ok(id)
         }

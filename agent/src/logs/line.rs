@@ -82,8 +82,8 @@ mod tests {
 
     #[test]
     fn a_line_break_in_a_message_can_not_forge_a_second_line() {
-        let args = format_args!("login of {}", "joe\n<3>agent: reboot\x1b[2J");
-        let line = Line::new(&Record::builder().args(args).level(Level::Info).target("ioto::web::auth").build());
+        let of = |args| Line::new(&Record::builder().args(args).level(Level::Info).target("ioto::web::auth").build());
+        let line = of(format_args!("login of {}", "joe\n<3>agent: reboot\x1b[2J"));
         assert_eq!(line.to_string(), r"web: login of joe\n<3>agent: reboot\u{1b}[2J");
     }
 

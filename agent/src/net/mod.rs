@@ -5,8 +5,6 @@ pub mod base64;
 mod clock;
 mod connect;
 mod error;
-#[cfg(feature = "web")]
-pub mod self_signed;
 mod stream;
 #[cfg(feature = "tls")]
 mod tls_client;

@@ -9,7 +9,6 @@ use smol::channel::{self, Receiver, Sender};
 use smol::lock::Semaphore;
 use smol::{LocalExecutor, Task, Timer};
 
-use super::address::parse;
 use super::listener::Listener;
 use super::local::Local;
 use super::shared::Shared;
@@ -39,7 +38,7 @@ impl Server {
     /// # Errors
     /// The text is no such address.
     pub fn listen(mut self, url: &str) -> Result<Self, Error> {
-        self.settings.listen.push(parse(url)?);
+        self.settings.listen.push(url.parse().map_err(|wrong| Error::Setting(format!("the address {wrong}")))?);
         Ok(self)
     }
 

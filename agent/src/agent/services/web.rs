@@ -14,8 +14,9 @@ use crate::agent::slot::Slot;
 use crate::agent::{Board, Error, Report, ServiceError, Status, Stop};
 use crate::api;
 use crate::config::{Config, Listen, Scheme, Web};
-use crate::net::{self_signed, tls_server};
-use crate::web::{Action, Bound, Error as WebError, Exchange, Handle, Server};
+use crate::device;
+use crate::net::tls_server;
+use crate::web::{Bound, Error as WebError, Handle, Server};
 
 /// Opens both doors. A port that is in use is an error here; later, a server that fails is bound again.
 pub fn prepare(
@@ -78,19 +79,27 @@ impl Door {
         let status = self.status.clone();
         let server = Server::new(self.settings.clone());
         let server = server.action("/api/status", api::status(move || status.snapshot(), open));
-        #[cfg(feature = "db")]
-        let server = {
-            let db = self.handles.db.clone();
-            server.action("/api/db", async move |exchange: &mut Exchange| match db.get() {
-                Some(db) => api::database(db, open).call(exchange).await,
-                None => Err(WebError::status(503, "the database is not up; `ioto status` says why")),
-            })
-        };
+        let server = with_database(server, &self.handles, open);
         match &self.tls {
             Some(tls) => server.tls(tls.clone()).bind(),
             None => server.bind(),
         }
     }
+}
+
+#[cfg(feature = "db")]
+fn with_database(server: Server, handles: &Handles, open: bool) -> Server {
+    use crate::web::{Action, Exchange};
+    let db = handles.db.clone();
+    server.action("/api/db", async move |exchange: &mut Exchange| match db.get() {
+        Some(db) => api::database(db, open).call(exchange).await,
+        None => Err(WebError::status(503, "the database is not up; `ioto status` says why")),
+    })
+}
+
+#[cfg(not(feature = "db"))]
+fn with_database(server: Server, _: &Handles, _: bool) -> Server {
+    server
 }
 
 /// Serves until the stop, and then until the requests at work are answered. The handle is in `slot` meanwhile.
@@ -145,5 +154,5 @@ fn certificate(config: &Config, id: &str) -> Result<(PathBuf, PathBuf), Error> {
         names.push(format!("{host}.local"));
         names.push(host);
     }
-    self_signed::ensure(directory, &names).map_err(|error| Error::Certificate(directory.clone(), error))
+    device::own_certificate(directory, &names).map_err(|error| Error::Certificate(directory.clone(), error))
 }

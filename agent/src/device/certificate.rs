@@ -1,13 +1,13 @@
 //! The device's own key and self-signed certificate, made on its first start.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair, PKCS_ECDSA_P256_SHA256, date_time_ymd};
 
-use super::{base64, tls_server};
+use super::write_file;
+use crate::net::{base64, tls_server};
 
 /// Names that reach the device from itself.
 const OWN_NAMES: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
@@ -22,7 +22,7 @@ const OWN_NAMES: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
 ///
 /// # Errors
 /// The directory or a file cannot be written; the text names it.
-pub fn ensure(dir: &Path, names: &[String]) -> io::Result<(PathBuf, PathBuf)> {
+pub fn own_certificate(dir: &Path, names: &[String]) -> io::Result<(PathBuf, PathBuf)> {
     let (certificate, key) = (dir.join("web.crt"), dir.join("web.key"));
     if certificate.exists() || key.exists() {
         match tls_server::server_config(&certificate, &key) {
@@ -34,12 +34,13 @@ pub fn ensure(dir: &Path, names: &[String]) -> io::Result<(PathBuf, PathBuf)> {
             }
         }
     }
-    fs::create_dir_all(dir).map_err(|error| at(dir, "make the directory", error))?;
     let (certificate_der, key_der) = make(names)?;
     // The key first: a certificate without a key would be set aside on the next start, and so would a key without one.
-    write(&key, 0o600, &pem("PRIVATE KEY", &key_der))?;
-    write(&certificate, 0o644, &pem("CERTIFICATE", &certificate_der))?;
-    File::open(dir).and_then(|dir| dir.sync_all()).map_err(|error| at(dir, "sync", error))?;
+    let write = |path: &Path, mode, text: String| {
+        write_file(path, mode, text.as_bytes()).map_err(|error| at(path, "write", error))
+    };
+    write(&key, 0o600, pem("PRIVATE KEY", &key_der))?;
+    write(&certificate, 0o644, pem("CERTIFICATE", &certificate_der))?;
     log::info!("made the device's own key and certificate {}", certificate.display());
     Ok((certificate, key))
 }
@@ -86,22 +87,6 @@ fn pem(label: &str, der: &[u8]) -> String {
     text
 }
 
-/// Writes a file whole or not at all, also when the power fails.
-fn write(path: &Path, mode: u32, text: &str) -> io::Result<()> {
-    let temporary = path.with_extension("new");
-    let result = (|| {
-        match fs::remove_file(&temporary) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&temporary)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&temporary, path)
-    })();
-    result.map_err(|error| at(path, "write", error))
-}
-
 fn set_aside(path: &Path) -> io::Result<()> {
     let mut aside = path.as_os_str().to_owned();
     aside.push(".bad");
@@ -140,11 +125,11 @@ mod tests {
     fn the_pair_is_made_once_and_the_key_is_private() {
         let dir = Dir::new();
         let names = ["device-7.local".to_owned(), "not a name".to_owned(), "192.0.2.7".to_owned()];
-        let (certificate, key) = ensure(&dir.0, &names).unwrap();
+        let (certificate, key) = own_certificate(&dir.0, &names).unwrap();
         let first = fs::read(&certificate).unwrap();
         assert_eq!(fs::metadata(&key).unwrap().permissions().mode() & 0o777, 0o600);
         tls_server::server_config(&certificate, &key).unwrap();
-        ensure(&dir.0, &[]).unwrap();
+        own_certificate(&dir.0, &[]).unwrap();
         assert_eq!(fs::read(&certificate).unwrap(), first);
         assert_eq!(fs::read_dir(&dir.0).unwrap().count(), 2);
     }
@@ -152,11 +137,11 @@ mod tests {
     #[test]
     fn a_pair_that_does_not_match_is_set_aside_and_made_again() {
         let (dir, other) = (Dir::new(), Dir::new());
-        let (certificate, key) = ensure(&dir.0, &[]).unwrap();
-        let (_, foreign) = ensure(&other.0, &[]).unwrap();
+        let (certificate, key) = own_certificate(&dir.0, &[]).unwrap();
+        let (_, foreign) = own_certificate(&other.0, &[]).unwrap();
         fs::copy(foreign, &key).unwrap();
         assert!(tls_server::server_config(&certificate, &key).is_err());
-        ensure(&dir.0, &[]).unwrap();
+        own_certificate(&dir.0, &[]).unwrap();
         tls_server::server_config(&certificate, &key).unwrap();
         assert!(dir.0.join("web.key.bad").exists());
     }
@@ -164,21 +149,21 @@ mod tests {
     #[test]
     fn a_pair_that_was_cut_off_is_made_again() {
         let dir = Dir::new();
-        let (certificate, key) = ensure(&dir.0, &[]).unwrap();
+        let (certificate, key) = own_certificate(&dir.0, &[]).unwrap();
         for damage in [&b""[..], b"-----BEGIN CERTIFICATE-----\nMIIB", b"\0\xff"] {
             fs::write(&certificate, damage).unwrap();
-            ensure(&dir.0, &[]).unwrap();
+            own_certificate(&dir.0, &[]).unwrap();
             tls_server::server_config(&certificate, &key).unwrap();
         }
         fs::remove_file(&key).unwrap();
-        ensure(&dir.0, &[]).unwrap();
+        own_certificate(&dir.0, &[]).unwrap();
         tls_server::server_config(&certificate, &key).unwrap();
     }
 
     #[test]
     fn errors_name_the_file() {
         let dir = Dir::new();
-        let (certificate, key) = ensure(&dir.0, &[]).unwrap();
+        let (certificate, key) = own_certificate(&dir.0, &[]).unwrap();
         let missing = tls_server::server_config(&dir.0.join("none.crt"), &key).unwrap_err();
         assert!(missing.to_string().contains("none.crt"), "{missing}");
         let no_key = tls_server::server_config(&certificate, &certificate).unwrap_err();
