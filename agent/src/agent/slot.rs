@@ -1,4 +1,4 @@
-//! A place for the handle of a service that may not be up yet, or no more.
+//! A place for what may not be there yet, or no more: the handle of a service, a certificate.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -6,20 +6,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub struct Slot<T>(Arc<Mutex<Option<T>>>);
 
 impl<T: Clone> Slot<T> {
-    /// The handle, while the service is up.
+    /// What is there.
     #[cfg(any(feature = "web", feature = "sync"))]
     pub fn get(&self) -> Option<T> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The service is up.
-    pub fn put(&self, handle: T) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(handle);
-    }
-
-    /// The service is on its way down.
-    pub fn clear(&self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    /// Puts something there, or nothing.
+    pub fn set(&self, value: Option<T>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = value;
     }
 }
 

@@ -35,10 +35,10 @@ async fn run(
     report: Report,
 ) -> Result<(), ServiceError> {
     let db = Db::open(&settings, schema)?;
-    slot.put(db.clone());
+    slot.set(Some(db.clone()));
     report.running();
     stop.requested().or(sweep(&db, &settings)).await;
-    slot.clear();
+    slot.set(None);
     db.close().await;
     Ok(())
 }

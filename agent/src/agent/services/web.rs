@@ -29,17 +29,22 @@ pub fn prepare(
     add(
         plan,
         "api",
-        Door { settings: local(config), tls: None, status: status.clone(), handles: handles.clone() },
+        Door { settings: local(config), tls: Slot::default(), status: status.clone(), handles: handles.clone() },
         executor,
     )?;
     if config.services.web {
-        let door = Door { settings: config.web.clone(), tls: tls(config, id)?, status, handles: handles.clone() };
+        let certificate = Slot::default();
+        certificate.set(tls(config, id)?);
+        let settings = config.web.clone();
+        let door = Door { settings, tls: certificate.clone(), status, handles: handles.clone() };
         let handle = add(plan, "web", door, executor)?;
         let id = id.to_owned();
-        plan.on_reload(move |config| match (tls(config, &id), handle.get()) {
-            (Ok(Some(tls)), Some(handle)) => handle.set_tls(tls),
-            (Ok(_), _) => {}
-            (Err(error), _) => log::error!("the certificate stays as it was: {error}"),
+        plan.on_reload(move |config| match tls(config, &id) {
+            Ok(new) => {
+                certificate.set(new.clone());
+                new.zip(handle.get()).into_iter().for_each(|(new, handle)| handle.set_tls(new));
+            }
+            Err(error) => log::error!("the certificate stays as it was: {error}"),
         });
     }
     Ok(())
@@ -68,7 +73,8 @@ fn add(plan: &mut Plan, name: &'static str, door: Door, executor: &Executor) -> 
 /// What a server is made of, each time it is bound.
 struct Door {
     settings: Web,
-    tls: Option<Arc<ServerConfig>>,
+    /// The certificate of the last reload.
+    tls: Slot<Arc<ServerConfig>>,
     status: Arc<Status>,
     handles: Handles,
 }
@@ -80,8 +86,8 @@ impl Door {
         let server = Server::new(self.settings.clone());
         let server = server.action("/api/status", api::status(move || status.snapshot(), open));
         let server = with_database(server, &self.handles, open);
-        match &self.tls {
-            Some(tls) => server.tls(tls.clone()).bind(),
+        match self.tls.get() {
+            Some(tls) => server.tls(tls).bind(),
             None => server.bind(),
         }
     }
@@ -116,10 +122,10 @@ async fn run(
     addresses.iter().for_each(|address| log::info!("listening on {address}"));
     report.figures(move || Map::from_iter([("listen".to_owned(), json!(addresses))]));
     report.running();
-    slot.put(handle.clone());
+    slot.set(Some(handle.clone()));
     let stopping = async {
         stop.requested().await;
-        slot.clear();
+        slot.set(None);
         handle.stop();
         std::future::pending().await
     };
