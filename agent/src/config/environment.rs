@@ -25,7 +25,7 @@ pub(super) fn layers(
 ) -> Vec<Node> {
     let mut values = Vec::new();
     let mut variables: Vec<_> = variables.iter().collect();
-    variables.sort();
+    variables.sort_unstable();
     for (name, value) in variables {
         let Some(rest) = name.strip_prefix(PREFIX) else { continue };
         let source = Source::Environment(name.as_str().into());

@@ -46,7 +46,7 @@ pub(super) fn read_drop_ins(directory: &Path, problems: &mut Problems) -> Vec<La
         }
     };
     paths.retain(|path| path.extension().is_some_and(|extension| extension == "json5"));
-    paths.sort();
+    paths.sort_unstable();
     let mut layers = Vec::new();
     for path in paths {
         match read_file(&path) {

@@ -31,7 +31,7 @@ pub fn interfaces() -> Vec<Interface> {
     let Ok(directory) = fs::read_dir("/sys/class/net") else { return Vec::new() };
     let mut names: Vec<String> = directory.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect();
     names.retain(|name| name != "lo");
-    names.sort();
+    names.sort_unstable();
     let mut addresses = ipv4_addresses(
         &read("/proc/net/fib_trie").unwrap_or_default(),
         &parse_routes(&read("/proc/net/route").unwrap_or_default()),

@@ -51,7 +51,8 @@ impl Server {
     /// Binds an action to a path and all paths below it; with a slash at the end only to those below it. The longest
     /// prefix wins.
     pub fn action(mut self, prefix: &str, action: impl Action) -> Self {
-        self.actions.push((prefix.to_owned(), Box::new(action)));
+        let place = self.actions.partition_point(|(known, _)| known.len() >= prefix.len());
+        self.actions.insert(place, (prefix.to_owned(), Box::new(action)));
         self
     }
 

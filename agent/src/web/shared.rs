@@ -24,10 +24,9 @@ pub(super) struct Shared {
 impl Shared {
     pub fn new(
         settings: Web,
-        mut actions: Vec<(String, Box<dyn Action>)>,
+        actions: Vec<(String, Box<dyn Action>)>,
         tls: Option<Arc<ServerConfig>>,
     ) -> Result<Self, Error> {
-        actions.sort_by_key(|(prefix, _)| std::cmp::Reverse(prefix.len()));
         let mut fields = Headers::new();
         for (name, value) in [("X-Content-Type-Options", "nosniff")]
             .into_iter()
