@@ -50,7 +50,8 @@ fn render(status: &Value) -> String {
 
 fn details(service: &Value) -> Vec<String> {
     let figures = service.as_object().into_iter().flat_map(Map::iter);
-    let figures = figures.filter(|(name, value)| !COMMON.contains(&name.as_str()) && !value.is_null());
+    let is_empty = |value: &Value| value.is_null() || value.as_array().is_some_and(Vec::is_empty);
+    let figures = figures.filter(|(name, value)| !COMMON.contains(&name.as_str()) && !is_empty(value));
     let mut details: Vec<_> = figures.map(|(name, value)| format!("{name} {}", plain(value))).collect();
     if let Some(error) = service["error"].as_str() {
         details
