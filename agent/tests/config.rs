@@ -90,6 +90,7 @@ const WRONG_FILES: &[(&str, &str, &str)] = &[
     (IOTO, "{web: {listen: 'http://:80'}}", "1: web.listen: expected a list, found `http://:80`"),
     (IOTO, "{services: {web: 'yes'}}", "1: services.web: expected true or false, found `yes`"),
     (IOTO, "{device: {name: 5}}", "1: device.name: expected a text, found the number 5"),
+    (IOTO, "{web: {headers: {'content-LENGTH': '5'}}}", "1: web.headers.content-LENGTH: is said by the server in each response, and a second one would contradict it"),
     (IOTO, "{web: {headers: {'X-A': ['b']}}}", "1: web.headers.X-A: expected a text, found a list"),
     (IOTO, "{web: {routes: [\n'/']}}", "2: web.routes[0]: expected an object, found `/`"),
     (IOTO, "{mqtt: {password: 12345}}", "1: mqtt.password: expected a text"),
