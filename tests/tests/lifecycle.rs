@@ -20,7 +20,12 @@ fn the_service_manager_hears_of_ready_of_life_and_of_stopping() {
         let length = manager.recv(&mut buffer).expect("a message of the agent");
         String::from_utf8_lossy(&buffer[..length]).into_owned()
     };
-    let until = |wanted: &str| while !next().starts_with(wanted) {};
+    let until = |wanted: &str| loop {
+        let message = next();
+        if message.starts_with(wanted) {
+            return message;
+        }
+    };
 
     agent.variable("NOTIFY_SOCKET", &path.display().to_string()).variable("WATCHDOG_USEC", "200000");
     agent.start();
@@ -30,7 +35,7 @@ fn the_service_manager_hears_of_ready_of_life_and_of_stopping() {
     until("WATCHDOG=1");
     agent.signal(Signal::Hup);
     until("RELOADING=1\nMONOTONIC_USEC=");
-    until("READY=1");
+    assert_eq!(until("READY=1"), ready);
     agent.stop();
     until("STOPPING=1");
 }
@@ -90,6 +95,13 @@ fn a_new_certificate_and_log_level_are_taken_over_without_a_pause() {
     eventually("the wrong configuration is refused", LIMIT, || {
         agent.log().contains("nothing was taken over").then_some(())
     });
+    assert!(!agent.log().contains("\\n"), "{}", agent.log());
+
+    agent.configure("tls", &loud);
+    agent.scratch().write("web.pem", "no certificate\n");
+    agent.signal(Signal::Hup);
+    eventually("the wrong certificate is refused", LIMIT, || agent.log().contains("stay as they were").then_some(()));
+    assert_eq!(agent.log().matches("certificates and log levels were taken over").count(), 1, "{}", agent.log());
     assert!(subject(port).contains("second.example"));
 }
 

@@ -90,12 +90,16 @@ async fn stay(
             match (options.reload)() {
                 Ok(config) => {
                     logger.set_levels(&config.log);
-                    plan.reload(&config);
-                    log::info!("certificates and log levels were taken over");
+                    match plan.reload(&config) {
+                        Ok(()) => log::info!("certificates and log levels were taken over"),
+                        Err(error) => {
+                            log::error!("log levels were taken over, certificates stay as they were: {error}")
+                        }
+                    }
                 }
                 Err(problems) => log::error!("nothing was taken over, the configuration is wrong: {problems}"),
             }
-            notify.ready("reloaded");
+            notify.ready(&board.summary());
         }
     };
     time_is_up.or(asked_to_stop).await;
