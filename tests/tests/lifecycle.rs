@@ -106,6 +106,26 @@ fn a_new_certificate_and_log_level_are_taken_over_without_a_pause() {
 }
 
 #[test]
+fn a_reload_that_is_asked_for_during_the_start_does_not_end_the_agent() {
+    let mut agent = Agent::new();
+    let settings = format!("{{web: {{listen: ['http://{}', 'https://127.0.0.1:0']}}}}", agent.address());
+    agent.configure("tls", &settings);
+    // Reading it takes until somebody writes.
+    let pipe = agent.scratch().write("state/certs/web.crt", "");
+    let script = format!("rm {0} && mkfifo {0}", pipe.display());
+    assert!(Command::new("sh").args(["-c", &script]).status().expect("run sh").success());
+    agent.launch();
+    eventually("the agent starts", LIMIT, || agent.log().contains("on device").then_some(()));
+    agent.signal(Signal::Hup);
+    std::thread::sleep(Duration::from_millis(300));
+    let write = format!("echo junk >{}", pipe.display());
+    Command::new("timeout").args(["5", "sh", "-c", &write]).status().expect("run timeout");
+    eventually("the agent is up", LIMIT, || agent.log().contains("services running").then_some(()));
+    let (status, _) = agent.stop();
+    assert!(status.success(), "{status}");
+}
+
+#[test]
 fn the_agent_ends_by_itself_when_it_was_told_to() {
     let mut agent = Agent::new();
     agent.argument("--exit-after").argument("0.3");

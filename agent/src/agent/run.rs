@@ -46,6 +46,8 @@ pub fn run(config: Config, options: &Options) -> Result<(), Error> {
 }
 
 fn start(config: Config, options: &Options, logger: &Logger) -> Result<(), Error> {
+    // First of all: a signal that nobody takes ends the process.
+    let signals = Signals::new().map_err(Error::Signals)?;
     let directories = &config.directories;
     for directory in [&directories.state, &directories.run] {
         make(directory)?;
@@ -56,7 +58,6 @@ fn start(config: Config, options: &Options, logger: &Logger) -> Result<(), Error
     let board = Board::default();
     let executor = Executor::default();
     let plan = Plan::new(&config, &id, &board, &executor)?;
-    let signals = Signals::new().map_err(Error::Signals)?;
     smol::block_on(executor.run(stay(executor.clone(), plan, board, signals, options, logger)));
     Ok(())
 }
