@@ -1,9 +1,10 @@
 //! The agent among its services, the service manager and the people who send it signals.
 
+use std::io::Read;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ioto_tests::{Agent, Signal, eventually, free_port};
 
@@ -103,6 +104,38 @@ fn a_new_certificate_and_log_level_are_taken_over_without_a_pause() {
     eventually("the wrong certificate is refused", LIMIT, || agent.log().contains("stay as they were").then_some(()));
     assert_eq!(agent.log().matches("certificates and log levels were taken over").count(), 1, "{}", agent.log());
     assert!(subject(port).contains("second.example"));
+}
+
+#[test]
+fn a_database_that_waits_for_its_file_stops_nobody_else() {
+    let mut agent = Agent::new();
+    agent.start();
+    agent.stop();
+    let lock = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.execute('BEGIN EXCLUSIVE'); \
+                print(flush=True); sys.stdin.read()";
+    let mut holder = Command::new("python3")
+        .args(["-c", lock])
+        .arg(agent.scratch().path().join("state/db/device.db"))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("run python3");
+    let held = holder.stdout.as_mut().map(|stdout| stdout.read(&mut [0]));
+    assert!(matches!(held, Some(Ok(1))), "the file is locked");
+
+    agent.start();
+    let slowest = (0..80).map(|_| {
+        let began = Instant::now();
+        agent.client().get("/").expect("a page");
+        std::thread::sleep(Duration::from_millis(100));
+        began.elapsed()
+    });
+    let slowest = slowest.max().unwrap_or_default();
+    assert!(slowest < Duration::from_secs(2), "{slowest:?}");
+    let (status, took) = agent.stop();
+    assert!(status.success() && took < Duration::from_secs(3), "{status} after {took:?}");
+    holder.kill().expect("end the holder");
+    holder.wait().expect("wait for the holder");
 }
 
 #[test]
