@@ -90,6 +90,7 @@ const WRONG_FILES: &[(&str, &str, &str)] = &[
     (IOTO, "{web: {listen: 'http://:80'}}", "1: web.listen: expected a list, found `http://:80`"),
     (IOTO, "{services: {web: 'yes'}}", "1: services.web: expected true or false, found `yes`"),
     (IOTO, "{device: {name: 5}}", "1: device.name: expected a text, found the number 5"),
+    (IOTO, "{web: {headers: {'content-LENGTH': '5'}}}", "1: web.headers.content-LENGTH: is said by the server in each response, and a second one would contradict it"),
     (IOTO, "{web: {headers: {'X-A': ['b']}}}", "1: web.headers.X-A: expected a text, found a list"),
     (IOTO, "{web: {routes: [\n'/']}}", "2: web.routes[0]: expected an object, found `/`"),
     (IOTO, "{mqtt: {password: 12345}}", "1: mqtt.password: expected a text"),
@@ -118,6 +119,7 @@ const WRONG_FILES: &[(&str, &str, &str)] = &[
     // Addresses
     (WEB, "{listen: ['http://:80',\n 'http://:99999']}", "2: web.listen[1]: has a bad port, expected an address as 'http://:8080', 'https://127.0.0.1:8443' or 'unix:/PATH', found `http://:99999`"),
     (IOTO, "{mqtt: {endpoint: 'mqtt://me:s3cret@broker'}}", "1: mqtt.endpoint: holds a user or a password; they belong into mqtt.username and mqtt.password"),
+    (IOTO, "{aws: {endpoint: 'https://me:s3cret@host'}}", "1: aws.endpoint: holds a user or a password; requests are signed with aws.secretAccessKey"),
     (IOTO, "{aws: {endpoint: 'localhost:5000'}}", "1: aws.endpoint: expected a URL as 'https://HOST:PORT', found `localhost:5000`"),
     // What does not fit together
     (IOTO, "{profile: 'test'}", "1: profile: expected 'dev' or 'prod', found `test`"),

@@ -64,7 +64,7 @@ impl Agent {
     /// Starts it and waits for its first HTTP answer; returns how long that took. Panics with its log when it fails.
     pub fn start(&mut self) -> Duration {
         let began = Instant::now();
-        self.spawn();
+        self.launch();
         loop {
             if Client::connect(self.address()).and_then(|mut client| client.get("/")).is_ok() {
                 return began.elapsed();
@@ -79,8 +79,34 @@ impl Agent {
 
     /// Starts it and waits for its end: for configurations that it must refuse.
     pub fn run_to_end(&mut self, limit: Duration) -> ExitStatus {
-        self.spawn();
+        self.launch();
         self.ended(limit)
+    }
+
+    /// Starts it and waits for nothing.
+    pub fn launch(&mut self) {
+        self.kill();
+        let directory = self.scratch.path();
+        let log = || -> Stdio { self.log_file().into() };
+        let mut command = Command::new(program());
+        for (name, _) in env::vars_os() {
+            let foreign = ["IOTO_", "AWS_", "NOTIFY_SOCKET", "WATCHDOG_", "JOURNAL_STREAM"];
+            if foreign.iter().any(|prefix| name.to_string_lossy().starts_with(prefix)) {
+                command.env_remove(name);
+            }
+        }
+        command
+            .args(["run", "--profile", "dev"])
+            .args(["--config".as_ref(), directory.join("config").as_os_str()])
+            .args(["--state".as_ref(), directory.join("state").as_os_str()])
+            .args(&self.arguments)
+            .env("IOTO_DIRECTORIES_SHARE", directory.join("share"))
+            .env("IOTO_DIRECTORIES_SITE", directory.join("www"))
+            .envs(self.variables.iter().map(|(name, value)| (name, value)))
+            .stdin(Stdio::null())
+            .stdout(log())
+            .stderr(log());
+        self.child = Some(command.spawn().expect("start the agent"));
     }
 
     /// Kills it, as the kernel would when memory is short: SIGKILL.
@@ -129,31 +155,6 @@ impl Agent {
     /// The directory with `config`, `state` and `www` in it.
     pub fn scratch(&self) -> &Scratch {
         &self.scratch
-    }
-
-    fn spawn(&mut self) {
-        self.kill();
-        let directory = self.scratch.path();
-        let log = || -> Stdio { self.log_file().into() };
-        let mut command = Command::new(program());
-        for (name, _) in env::vars_os() {
-            let foreign = ["IOTO_", "AWS_", "NOTIFY_SOCKET", "WATCHDOG_", "JOURNAL_STREAM"];
-            if foreign.iter().any(|prefix| name.to_string_lossy().starts_with(prefix)) {
-                command.env_remove(name);
-            }
-        }
-        command
-            .args(["run", "--profile", "dev"])
-            .args(["--config".as_ref(), directory.join("config").as_os_str()])
-            .args(["--state".as_ref(), directory.join("state").as_os_str()])
-            .args(&self.arguments)
-            .env("IOTO_DIRECTORIES_SHARE", directory.join("share"))
-            .env("IOTO_DIRECTORIES_SITE", directory.join("www"))
-            .envs(self.variables.iter().map(|(name, value)| (name, value)))
-            .stdin(Stdio::null())
-            .stdout(log())
-            .stderr(log());
-        self.child = Some(command.spawn().expect("start the agent"));
     }
 
     fn log_file(&self) -> File {

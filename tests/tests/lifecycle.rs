@@ -1,9 +1,10 @@
 //! The agent among its services, the service manager and the people who send it signals.
 
+use std::io::Read;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ioto_tests::{Agent, Signal, eventually, free_port};
 
@@ -20,7 +21,12 @@ fn the_service_manager_hears_of_ready_of_life_and_of_stopping() {
         let length = manager.recv(&mut buffer).expect("a message of the agent");
         String::from_utf8_lossy(&buffer[..length]).into_owned()
     };
-    let until = |wanted: &str| while !next().starts_with(wanted) {};
+    let until = |wanted: &str| loop {
+        let message = next();
+        if message.starts_with(wanted) {
+            return message;
+        }
+    };
 
     agent.variable("NOTIFY_SOCKET", &path.display().to_string()).variable("WATCHDOG_USEC", "200000");
     agent.start();
@@ -30,7 +36,7 @@ fn the_service_manager_hears_of_ready_of_life_and_of_stopping() {
     until("WATCHDOG=1");
     agent.signal(Signal::Hup);
     until("RELOADING=1\nMONOTONIC_USEC=");
-    until("READY=1");
+    assert_eq!(until("READY=1"), ready);
     agent.stop();
     until("STOPPING=1");
 }
@@ -90,7 +96,66 @@ fn a_new_certificate_and_log_level_are_taken_over_without_a_pause() {
     eventually("the wrong configuration is refused", LIMIT, || {
         agent.log().contains("nothing was taken over").then_some(())
     });
+    assert!(!agent.log().contains("\\n"), "{}", agent.log());
+
+    agent.configure("tls", &loud);
+    agent.scratch().write("web.pem", "no certificate\n");
+    agent.signal(Signal::Hup);
+    eventually("the wrong certificate is refused", LIMIT, || agent.log().contains("stay as they were").then_some(()));
+    assert_eq!(agent.log().matches("certificates and log levels were taken over").count(), 1, "{}", agent.log());
     assert!(subject(port).contains("second.example"));
+}
+
+#[test]
+fn a_database_that_waits_for_its_file_stops_nobody_else() {
+    let mut agent = Agent::new();
+    agent.start();
+    agent.stop();
+    let lock = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.execute('BEGIN EXCLUSIVE'); \
+                print(flush=True); sys.stdin.read()";
+    let mut holder = Command::new("python3")
+        .args(["-c", lock])
+        .arg(agent.scratch().path().join("state/db/device.db"))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("run python3");
+    let held = holder.stdout.as_mut().map(|stdout| stdout.read(&mut [0]));
+    assert!(matches!(held, Some(Ok(1))), "the file is locked");
+
+    agent.start();
+    let slowest = (0..80).map(|_| {
+        let began = Instant::now();
+        agent.client().get("/").expect("a page");
+        std::thread::sleep(Duration::from_millis(100));
+        began.elapsed()
+    });
+    let slowest = slowest.max().unwrap_or_default();
+    assert!(slowest < Duration::from_secs(2), "{slowest:?}");
+    let (status, took) = agent.stop();
+    assert!(status.success() && took < Duration::from_secs(3), "{status} after {took:?}");
+    holder.kill().expect("end the holder");
+    holder.wait().expect("wait for the holder");
+}
+
+#[test]
+fn a_reload_that_is_asked_for_during_the_start_does_not_end_the_agent() {
+    let mut agent = Agent::new();
+    let settings = format!("{{web: {{listen: ['http://{}', 'https://127.0.0.1:0']}}}}", agent.address());
+    agent.configure("tls", &settings);
+    // Reading it takes until somebody writes.
+    let pipe = agent.scratch().write("state/certs/web.crt", "");
+    let script = format!("rm {0} && mkfifo {0}", pipe.display());
+    assert!(Command::new("sh").args(["-c", &script]).status().expect("run sh").success());
+    agent.launch();
+    eventually("the agent starts", LIMIT, || agent.log().contains("on device").then_some(()));
+    agent.signal(Signal::Hup);
+    std::thread::sleep(Duration::from_millis(300));
+    let write = format!("echo junk >{}", pipe.display());
+    Command::new("timeout").args(["5", "sh", "-c", &write]).status().expect("run timeout");
+    eventually("the agent is up", LIMIT, || agent.log().contains("services running").then_some(()));
+    let (status, _) = agent.stop();
+    assert!(status.success(), "{status}");
 }
 
 #[test]

@@ -61,11 +61,18 @@ impl Board {
     /// One line for people: `4 services, all running`, or which are not.
     pub fn summary(&self) -> String {
         let entries = self.lock();
-        let failed = |entry: &&Entry| matches!(entry.state, State::Failed(..));
-        let failed: Vec<_> = entries.iter().filter(failed).map(|entry| entry.name).collect();
-        match failed.is_empty() {
-            true => format!("{} services running", entries.len()),
-            false => format!("{} services, failed: {}", entries.len(), failed.join(", ")),
+        let names = |wanted: fn(&State) -> bool| {
+            let found = entries.iter().filter(|entry| wanted(&entry.state));
+            found.map(|entry| entry.name).collect::<Vec<_>>().join(", ")
+        };
+        let failed = names(|state| matches!(state, State::Failed(..)));
+        let starting = names(|state| *state == State::Starting);
+        let count = entries.len();
+        match (failed.as_str(), starting.as_str()) {
+            ("", "") => format!("{count} services running"),
+            (_, "") => format!("{count} services, failed: {failed}"),
+            ("", _) => format!("{count} services, starting: {starting}"),
+            _ => format!("{count} services, failed: {failed}, starting: {starting}"),
         }
     }
 
@@ -164,5 +171,7 @@ mod tests {
         assert_eq!(snapshot["mqtt"]["restarts"], 1);
         assert_eq!(snapshot["mqtt"]["queued"], 3);
         assert_eq!(board.summary(), "2 services, failed: mqtt");
+        board.add("sync");
+        assert_eq!(board.summary(), "3 services, failed: mqtt, starting: sync");
     }
 }

@@ -20,7 +20,7 @@ pub struct Service {
     start: Box<dyn Fn(Stop, Report) -> Running>,
 }
 
-type Reload = Box<dyn Fn(&Config)>;
+type Reload = Box<dyn Fn(&Config) -> Result<(), Error>>;
 type Running = Pin<Box<dyn Future<Output = Result<(), ServiceError>>>>;
 
 impl Service {
@@ -60,7 +60,7 @@ impl Plan {
     }
 
     /// Has `reload` called with the new configuration on SIGHUP.
-    pub fn on_reload(&mut self, reload: impl Fn(&Config) + 'static) {
+    pub fn on_reload(&mut self, reload: impl Fn(&Config) -> Result<(), Error> + 'static) {
         self.reloads.push(Box::new(reload));
     }
 
@@ -69,8 +69,8 @@ impl Plan {
         std::mem::take(&mut self.services)
     }
 
-    /// Tells those that care of a new configuration.
-    pub fn reload(&self, config: &Config) {
-        self.reloads.iter().for_each(|reload| reload(config));
+    /// Tells those that care of a new configuration; the first that cannot take it over ends that.
+    pub fn reload(&self, config: &Config) -> Result<(), Error> {
+        self.reloads.iter().try_for_each(|reload| reload(config))
     }
 }

@@ -3,7 +3,6 @@
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
-use std::rc::Rc;
 use std::time::Duration;
 
 use smol::Timer;
@@ -21,6 +20,8 @@ use crate::system::Notify;
 const STOP: Duration = Duration::from_millis(4_500);
 /// For the last lines of the log.
 const FLUSH: Duration = Duration::from_millis(300);
+/// How long a service waits for those that were started before it; a slow one delays the others by no more than this.
+const PATIENCE: Duration = Duration::from_millis(500);
 /// How long READY waits for services that are slow to start.
 const START: Duration = Duration::from_secs(10);
 
@@ -46,6 +47,8 @@ pub fn run(config: Config, options: &Options) -> Result<(), Error> {
 }
 
 fn start(config: Config, options: &Options, logger: &Logger) -> Result<(), Error> {
+    // First of all: a signal that nobody takes ends the process.
+    let signals = Signals::new().map_err(Error::Signals)?;
     let directories = &config.directories;
     for directory in [&directories.state, &directories.run] {
         make(directory)?;
@@ -56,7 +59,6 @@ fn start(config: Config, options: &Options, logger: &Logger) -> Result<(), Error
     let board = Board::default();
     let executor = Executor::default();
     let plan = Plan::new(&config, &id, &board, &executor)?;
-    let signals = Signals::new().map_err(Error::Signals)?;
     smol::block_on(executor.run(stay(executor.clone(), plan, board, signals, options, logger)));
     Ok(())
 }
@@ -70,14 +72,19 @@ async fn stay(
     options: &Options,
     logger: &Logger,
 ) {
-    let notify = Rc::new(Notify::from_environment());
+    let notify = Notify::from_environment();
     let mut supervisor = Supervisor::new(executor.clone(), board.clone());
-    plan.take_services().into_iter().for_each(|service| supervisor.start(service));
-    board.settled().or(after(START)).await;
-    log::info!("{}", board.summary());
-    notify.ready(&board.summary());
-    executor.spawn(tend(notify.clone(), board)).detach();
-
+    let services = plan.take_services();
+    let living = async {
+        for service in services {
+            supervisor.start(service);
+            board.settled().or(after(PATIENCE)).await;
+        }
+        board.settled().or(after(START)).await;
+        log::info!("{}", board.summary());
+        notify.ready(&board.summary());
+        tend(&notify, &board).await;
+    };
     let time_is_up = async {
         match options.exit_after {
             Some(time) => after(time).await,
@@ -90,15 +97,19 @@ async fn stay(
             match (options.reload)() {
                 Ok(config) => {
                     logger.set_levels(&config.log);
-                    plan.reload(&config);
-                    log::info!("certificates and log levels were taken over");
+                    match plan.reload(&config) {
+                        Ok(()) => log::info!("certificates and log levels were taken over"),
+                        Err(error) => {
+                            log::error!("log levels were taken over, certificates stay as they were: {error}")
+                        }
+                    }
                 }
                 Err(problems) => log::error!("nothing was taken over, the configuration is wrong: {problems}"),
             }
-            notify.ready("reloaded");
+            notify.ready(&board.summary());
         }
     };
-    time_is_up.or(asked_to_stop).await;
+    living.or(time_is_up).or(asked_to_stop).await;
 
     log::info!("stopping");
     notify.stopping();
@@ -107,7 +118,7 @@ async fn stay(
 }
 
 /// Tells the service manager how the services are, and that the executor lives.
-async fn tend(notify: Rc<Notify>, board: Board) {
+async fn tend(notify: &Notify, board: &Board) {
     let interval = notify.watchdog_interval().unwrap_or(Duration::from_secs(30));
     let mut told = String::new();
     loop {

@@ -19,7 +19,11 @@ pub fn main(args: Args) -> ExitCode {
         Ok(loaded) => loaded,
         Err(status) => return status,
     };
-    let again = move || config::load(&args.invocation()).map(|loaded| loaded.config).map_err(|all| all.to_string());
+    let again = move || {
+        config::load(&args.invocation())
+            .map(|loaded| loaded.config)
+            .map_err(|all| all.to_string().trim_end().replace('\n', "; "))
+    };
     match agent::run(loaded.config, &Options { exit_after, reload: Box::new(again) }) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

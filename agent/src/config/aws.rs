@@ -58,8 +58,14 @@ impl Aws {
         {
             s.problem("region", format!("expected a region as 'eu-central-1', found {}", quote(&aws.region)));
         }
-        if let Some(endpoint) = aws.endpoint.as_deref().filter(|endpoint| !is_url(endpoint)) {
-            s.problem("endpoint", format!("expected a URL as 'https://HOST:PORT', found {}", quote(endpoint)));
+        match aws.endpoint.as_deref() {
+            Some(endpoint) if endpoint.contains('@') => {
+                s.problem("endpoint", "holds a user or a password; requests are signed with aws.secretAccessKey");
+            }
+            Some(endpoint) if !is_url(endpoint) => {
+                s.problem("endpoint", format!("expected a URL as 'https://HOST:PORT', found {}", quote(endpoint)));
+            }
+            _ => {}
         }
         match (aws.access_key_id.is_empty(), aws.secret_access_key.is_empty()) {
             (false, true) => s.problem("accessKeyId", "needs aws.secretAccessKey beside it"),

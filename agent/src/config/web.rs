@@ -10,6 +10,9 @@ use super::section::{Section, text};
 use super::units::{FOREVER, UNLIMITED};
 use super::{Directories, Listen, Profile, Scheme};
 
+/// Fields that frame a message or describe its body: they differ from response to response.
+const OWN_HEADERS: [&str; 5] = ["connection", "content-length", "content-type", "date", "transfer-encoding"];
+
 /// One entry of `web.routes`; the first that matches serves the request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
@@ -221,6 +224,9 @@ fn index(node: &Node) -> Result<String, String> {
 fn header(name: &str, node: &Node) -> Result<String, String> {
     if !is_token(name) {
         return Err("is no name for a header (RFC 9110 §5.1), expected letters, digits and `-`".into());
+    }
+    if OWN_HEADERS.iter().any(|own| own.eq_ignore_ascii_case(name)) {
+        return Err("is said by the server in each response, and a second one would contradict it".into());
     }
     header_value(node)
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair, PKCS_ECDSA_P256_SHA256, date_time_ymd};
 
 use super::write_file;
-use crate::net::{base64, tls_server};
+use crate::net::{Error, base64, tls_server};
 
 /// Names that reach the device from itself.
 const OWN_NAMES: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
@@ -27,6 +27,10 @@ pub fn own_certificate(dir: &Path, names: &[String]) -> io::Result<(PathBuf, Pat
     if certificate.exists() || key.exists() {
         match tls_server::server_config(&certificate, &key) {
             Ok(_) => return Ok((certificate, key)),
+            // What cannot be read now, for want of rights or file descriptors, is no reason for a new identity.
+            Err(Error::File { path, source }) if source.kind() != io::ErrorKind::NotFound => {
+                return Err(at(&path, "read", source));
+            }
             Err(error) => {
                 log::warn!("the device's own certificate is set aside and made again: {error}");
                 set_aside(&certificate)?;
@@ -158,6 +162,18 @@ mod tests {
         fs::remove_file(&key).unwrap();
         own_certificate(&dir.0, &[]).unwrap();
         tls_server::server_config(&certificate, &key).unwrap();
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_read_now_is_kept() {
+        let dir = Dir::new();
+        let (certificate, key) = own_certificate(&dir.0, &[]).unwrap();
+        let before = fs::read(&key).unwrap();
+        fs::remove_file(&certificate).unwrap();
+        fs::create_dir(&certificate).unwrap();
+        let error = own_certificate(&dir.0, &[]).unwrap_err();
+        assert!(error.to_string().contains("cannot read") && error.to_string().contains("web.crt"), "{error}");
+        assert_eq!(fs::read(&key).unwrap(), before);
     }
 
     #[test]

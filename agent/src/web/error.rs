@@ -58,10 +58,7 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Error::AddressInUse { address } => {
-                write!(
-                    f,
-                    "{address} is in use: stop the program that listens there, or choose another port in web.listen"
-                )
+                write!(f, "{address} is in use: stop the program that listens there, or choose another address")
             }
             Error::Bind { address, source } => write!(f, "{address}: cannot listen: {source}"),
             Error::Setting(text) => f.write_str(text),

@@ -34,7 +34,14 @@ async fn run(
     stop: Stop,
     report: Report,
 ) -> Result<(), ServiceError> {
-    let db = Db::open(&settings, schema)?;
+    // It waits for a lock, or checks a file that was not closed, for seconds: not on the executor.
+    let path = settings.clone();
+    let opening = async { Some(smol::unblock(move || Db::open(&path, schema)).await) };
+    let stopped = async {
+        stop.requested().await;
+        None
+    };
+    let Some(db) = opening.or(stopped).await.transpose()? else { return Ok(()) };
     slot.set(Some(db.clone()));
     report.running();
     stop.requested().or(sweep(&db, &settings)).await;

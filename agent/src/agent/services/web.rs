@@ -39,12 +39,11 @@ pub fn prepare(
         let door = Door { settings, tls: certificate.clone(), status, handles: handles.clone() };
         let handle = add(plan, "web", door, executor)?;
         let id = id.to_owned();
-        plan.on_reload(move |config| match tls(config, &id) {
-            Ok(new) => {
-                certificate.set(new.clone());
-                new.zip(handle.get()).into_iter().for_each(|(new, handle)| handle.set_tls(new));
-            }
-            Err(error) => log::error!("the certificate stays as it was: {error}"),
+        plan.on_reload(move |config| {
+            let new = tls(config, &id)?;
+            certificate.set(new.clone());
+            new.zip(handle.get()).into_iter().for_each(|(new, handle)| handle.set_tls(new));
+            Ok(())
         });
     }
     Ok(())

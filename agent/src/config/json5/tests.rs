@@ -153,7 +153,6 @@ fn document(rng: &mut fastrand::Rng, depth: usize, text: &mut String) {
             "\\z",
             "/",
             " ",
-            "\u{2028}",
         ];
         let inner: String = (0..rng.usize(0..6)).map(|_| rng.choice(parts).unwrap()).collect();
         format!("{quote}{inner}{quote}")
@@ -164,7 +163,7 @@ fn document(rng: &mut fastrand::Rng, depth: usize, text: &mut String) {
         1 => text.push_str(&format!("{}{}", rng.choice(["", "-", "+"]).unwrap(), rng.u32(..))),
         2 => text.push_str(&format!("{:e}", rng.f64() * 1e6 - 5e5)),
         3 => text.push_str(
-            rng.choice(["0x1f", "-0XFF", ".5", "5.", "+1e3", "0", "-0", "01", "0x", "1e", "5.e-1", "1.5E+2"]).unwrap(),
+            rng.choice(["0x1f", "0XFF", ".5", "5.", "+1e3", "0", "-0", "01", "0x", "1e", "5.e-1", "1.5E+2"]).unwrap(),
         ),
         4 => text.push_str(&string(rng)),
         5 => {
