@@ -47,9 +47,11 @@ pub fn on_the_device(client: &mut Client) -> Rows {
 }
 
 /// The rows that are in DynamoDB.
+///
+/// moto makes a new item with its keys alone and gives it the rest a moment later; one of those is not there yet.
 pub fn in_the_cloud(moto: &Moto) -> Rows {
     let mut items = moto.scan();
-    items.retain(|item| item["pk"].as_str().is_some_and(|key| key.ends_with("#Reading")));
+    items.retain(|item| item["pk"].as_str().is_some_and(|key| key.ends_with("#Reading")) && !item["_v"].is_null());
     for item in &items {
         assert_eq!(item["sk"], item["id"], "the sort key is the row's key: {item}");
     }

@@ -18,6 +18,10 @@ use crate::net::{self, Backoff, TlsClient};
 /// Bytes of one answer. A page of a DynamoDB query can be larger: ask with `Limit`.
 const ANSWER: usize = 1024 * 1024;
 
+/// Idle connections that are kept: what so many calls at a time (`sync.window` can be 256) have used, the next as many use
+/// again instead of shaking hands anew.
+const CONNECTIONS: usize = 256;
+
 /// Waits between attempts (botocore `retries/standard.py`).
 const BASE: Duration = Duration::from_secs(1);
 const CAP: Duration = Duration::from_secs(20);
@@ -74,7 +78,7 @@ impl Api {
             None => None,
         };
         let inner = Inner {
-            client: Client::new(Options { tls, redirects: 0, ..Options::default() }),
+            client: Client::new(Options { tls, redirects: 0, idle_connections: CONNECTIONS, ..Options::default() }),
             region: config.region.clone(),
             endpoint,
             provider,
@@ -239,6 +243,8 @@ async fn read(response: fetch::Response) -> Result<Value, Error> {
 mod tests {
     use std::io::{Read, Write};
     use std::net::TcpListener;
+    use std::sync::Barrier;
+    use std::sync::atomic::{AtomicUsize, Ordering};
     use std::thread::JoinHandle;
     use std::time::SystemTime;
 
@@ -317,6 +323,40 @@ mod tests {
         let difference = (hour_of(&dates[1]) - hour_of(&dates[0])).rem_euclid(24);
         // The hour may turn between the two.
         assert!((3..=4).contains(&difference), "{dates:?}");
+    }
+
+    #[test]
+    fn connections_of_many_calls_at_a_time_are_kept_for_the_next_as_many() {
+        const MANY: usize = 24;
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let connections = Arc::new(AtomicUsize::new(0));
+        let counter = connections.clone();
+        std::thread::spawn(move || {
+            let together = Arc::new(Barrier::new(MANY));
+            for stream in listener.incoming() {
+                counter.fetch_add(1, Ordering::Relaxed);
+                let (mut stream, together) = (stream.unwrap(), together.clone());
+                std::thread::spawn(move || {
+                    let mut request = [0; 4096];
+                    while stream.read(&mut request).is_ok_and(|got| got > 0) {
+                        together.wait();
+                        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}");
+                    }
+                });
+            }
+        });
+        let config = config::Aws { endpoint: Some(url), timeout: LONG, ..Default::default() };
+        let api = Api::with_provider(&config, Provider::Static(Credentials::new("AKID", "secret"))).unwrap();
+        let body = json!({});
+        let executor = smol::LocalExecutor::new();
+        for _ in 0..3 {
+            let calls = [(); MANY].map(|()| executor.spawn(api.call(&SERVICE, "ListTables", &body)));
+            for call in calls {
+                smol::block_on(executor.run(call)).unwrap();
+            }
+        }
+        assert_eq!(connections.load(Ordering::Relaxed), MANY);
     }
 
     fn date_of(request: &str) -> String {

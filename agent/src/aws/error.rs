@@ -38,6 +38,9 @@ const SKEWED: [&str; 6] = [
     "AuthFailure",
 ];
 
+/// Characters of a code or message that are kept: errors go to logs and status, and may be kept for many rows.
+const TEXT: usize = 400;
+
 /// Why a call to AWS failed.
 #[derive(Debug)]
 pub enum Error {
@@ -116,15 +119,20 @@ impl Error {
             .unwrap_or_default();
         let message = of_json(&["message", "Message", "errorMessage"])
             .or_else(|| element(&text, "Message"))
-            .unwrap_or_else(|| text.chars().take(200).collect());
-        Self::Service { status, code: bare_code(&code), message, body: json.unwrap_or(Value::Null) }
+            .unwrap_or_else(|| cut(&text));
+        let (code, message) = (cut(bare_code(&code)), cut(&message));
+        Self::Service { status, code, message, body: json.unwrap_or(Value::Null) }
     }
 }
 
 /// `com.amazonaws.dynamodb.v20120810#Name` and `Name:http://…` are `Name`.
-fn bare_code(code: &str) -> String {
+fn bare_code(code: &str) -> &str {
     let code = code.rsplit('#').next().unwrap_or_default();
-    code.split(':').next().unwrap_or_default().trim().into()
+    code.split(':').next().unwrap_or_default().trim()
+}
+
+fn cut(text: &str) -> String {
+    text.chars().take(TEXT).collect()
 }
 
 /// The text of the first XML element of that name.
@@ -192,6 +200,15 @@ mod tests {
         assert!(!error.is_transient());
         let error = Error::service(400, None, br#"{"__type":"Throttling","Message":"Slow down"}"#);
         assert!(error.is_transient() && error.is_throttled());
+    }
+
+    #[test]
+    fn long_codes_and_messages_are_cut_because_many_errors_may_be_kept() {
+        let long = "\u{fc}".repeat(100_000);
+        for body in [format!(r#"{{"__type":"{long}","message":"{long}"}}"#), format!("<Code>{long}</Code>{long}")] {
+            let error = Error::service(400, None, body.as_bytes());
+            assert!(error.to_string().len() < 2000, "{}", error.to_string().len());
+        }
     }
 
     #[test]

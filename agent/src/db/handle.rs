@@ -40,7 +40,7 @@ impl Db {
     /// `PATH.corrupt-N`, and an empty database begun.
     ///
     /// # Errors
-    /// [`Error::InUse`], [`Error::Version`], [`Error::File`], [`Error::Full`], [`Error::Store`].
+    /// [`Error::InUse`], [`Error::Version`], [`Error::Schema`], [`Error::File`], [`Error::Full`], [`Error::Store`].
     pub fn open(options: &config::Database, schema: Schema) -> Result<Self, Error> {
         let schema = Arc::new(schema);
         let Store { rows, editor, site, changes } = Store::open(&options.path, &schema)?;

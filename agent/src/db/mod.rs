@@ -43,5 +43,5 @@ mod writer;
 
 pub use self::error::Error;
 pub use self::handle::Db;
-pub use self::query::{DEFAULT_LIMIT, Item, MAX_ITEM, MAX_KEY, MAX_LIMIT, MAX_PAGE, Page, Query};
+pub use self::query::{DEFAULT_LIMIT, Item, MAX_FILTERS, MAX_ITEM, MAX_KEY, MAX_LIMIT, MAX_PAGE, Page, Query};
 pub use self::schema::{Enable, Field, Generate, Model, Schema, Sync, Type};

@@ -13,6 +13,8 @@ pub const MAX_KEY: usize = 1023;
 pub const DEFAULT_LIMIT: usize = 100;
 /// Items of a page, at most.
 pub const MAX_LIMIT: usize = 1000;
+/// Filters of a query, at most: SQLite fails at a thousand, and keeps the statement of every combination for a while.
+pub const MAX_FILTERS: usize = 32;
 /// Bytes of a page, about: it ends after the item that crosses this, so that an answer never takes much memory.
 pub const MAX_PAGE: usize = 1024 * 1024;
 
@@ -24,7 +26,7 @@ pub const MAX_PAGE: usize = 1024 * 1024;
 /// ```
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Query {
-    /// Fields and the values they must have, all of them. `null`: the item has no such field.
+    /// Fields and the values they must have, all of them, [`MAX_FILTERS`] at most. `null`: the item has no such field.
     pub filters: Vec<(String, Value)>,
     /// Items of the page, 1 to [`MAX_LIMIT`]; [`DEFAULT_LIMIT`] when `None`.
     pub limit: Option<usize>,

@@ -14,7 +14,7 @@ use super::changelog::{Backlog, Conflict, LoggedConflict, Pending};
 use super::claim::Claim;
 use super::date;
 use super::error::Error;
-use super::query::{DEFAULT_LIMIT, Item, MAX_LIMIT, MAX_PAGE, Page, Query};
+use super::query::{DEFAULT_LIMIT, Item, MAX_FILTERS, MAX_LIMIT, MAX_PAGE, Page, Query};
 use super::schema::{Model, Schema, Type};
 use super::validate;
 use super::worker::Owner;
@@ -89,6 +89,9 @@ impl Rows {
         let limit = query.limit.unwrap_or(DEFAULT_LIMIT);
         if !(1..=MAX_LIMIT).contains(&limit) {
             return Err(Error::invalid(model.name(), "limit", &limit.into(), format!("must be 1 to {MAX_LIMIT}")));
+        }
+        if let Some((name, value)) = query.filters.get(MAX_FILTERS) {
+            return Err(Error::invalid(model.name(), name, value, format!("is one filter more than {MAX_FILTERS}")));
         }
         let mut sql = format!("SELECT key, doc FROM {} WHERE (expires IS NULL OR expires > ?)", table(model));
         let mut values = vec![Sql::Integer(date::now())];

@@ -35,6 +35,9 @@ const LOG: i64 = 2 * 1024 * 1024;
 /// Compiled statements that a connection keeps.
 const STATEMENTS: usize = 64;
 
+/// Columns of a model's table.
+const COLUMNS: &str = "(key TEXT PRIMARY KEY, doc TEXT NOT NULL, expires INTEGER) WITHOUT ROWID";
+
 /// An opened database.
 pub(super) struct Store {
     pub(super) rows: Rows,
@@ -181,8 +184,8 @@ fn prepare(connection: &Connection, schema: &Schema, generator: &mut Generator) 
     };
     let mut wanted = Vec::new();
     for model in schema.models() {
-        let columns = "(key TEXT PRIMARY KEY, doc TEXT NOT NULL, expires INTEGER) WITHOUT ROWID";
-        make_table(&transaction, &present, &format!("{} {columns}", table(model)))?;
+        check_case(&present, model)?;
+        make_table(&transaction, &present, &format!("{} {COLUMNS}", table(model)))?;
         wanted.extend(indexes(model));
         renew_expiry(&transaction, model)?;
         enqueue(&transaction, model)?;
@@ -208,6 +211,24 @@ fn make_table(connection: &Connection, present: &BTreeMap<String, String>, defin
         None => Ok(connection.execute_batch(&sql)?),
         Some(made) if *made == sql => Ok(()),
         Some(made) => Err(Error::damage(&format!("table {name} was made by '{made}'"))),
+    }
+}
+
+/// Refuses a model whose name is that of an earlier one in other case: SQLite takes both tables for the same. It is no damage
+/// as long as the earlier table was made under its name.
+fn check_case(present: &BTreeMap<String, String>, model: &Model) -> Result<(), Error> {
+    let name = format!("m_{}", model.name());
+    let is_earlier = |other: &str, made: &str| {
+        other != name && other.eq_ignore_ascii_case(&name) && made == format!("CREATE TABLE \"{other}\" {COLUMNS}")
+    };
+    match present.iter().find(|(other, made)| is_earlier(other, made)) {
+        None => Ok(()),
+        Some((other, _)) => Err(Error::Schema(format!(
+            "model {}: the database holds the items of model {}, which differs in case only; keep that name, or choose one \
+             that differs in more",
+            model.name(),
+            other.strip_prefix("m_").unwrap_or(other)
+        ))),
     }
 }
 

@@ -371,7 +371,7 @@ fn the_ids_wrap_around_past_65535_with_some_always_in_flight() {
             let pkid = unacknowledged.remove(world.random.usize(late..unacknowledged.len())).unwrap();
             world.session.received(Packet::PubAck(PubAck { pkid }), world.now).unwrap();
         }
-        if unacknowledged.len() <= 1 && world.session.queued() > 0 {
+        if unacknowledged.len() == 1 && world.session.queued() > 0 {
             let pkid = unacknowledged.pop_front().unwrap();
             world.session.received(Packet::PubAck(PubAck { pkid }), world.now).unwrap();
         }

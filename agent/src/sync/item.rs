@@ -45,6 +45,8 @@ const PARTITION_KEY: usize = 2048;
 const SORT_KEY: usize = 1024;
 /// Most bytes of an item, names included.
 const ITEM: usize = 400 * 1024;
+/// Highest version: counting never reaches it, and from there it never reaches what SQLite cannot store.
+const VERSION: u64 = (i64::MAX / 2) as u64;
 /// Attributes that only others set, and that must not outlive a device's write.
 const FOREIGN: [&str; 3] = ["_ts", "gpk", "ttl"];
 
@@ -83,8 +85,8 @@ impl Current {
         let number = |name: &str| match attributes.get(name) {
             None => Ok(None),
             Some(value) => match value.get("N").and_then(Value::as_str).and_then(|text| text.parse().ok()) {
-                Some(number) => Ok(Some(number)),
-                None => Err(format!("the attribute {name} of the item in the cloud is {value}, not a whole number")),
+                Some(number) if number <= VERSION => Ok(Some(number)),
+                _ => Err(format!("the attribute {name} of the item in the cloud is {value}, not a number that counts")),
             },
         };
         let deleted = attributes.get("_d").and_then(|value| value.get("BOOL")).and_then(Value::as_bool) == Some(true);
@@ -355,7 +357,13 @@ mod tests {
         let current = Current::parse(plain.as_object().unwrap()).unwrap();
         assert_eq!(current.version, None);
         assert_eq!(Value::Object(current.item.unwrap()), json!({"value": 1}));
-        let spoiled = json!({"_v": {"S": "one"}});
-        assert!(Current::parse(spoiled.as_object().unwrap()).unwrap_err().contains("_v"));
+        let last = (i64::MAX / 2) as u64;
+        let beyond = json!({"N": (last + 1).to_string()});
+        for spoiled in [json!({"S": "one"}), json!({"N": u64::MAX.to_string()}), beyond] {
+            let item = json!({"_v": spoiled});
+            assert!(Current::parse(item.as_object().unwrap()).unwrap_err().contains("_v"));
+        }
+        let item = json!({"_v": {"N": last.to_string()}});
+        assert_eq!(Current::parse(item.as_object().unwrap()).unwrap().version, Some(last));
     }
 }

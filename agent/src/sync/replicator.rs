@@ -16,8 +16,10 @@ use crate::config;
 use crate::db::Db;
 use crate::db::changelog::{Backlog, Pending};
 
-/// How often the backlog is counted, at most.
+/// The pause between two counts of the backlog, at least, …
 const COUNT_EVERY: Duration = Duration::from_secs(1);
+/// … and so many times what the last one took: the thread that counts also reads for everybody else.
+const COUNT_SHARE: u32 = 20;
 
 /// Brings the changes of a database to the cloud for as long as it runs.
 pub struct Replicator<T> {
@@ -103,13 +105,16 @@ impl<T: Transport> Replicator<T> {
                 }
                 Event::Settled => {
                     engine.settled(now);
-                    census.changed(now);
+                    census.changed();
                 }
                 Event::Recorded => {
                     engine.recorded(now);
-                    census.changed(now);
+                    census.changed();
                 }
-                Event::Counted(backlog) => *lock(&self.shared.backlog) = backlog,
+                Event::Counted(backlog) => {
+                    *lock(&self.shared.backlog) = backlog;
+                    census.counted(now);
+                }
                 Event::Deadline => {}
             }
         }
@@ -142,32 +147,38 @@ impl<T: Transport> Replicator<T> {
     }
 }
 
-/// When to count the backlog: at once at the beginning, and within a second of a change, but never more often than
-/// that.
+/// When to count the backlog: at once at the beginning, and soon after a change. One count at a time, for a million rows
+/// take long.
 #[derive(Default)]
 struct Census {
-    /// When it is next due; `None` while nothing changed.
-    next: Option<Instant>,
-    last: Option<Instant>,
+    /// Nothing changed since the last count began.
+    is_fresh: bool,
+    /// When the count began that is going on.
+    begun: Option<Instant>,
+    not_before: Option<Instant>,
 }
 
 impl Census {
-    fn changed(&mut self, now: Instant) {
-        let earliest = self.last.map_or(now, |last| (last + COUNT_EVERY).max(now));
-        self.next.get_or_insert(earliest);
+    fn changed(&mut self) {
+        self.is_fresh = false;
     }
 
     fn is_due(&mut self, now: Instant) -> bool {
-        let is_due = self.last.is_none() || self.next.is_some_and(|next| next <= now);
+        let is_due = !self.is_fresh && self.begun.is_none() && self.not_before.is_none_or(|after| after <= now);
         if is_due {
-            self.last = Some(now);
-            self.next = None;
+            self.is_fresh = true;
+            self.begun = Some(now);
         }
         is_due
     }
 
+    fn counted(&mut self, now: Instant) {
+        let took = self.begun.take().map_or(Duration::ZERO, |begun| now.saturating_duration_since(begun));
+        self.not_before = Some(now + COUNT_EVERY.max(took * COUNT_SHARE));
+    }
+
     fn deadline(&self) -> Option<Instant> {
-        self.next
+        self.not_before.filter(|_| !self.is_fresh && self.begun.is_none())
     }
 }
 
@@ -384,6 +395,23 @@ mod tests {
                 assert_eq!(bench.cloud.borrow().current(&format!("k{n}")).unwrap().version, Some(1));
             }
         });
+    }
+
+    #[test]
+    fn the_backlog_is_counted_at_once_then_after_changes_and_rarely_where_it_takes_long() {
+        let begin = Instant::now();
+        let at = |milliseconds| begin + Duration::from_millis(milliseconds);
+        let mut census = Census::default();
+        assert!(census.is_due(at(0)));
+        census.changed();
+        assert!(!census.is_due(at(5000)) && census.deadline().is_none(), "one count at a time");
+        census.counted(at(1));
+        assert_eq!(census.deadline(), Some(at(1001)));
+        assert!(!census.is_due(at(1000)) && census.is_due(at(1001)));
+        census.counted(at(1301));
+        assert!(census.deadline().is_none(), "nothing changed");
+        census.changed();
+        assert_eq!(census.deadline(), Some(at(1301 + 300 * 20)), "counting takes a twentieth of the time at most");
     }
 
     #[test]

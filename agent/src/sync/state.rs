@@ -19,7 +19,7 @@ pub struct State {
 /// How the replication does.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Status {
-    /// Rows that the cloud does not have yet, or not as they are; as counted a second ago or later.
+    /// Rows that the cloud does not have yet, or not as they are; as counted a second ago, or longer where they are very many.
     pub backlog: u64,
     /// How long the oldest of their changes has been waiting, by the device's clock.
     pub oldest: Option<Duration>,

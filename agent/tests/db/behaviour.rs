@@ -157,6 +157,20 @@ fn pages_follow_one_another_and_filters_are_typed() {
 }
 
 #[test]
+fn a_query_of_very_many_filters_is_refused_as_the_mistake_of_the_caller() {
+    let scratch = Scratch::new();
+    let db = scratch.open();
+    let find = |count: usize| {
+        let query = (0..count).fold(Query::new(), |query, _| query.filter("name", "a"));
+        block_on(db.find("Plain", query)).map(|page| page.items)
+    };
+    assert!(find(32).unwrap().is_empty());
+    for count in [33, 2000] {
+        assert_eq!(rule(find(count)), ("name".into(), "is one filter more than 32".into()));
+    }
+}
+
+#[test]
 fn a_page_ends_before_it_takes_much_memory() {
     let scratch = Scratch::new();
     let db = scratch.open();

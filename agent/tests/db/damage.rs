@@ -3,7 +3,8 @@
 use std::fs;
 use std::process::Command;
 
-use ioto::db::{Db, Error, Query};
+use ioto::config;
+use ioto::db::{Db, Error, Query, Schema};
 use serde_json::json;
 use smol::block_on;
 
@@ -160,4 +161,20 @@ fn a_full_disk_refuses_writes_with_a_clear_error_and_takes_them_again_when_there
     });
     assert!(Command::new("umount").arg(&directory).status().unwrap().success());
     result.unwrap();
+}
+
+#[test]
+fn a_model_that_was_renamed_in_case_only_is_refused_and_nothing_is_set_aside() {
+    let scratch = Scratch::new();
+    let options = config::Database { path: scratch.file(), ..Default::default() };
+    let open = |model: &str| {
+        let schema = format!("{{models: {{{model}: {{id: {{type: 'string'}}}}}}}}");
+        Db::open(&options, Schema::parse(&schema, "schema").unwrap())
+    };
+    let db = open("Lamp").unwrap();
+    block_on(db.create("Lamp", item(json!({"id": "a"})))).unwrap();
+    drop(db);
+    let error = open("lamp").unwrap_err().to_string();
+    assert!(error.contains("model lamp") && error.contains("Lamp"), "{error}");
+    assert!(block_on(open("Lamp").unwrap().get("Lamp", "a")).unwrap().is_some());
 }
