@@ -124,9 +124,9 @@ mod tests {
         });
         let settings = Web { routes: routes.collect(), ..Web::default() };
         let actions: Vec<(String, Box<dyn Action>)> = vec![
-            ("/api/".to_owned(), Box::new(nothing)),
             ("/api/db/".to_owned(), Box::new(nothing)),
             ("/lines".to_owned(), Box::new(nothing)),
+            ("/api/".to_owned(), Box::new(nothing)),
         ];
         Shared::new(settings, actions, None).unwrap()
     }
