@@ -1,17 +1,15 @@
 //! Static files.
 
 use std::fs::{File, Metadata};
-use std::io::{self, Read};
 
-use super::exchange::Sender;
+use super::file_body::{send_parts, send_whole};
 use super::mime::content_type;
-use super::transfer::{Body, Stage};
-use super::validators::{is_current, modified};
+use super::preconditions::{Current, Verdict, judge, range_counts};
+use super::ranges::{Selection, select};
+use super::validators::modified;
 use super::{Error, Exchange};
+use crate::http1::Method;
 use crate::net::http_date;
-
-/// Bytes read and sent at a time. A file up to this size goes out in one write with its head.
-const BLOCK: u64 = 64 * 1024;
 
 /// Answers with the file of the request's path beneath `web.documents`. No listings, no hidden files, no special files.
 pub(super) async fn serve(exchange: &mut Exchange) -> Result<(), Error> {
@@ -28,16 +26,41 @@ pub(super) async fn serve(exchange: &mut Exchange) -> Result<(), Error> {
     if !metadata.is_file() {
         return Err(not_found());
     }
-    let tag = exchange.local.etags.tag(&file, &metadata).await?;
-    let changed = modified(&metadata);
-    exchange.set_header("ETag", &tag)?;
-    exchange.set_header("Last-Modified", &http_date(changed))?;
-    if is_current(exchange.headers(), &tag, changed) {
-        exchange.set_status(304);
-        return exchange.send("", "").await;
-    }
     let shared = exchange.shared.clone();
-    send(exchange, file, metadata.len(), content_type(&path, &shared.settings.mime)).await
+    let (kind, length) = (content_type(&path, &shared.settings.mime), metadata.len());
+    let tag = exchange.local.etags.tag(&file, &metadata).await?;
+    let current = Current { tag: &tag, modified: modified(&metadata) };
+    exchange.set_header("ETag", &tag)?;
+    exchange.set_header("Last-Modified", &http_date(current.modified))?;
+    match judge(exchange.method(), exchange.headers(), Some(current)) {
+        Verdict::Go => {}
+        Verdict::NotModified => {
+            exchange.set_status(304);
+            return exchange.send("", "").await;
+        }
+        Verdict::Failed => return Err(Error::status(412, "the file is another one by now")),
+    }
+    exchange.set_header("Accept-Ranges", "bytes")?;
+    match selection(exchange, current, length) {
+        Selection::Whole => send_whole(exchange, kind, file, length).await,
+        Selection::Parts(parts) => send_parts(exchange, kind, file, length, &parts).await,
+        Selection::Unsatisfiable => {
+            exchange.set_header("Content-Range", &format!("bytes */{length}"))?;
+            exchange.set_status(416);
+            exchange.send("text/plain; charset=utf-8", "416 Range Not Satisfiable\n").await
+        }
+    }
+}
+
+/// The bytes to send. Only GET knows ranges (RFC 9110 §14.2).
+fn selection(exchange: &Exchange, current: Current<'_>, length: u64) -> Selection {
+    let mut fields = exchange.headers().get_all("range");
+    match (fields.next(), fields.next()) {
+        (Some(field), None) if *exchange.method() == Method::Get && range_counts(exchange.headers(), current) => {
+            select(field, length)
+        }
+        _ => Selection::Whole,
+    }
 }
 
 /// The path without its first slash, unless it names something that is never served.
@@ -69,25 +92,6 @@ async fn redirect(exchange: &mut Exchange) -> Result<(), Error> {
     exchange.set_header("Location", &location)?;
     exchange.set_status(301);
     exchange.send("text/plain; charset=utf-8", "301 Moved Permanently\n").await
-}
-
-async fn send(exchange: &Exchange, mut file: File, length: u64, kind: &str) -> Result<(), Error> {
-    if *exchange.method() == crate::http1::Method::Head {
-        return exchange.stream_length(kind, length)?.finish().await;
-    }
-    exchange.begin(kind, Some(length), Stage::Streaming(Body::Length(length)))?;
-    let mut left = length;
-    while left > 0 {
-        let piece = left.min(BLOCK);
-        let read = (&mut file).take(piece).read_to_end(&mut exchange.transfer.borrow_mut().link.output)?;
-        if read as u64 != piece {
-            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the file became shorter").into());
-        }
-        left -= piece;
-        Sender(&exchange.transfer).flush().await?;
-    }
-    exchange.transfer.borrow_mut().begin(Stage::Complete);
-    Sender(&exchange.transfer).flush().await
 }
 
 fn not_found() -> Error {

@@ -1,0 +1,115 @@
+//! Files over real sockets: parts of them, conditions, variants, uploads; with curl and with bytes of our own.
+#![cfg(feature = "web")]
+#![allow(clippy::unwrap_used)]
+
+mod web_support;
+
+use std::fs;
+use std::path::Path;
+
+use web_support::{Dir, MEGABYTE, Running, body, curl, field, get, start, status};
+
+/// Bytes that are nowhere the same for long, so that a wrong offset shows.
+fn pattern(length: usize) -> Vec<u8> {
+    (0..length).map(|at| (at ^ (at >> 8) ^ (at >> 16)) as u8).collect()
+}
+
+fn url(server: &Running, path: &str) -> String {
+    format!("http://{}{path}", server.address())
+}
+
+fn path(dir: &Path, name: &str) -> String {
+    dir.join(name).to_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_part_of_a_file_is_sent_as_206() {
+    let (server, dir) = start(|_| ());
+    fs::write(dir.0.join("a.txt"), "0123456789").unwrap();
+    for (range, expected, content_range) in [
+        ("bytes=0-3", "0123", "bytes 0-3/10"),
+        ("bytes=7-", "789", "bytes 7-9/10"),
+        ("bytes=-2", "89", "bytes 8-9/10"),
+        ("bytes=-99", "0123456789", "bytes 0-9/10"),
+        ("bytes=0-1,1-4", "01234", "bytes 0-4/10"),
+        ("bytes=50-,4-4", "4", "bytes 4-4/10"),
+    ] {
+        let response = get(&server, "/a.txt", &format!("Range: {range}\r\n"));
+        assert_eq!((status(&response), body(&response)), (206, expected), "{range}: {response}");
+        assert_eq!(field(&response, "content-range").as_deref(), Some(content_range), "{range}");
+        assert_eq!(field(&response, "content-type").as_deref(), Some("text/plain; charset=utf-8"));
+        assert_eq!(field(&response, "accept-ranges").as_deref(), Some("bytes"));
+    }
+    let many = format!("Range: bytes={}\r\n", vec!["0-"; 500].join(","));
+    for fields in ["Range: lines=1-2\r\n", "Range: bytes=4-2\r\n", "Range: bytes=0-1\r\nRange: bytes=2-3\r\n", &many] {
+        let response = get(&server, "/a.txt", fields);
+        assert_eq!((status(&response), body(&response)), (200, "0123456789"), "{fields}");
+    }
+    let response = get(&server, "/a.txt", "Range: bytes=10-,99-100\r\n");
+    assert_eq!((status(&response), field(&response, "content-range").as_deref()), (416, Some("bytes */10")));
+    let head = server.talk("HEAD /a.txt HTTP/1.1\r\nHost: h\r\nConnection: close\r\nRange: bytes=0-1\r\n\r\n");
+    assert_eq!((status(&head), field(&head, "content-length").as_deref(), body(&head)), (200, Some("10"), ""));
+}
+
+#[test]
+fn several_parts_are_a_multipart_with_the_files_type() {
+    let (server, dir) = start(|_| ());
+    fs::write(dir.0.join("a.txt"), "0123456789").unwrap();
+    let response = get(&server, "/a.txt", "Range: bytes=8-,0-1,99-\r\n");
+    assert_eq!(status(&response), 206);
+    assert_eq!(field(response.split("\r\n\r\n").next().unwrap(), "content-range"), None);
+    let kind = field(&response, "content-type").unwrap();
+    let boundary = kind.strip_prefix("multipart/byteranges; boundary=").unwrap();
+    let part = |range: &str, data: &str| {
+        format!(
+            "\r\n--{boundary}\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Range: bytes {range}/10\r\n\r\n{data}"
+        )
+    };
+    let expected = format!("{}{}\r\n--{boundary}--\r\n", part("8-9", "89"), part("0-1", "01"));
+    assert_eq!(response.split_once("\r\n\r\n").unwrap().1, expected);
+    assert_eq!(field(&response, "content-length").unwrap(), expected.len().to_string());
+}
+
+#[test]
+fn a_range_of_another_version_gets_the_whole_file() {
+    let (server, dir) = start(|_| ());
+    fs::write(dir.0.join("a.txt"), "0123456789").unwrap();
+    let whole = get(&server, "/a.txt", "");
+    let (tag, date) = (field(&whole, "etag").unwrap(), field(&whole, "last-modified").unwrap());
+    let ask = |value: &str| status(&get(&server, "/a.txt", &format!("Range: bytes=0-1\r\nIf-Range: {value}\r\n")));
+    assert_eq!((ask(&tag), ask(&date)), (206, 206));
+    assert_eq!((ask("\"other\""), ask(&format!("W/{tag}")), ask("Sun, 06 Nov 1994 08:49:37 GMT")), (200, 200, 200));
+    // The conditions come first (RFC 9110 §13.2.2).
+    let response = get(&server, "/a.txt", &format!("Range: bytes=0-1\r\nIf-None-Match: {tag}\r\n"));
+    assert_eq!((status(&response), field(&response, "content-range")), (304, None));
+    assert_eq!(status(&get(&server, "/a.txt", "If-Match: \"other\"\r\n")), 412);
+    assert_eq!(status(&get(&server, "/a.txt", &format!("If-Match: \"other\", {tag}\r\n"))), 200);
+    assert_eq!(status(&get(&server, "/a.txt", "If-Unmodified-Since: Sun, 06 Nov 1994 08:49:37 GMT\r\n")), 412);
+    assert_eq!(status(&get(&server, "/a.txt", &format!("If-Unmodified-Since: {date}\r\n"))), 200);
+}
+
+#[test]
+fn curl_resumes_and_takes_parts_of_a_long_file() {
+    let (server, dir) = start(|_| ());
+    let data = pattern(20 * MEGABYTE + 3);
+    fs::write(dir.0.join("long.bin"), &data).unwrap();
+    let out = Dir::new();
+    let target = path(&out.0, "long.bin");
+    let address = url(&server, "/long.bin");
+    fs::write(&target, &data[..7_654_321]).unwrap();
+    assert_eq!(curl(&["-C", "-", "-o", &target, "-w", "%{http_code}", &address]), "206");
+    assert!(fs::read(&target).unwrap() == data, "the resumed file is the file");
+    assert_eq!(curl(&["-r", "1000000-3000000", "-o", &target, "-w", "%{http_code}", &address]), "206");
+    assert!(fs::read(&target).unwrap() == data[1_000_000..=3_000_000], "the middle");
+    assert_eq!(curl(&["-r", "-5", "-o", &target, "-w", "%{http_code}", &address]), "206");
+    assert!(fs::read(&target).unwrap() == data[data.len() - 5..], "the end");
+    let several = "0-99999,5000000-5000999,-200000";
+    assert_eq!(curl(&["-r", several, "-o", &target, "-w", "%{http_code}", &address]), "206");
+    let found = fs::read(&target).unwrap();
+    for part in [&data[..100_000], &data[5_000_000..5_001_000], &data[data.len() - 200_000..]] {
+        assert!(found.windows(part.len()).any(|window| window == part), "{} bytes", part.len());
+    }
+    assert!(found.len() < 302_000, "{}", found.len());
+    assert_eq!(curl(&["-o", &target, "-w", "%{http_code}", &address]), "200");
+    assert!(fs::read(&target).unwrap() == data, "all of it");
+}
