@@ -6,7 +6,10 @@ mod web_support;
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, SystemTime};
 
+use ioto::config::{Route, WebCache};
 use web_support::{Dir, MEGABYTE, Running, body, curl, field, get, start, status};
 
 /// Bytes that are nowhere the same for long, so that a wrong offset shows.
@@ -112,4 +115,73 @@ fn curl_resumes_and_takes_parts_of_a_long_file() {
     assert!(found.len() < 302_000, "{}", found.len());
     assert_eq!(curl(&["-o", &target, "-w", "%{http_code}", &address]), "200");
     assert!(fs::read(&target).unwrap() == data, "all of it");
+}
+
+#[test]
+fn a_precompressed_file_is_sent_to_those_who_take_it() {
+    let (server, dir) = start(|settings| {
+        settings.routes = vec![
+            Route { matches: "/plain/".into(), ..Route::default() },
+            Route { compressed: true, ..Route::default() },
+        ];
+    });
+    let text = "var a = 1;\n".repeat(1000);
+    fs::create_dir(dir.0.join("plain")).unwrap();
+    for name in ["a.js", "plain/a.js", "index.html"] {
+        fs::write(dir.0.join(name), &text).unwrap();
+        assert!(Command::new("gzip").args(["-k", &path(&dir.0, name)]).status().unwrap().success());
+    }
+    fs::write(dir.0.join("a.js.br"), "not really brotli").unwrap();
+    let ask = |path: &str, encodings: &str| get(&server, path, &format!("Accept-Encoding: {encodings}\r\n"));
+    let brotli = ask("/a.js", "gzip, br");
+    assert_eq!((status(&brotli), body(&brotli)), (200, "not really brotli"));
+    assert_eq!(field(&brotli, "content-encoding").as_deref(), Some("br"));
+    assert_eq!(field(&brotli, "content-type").as_deref(), Some("text/javascript; charset=utf-8"));
+    assert_eq!(field(&brotli, "vary").as_deref(), Some("Accept-Encoding"));
+    let (gzip, plain) = (ask("/a.js", "br;q=0, *"), ask("/a.js", "identity"));
+    assert_eq!(field(&gzip, "content-encoding").as_deref(), Some("gzip"));
+    assert_eq!((field(&plain, "content-encoding"), body(&plain)), (None, text.as_str()));
+    assert_eq!(field(&plain, "vary").as_deref(), Some("Accept-Encoding"));
+    let tags = [&brotli, &gzip, &plain].map(|response| field(response, "etag").unwrap());
+    assert!(tags[0] != tags[1] && tags[1] != tags[2] && tags[0] != tags[2], "{tags:?}");
+    let known = get(&server, "/a.js", &format!("Accept-Encoding: br\r\nIf-None-Match: {}\r\n", tags[0]));
+    assert_eq!((status(&known), field(&known, "vary").as_deref()), (304, Some("Accept-Encoding")));
+    let other = get(&server, "/a.js", &format!("Accept-Encoding: gzip\r\nIf-None-Match: {}\r\n", tags[0]));
+    assert_eq!(status(&other), 200);
+    let part = get(&server, "/a.js", "Accept-Encoding: br\r\nRange: bytes=0-2\r\n");
+    assert_eq!((body(&part), field(&part, "content-encoding").as_deref()), ("not", Some("br")));
+
+    assert_eq!(curl(&["--compressed", &url(&server, "/")]), text);
+    assert_eq!(curl(&[&url(&server, "/")]), text);
+    let measured = ["-o", "/dev/null", "-w", "%{size_download} %{header_json}", "--compressed"];
+    let output = curl(&[&measured[..], &[&url(&server, "/")]].concat());
+    assert!(output.contains("\"gzip\"") && output.contains("text/html"), "{output}");
+    let untouched = ask("/plain/a.js", "gzip");
+    assert_eq!((field(&untouched, "content-encoding"), field(&untouched, "vary")), (None, None));
+
+    // The file changed, its variant did not.
+    let file = fs::File::options().append(true).open(dir.0.join("index.html")).unwrap();
+    file.set_modified(SystemTime::now() + Duration::from_secs(60)).unwrap();
+    assert_eq!(field(&ask("/", "gzip"), "content-encoding"), None);
+}
+
+#[test]
+fn the_route_says_how_long_files_may_be_kept() {
+    let (server, dir) = start(|settings| {
+        let cache = WebCache {
+            max_age: Some(Duration::from_secs(86_400)),
+            directives: vec!["public".into()],
+            extensions: vec!["css".into()],
+        };
+        settings.routes = vec![Route { cache: Some(cache), ..Route::default() }];
+    });
+    fs::write(dir.0.join("a.css"), "p{}").unwrap();
+    fs::write(dir.0.join("a.html"), "<p>").unwrap();
+    let response = get(&server, "/a.css", "");
+    assert_eq!(field(&response, "cache-control").as_deref(), Some("public, max-age=86400"));
+    let tag = field(&response, "etag").unwrap();
+    let known = get(&server, "/a.css", &format!("If-None-Match: {tag}\r\n"));
+    assert_eq!(field(&known, "cache-control").as_deref(), Some("public, max-age=86400"));
+    assert_eq!(field(&get(&server, "/a.html", ""), "cache-control"), None);
+    assert_eq!(field(&get(&server, "/none.css", ""), "cache-control"), None);
 }

@@ -2,17 +2,20 @@
 
 use std::fs::{File, Metadata};
 
+use super::cache_control::cache_control;
+use super::encodings::{Encoding, accepted};
 use super::file_body::{send_parts, send_whole};
 use super::mime::content_type;
 use super::preconditions::{Current, Verdict, judge, range_counts};
 use super::ranges::{Selection, select};
 use super::validators::modified;
 use super::{Error, Exchange};
+use crate::config::Route;
 use crate::http1::Method;
 use crate::net::http_date;
 
 /// Answers with the file of the request's path beneath `web.documents`. No listings, no hidden files, no special files.
-pub(super) async fn serve(exchange: &mut Exchange) -> Result<(), Error> {
+pub(super) async fn serve(exchange: &mut Exchange, route: Option<&Route>) -> Result<(), Error> {
     let Some(relative) = relative(exchange.path()) else { return Err(not_found()) };
     let (file, metadata, path) = match open(exchange, relative)? {
         (_, metadata) if metadata.is_dir() && !exchange.path().ends_with('/') => return redirect(exchange).await,
@@ -27,11 +30,22 @@ pub(super) async fn serve(exchange: &mut Exchange) -> Result<(), Error> {
         return Err(not_found());
     }
     let shared = exchange.shared.clone();
-    let (kind, length) = (content_type(&path, &shared.settings.mime), metadata.len());
+    let kind = content_type(&path, &shared.settings.mime);
+    let (mut file, mut metadata, mut encoding) = (file, metadata, None);
+    if route.is_some_and(|route| route.compressed) {
+        exchange.set_header("Vary", "Accept-Encoding")?;
+        if let Some(variant) = variant(exchange, &path, &metadata) {
+            (file, metadata, encoding) = (variant.0, variant.1, Some(variant.2));
+        }
+    }
+    let length = metadata.len();
     let tag = exchange.local.etags.tag(&file, &metadata).await?;
     let current = Current { tag: &tag, modified: modified(&metadata) };
     exchange.set_header("ETag", &tag)?;
     exchange.set_header("Last-Modified", &http_date(current.modified))?;
+    if let Some(value) = route.and_then(|route| cache_control(route.cache.as_ref()?, &path)) {
+        exchange.set_header("Cache-Control", &value)?;
+    }
     match judge(exchange.method(), exchange.headers(), Some(current)) {
         Verdict::Go => {}
         Verdict::NotModified => {
@@ -41,7 +55,14 @@ pub(super) async fn serve(exchange: &mut Exchange) -> Result<(), Error> {
         Verdict::Failed => return Err(Error::status(412, "the file is another one by now")),
     }
     exchange.set_header("Accept-Ranges", "bytes")?;
-    match selection(exchange, current, length) {
+    let selection = selection(exchange, current, length);
+    match encoding {
+        Some(encoding) if selection != Selection::Unsatisfiable => {
+            exchange.set_header("Content-Encoding", encoding.name())?;
+        }
+        _ => {}
+    }
+    match selection {
         Selection::Whole => send_whole(exchange, kind, file, length).await,
         Selection::Parts(parts) => send_parts(exchange, kind, file, length, &parts).await,
         Selection::Unsatisfiable => {
@@ -50,6 +71,15 @@ pub(super) async fn serve(exchange: &mut Exchange) -> Result<(), Error> {
             exchange.send("text/plain; charset=utf-8", "416 Range Not Satisfiable\n").await
         }
     }
+}
+
+/// The precompressed file that the client takes. One that is older than the file is left over from before it changed.
+fn variant(exchange: &Exchange, path: &str, plain: &Metadata) -> Option<(File, Metadata, Encoding)> {
+    accepted(exchange.headers()).find_map(|encoding| {
+        let (file, metadata) = open(exchange, &format!("{path}{}", encoding.suffix())).ok()?;
+        let is_usable = metadata.is_file() && modified(&metadata) >= modified(plain);
+        is_usable.then_some((file, metadata, encoding))
+    })
 }
 
 /// The bytes to send. Only GET knows ranges (RFC 9110 §14.2).

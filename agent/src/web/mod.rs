@@ -19,8 +19,10 @@
 mod action;
 mod address;
 mod body;
+mod cache_control;
 mod connection;
 mod date;
+mod encodings;
 mod error;
 mod exchange;
 mod file_body;

@@ -2,14 +2,15 @@
 
 use super::Action;
 use super::shared::Shared;
+use crate::config::Route;
 use crate::http1::{Method, RequestHead, percent_decode};
 
 /// What to do with a request.
 pub(super) enum Routed<'a> {
     /// Run this action; the length of its prefix.
     Action(&'a dyn Action, usize),
-    /// Serve a file.
-    File,
+    /// Serve a file, as this route says.
+    File(Option<&'a Route>),
     /// OPTIONS: tell the methods.
     Options(String),
     /// The method is not allowed here; these are.
@@ -54,7 +55,7 @@ pub(super) fn route<'a>(shared: &'a Shared, method: &Method, path: &str) -> Rout
         return if *method == Method::Options { Routed::Options(allowed) } else { Routed::NotAllowed(allowed) };
     }
     match action {
-        _ if is_file => Routed::File,
+        _ if is_file => Routed::File(route),
         Some((prefix, action)) => Routed::Action(action.as_ref(), prefix.len()),
         None => Routed::NotFound,
     }
@@ -111,7 +112,7 @@ fn allowed(methods: &[String], is_file: bool) -> String {
 mod tests {
     use super::super::{Error, Exchange};
     use super::*;
-    use crate::config::{Route, Web};
+    use crate::config::Web;
 
     fn shared(routes: &[(&str, &str, &[&str])]) -> Shared {
         async fn nothing(_: &mut Exchange) -> Result<(), Error> {
@@ -121,6 +122,7 @@ mod tests {
             matches: (*matches).to_owned(),
             handler: (*handler).to_owned(),
             methods: methods.iter().map(|method| (*method).to_owned()).collect(),
+            ..Route::default()
         });
         let settings = Web { routes: routes.collect(), ..Web::default() };
         let actions: Vec<(String, Box<dyn Action>)> = vec![
@@ -134,7 +136,7 @@ mod tests {
     fn outcome(shared: &Shared, method: Method, path: &str) -> String {
         match route(shared, &method, path) {
             Routed::Action(_, length) => format!("action {length}"),
-            Routed::File => "file".to_owned(),
+            Routed::File(_) => "file".to_owned(),
             Routed::Options(allow) => format!("options {allow}"),
             Routed::NotAllowed(allow) => format!("405 {allow}"),
             Routed::NotFound => "404".to_owned(),
