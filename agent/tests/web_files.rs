@@ -10,7 +10,7 @@ use std::process::Command;
 use std::time::{Duration, SystemTime};
 
 use ioto::config::{Route, WebCache};
-use web_support::{Dir, MEGABYTE, Running, body, curl, field, get, start, status};
+use web_support::{Dir, MEGABYTE, Running, body, curl, field, get, read_response, start, status};
 
 /// Bytes that are nowhere the same for long, so that a wrong offset shows.
 fn pattern(length: usize) -> Vec<u8> {
@@ -184,4 +184,147 @@ fn the_route_says_how_long_files_may_be_kept() {
     assert_eq!(field(&known, "cache-control").as_deref(), Some("public, max-age=86400"));
     assert_eq!(field(&get(&server, "/a.html", ""), "cache-control"), None);
     assert_eq!(field(&get(&server, "/none.css", ""), "cache-control"), None);
+}
+
+/// A server where files below `/up/` may be written and removed.
+fn writable(limit: u64) -> (Running, Dir) {
+    let (server, dir) = start(|settings| {
+        let methods = ["GET", "PUT", "DELETE"].map(String::from).to_vec();
+        settings.routes = vec![Route { matches: "/up/".into(), methods, ..Route::default() }, Route::default()];
+        settings.limits.upload = limit;
+    });
+    fs::create_dir(dir.0.join("up")).unwrap();
+    (server, dir)
+}
+
+fn send(server: &Running, method: &str, path: &str, fields: &str, data: &str) -> u16 {
+    let length = data.len();
+    let head = format!("{method} {path} HTTP/1.1\r\nHost: h\r\nConnection: close\r\nContent-Length: {length}\r\n");
+    status(&server.talk(format!("{head}{fields}\r\n{data}")))
+}
+
+/// What stands in the directory, hidden files too.
+fn names(dir: &Path) -> Vec<String> {
+    let mut names: Vec<_> = fs::read_dir(dir).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn curl_uploads_replaces_and_removes_a_file() {
+    let (server, dir) = writable(30 << 20);
+    let data = pattern(20 * MEGABYTE + 1);
+    let source = Dir::new();
+    let file = path(&source.0, "firmware.bin");
+    fs::write(&file, &data).unwrap();
+    let address = url(&server, "/up/firmware.bin");
+    let code = ["-o", "/dev/null", "-w", "%{http_code}"];
+    let curl_code = |more: &[&str]| curl(&[&code[..], more].concat());
+    assert_eq!(curl_code(&["-T", &file, &address]), "201");
+    assert!(fs::read(dir.0.join("up/firmware.bin")).unwrap() == data);
+    assert_eq!(curl_code(&["-T", &file, "-H", "Transfer-Encoding: chunked", &address]), "204");
+    let old = fs::File::open(dir.0.join("up/firmware.bin")).unwrap();
+    fs::write(&file, "new").unwrap();
+    assert_eq!(curl_code(&["-T", &file, &address]), "204");
+    assert_eq!(curl(&[&address]), "new");
+    assert_eq!(old.metadata().unwrap().len(), data.len() as u64, "readers keep the old file");
+    assert_eq!(curl_code(&["-X", "DELETE", &address]), "204");
+    assert_eq!(curl_code(&["-X", "DELETE", &address]), "404");
+    assert_eq!(curl_code(&[&address]), "404");
+    assert_eq!(names(&dir.0.join("up")), Vec::<String>::new());
+}
+
+#[test]
+fn an_upload_over_the_limit_is_refused_and_leaves_nothing() {
+    let (server, dir) = writable(1000);
+    assert_eq!(send(&server, "PUT", "/up/a", "", &"x".repeat(1000)), 201);
+    assert_eq!(send(&server, "PUT", "/up/b", "", &"x".repeat(1001)), 413);
+    let head = "PUT /up/b HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let endless = format!("{head}{}", "fff\r\n".to_owned() + &"x".repeat(0xfff) + "\r\n");
+    assert_eq!(status(&server.talk(endless)), 413);
+    // The client goes away in the middle.
+    let cut = server.talk("PUT /up/b HTTP/1.1\r\nHost: h\r\nContent-Length: 900\r\n\r\nabc");
+    assert!(matches!(status(&cut), 0 | 400), "{cut}");
+    let malformed = server.talk(format!("{head}3\r\nabc\r\nxyz\r\n"));
+    assert_eq!(status(&malformed), 400);
+    assert_eq!(names(&dir.0.join("up")), ["a"]);
+    let mut stream = server.connect();
+    std::io::Write::write_all(
+        &mut stream,
+        b"PUT /up/c HTTP/1.1\r\nHost: h\r\nContent-Length: 9000\r\nExpect: 100-continue\r\n\r\n",
+    )
+    .unwrap();
+    assert_eq!(status(&read_response(&mut stream).0), 413, "before the body is sent");
+}
+
+#[test]
+fn nothing_is_written_outside_hidden_or_in_place_of_a_directory() {
+    let (server, dir) = writable(1000);
+    let outside = Dir::new();
+    fs::write(outside.0.join("secret"), "secret").unwrap();
+    fs::create_dir(dir.0.join("up/sub")).unwrap();
+    std::os::unix::fs::symlink(&outside.0, dir.0.join("up/linked")).unwrap();
+    std::os::unix::fs::symlink(outside.0.join("secret"), dir.0.join("up/link")).unwrap();
+    let outer = outside.0.file_name().unwrap().to_str().unwrap();
+    for method in ["PUT", "DELETE"] {
+        for path in [
+            "/up/.hidden",
+            "/up/.git/x",
+            "/up/../x",
+            "/up/%2e%2e/x",
+            "/up/sub%2f..%2fx",
+            "/up/sub",
+            "/up/sub/",
+            "/up/",
+            "/up//x",
+            "/up/none/x",
+            "/up/linked/secret",
+            "/up/linked/new",
+            &format!("/up/../../{outer}/secret"),
+            "/x",
+            "/index.html",
+            "/up",
+        ] {
+            let found = send(&server, method, path, "", "data");
+            assert!(matches!(found, 400 | 404 | 405 | 409), "{method} {path}: {found}");
+        }
+    }
+    assert_eq!(send(&server, "PUT", &format!("/up/{}", "x".repeat(300)), "", "data"), 400);
+    assert_eq!(send(&server, "PUT", "/up/a", "Content-Range: bytes 0-3/10\r\n", "data"), 400);
+    assert_eq!(send(&server, "PUT", "/up/a", "Content-Encoding: gzip\r\n", "data"), 415);
+    assert_eq!(send(&server, "POST", "/up/a", "", "data"), 405);
+    assert_eq!((names(&outside.0), names(&dir.0.join("up/sub"))), (vec!["secret".to_owned()], vec![]));
+    // A link is replaced, and not what it leads to.
+    assert_eq!(send(&server, "PUT", "/up/link", "", "data"), 204);
+    assert_eq!(fs::read_to_string(outside.0.join("secret")).unwrap(), "secret");
+    assert_eq!(names(&dir.0.join("up")), ["link", "linked", "sub"]);
+    assert_eq!(names(&dir.0), ["up"]);
+}
+
+#[test]
+fn conditions_keep_writers_from_undoing_each_others_work() {
+    let (server, dir) = writable(1000);
+    assert_eq!(send(&server, "PUT", "/up/a", "If-Match: *\r\n", "zero"), 412);
+    assert_eq!(send(&server, "PUT", "/up/a", "If-None-Match: *\r\n", "one"), 201);
+    assert_eq!(send(&server, "PUT", "/up/a", "If-None-Match: *\r\n", "two"), 412);
+    let tag = field(&get(&server, "/up/a", ""), "etag").unwrap();
+    let mine = format!("If-Match: {tag}\r\n");
+    assert_eq!(send(&server, "PUT", "/up/a", &mine, "two"), 204);
+    assert_eq!(send(&server, "PUT", "/up/a", &mine, "three"), 412);
+    assert_eq!(send(&server, "DELETE", "/up/a", &mine, ""), 412);
+    assert_eq!(fs::read_to_string(dir.0.join("up/a")).unwrap(), "two");
+    let old = "If-Unmodified-Since: Sun, 06 Nov 1994 08:49:37 GMT\r\n";
+    assert_eq!(send(&server, "DELETE", "/up/a", old, ""), 412);
+
+    // The file changes while the upload is under way.
+    let tag = field(&get(&server, "/up/a", ""), "etag").unwrap();
+    let mut slow = server.connect();
+    let head = format!("PUT /up/a HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\nIf-Match: {tag}\r\n\r\nsl");
+    std::io::Write::write_all(&mut slow, head.as_bytes()).unwrap();
+    std::thread::sleep(Duration::from_millis(100));
+    assert_eq!(send(&server, "PUT", "/up/a", &format!("If-Match: {tag}\r\n"), "fast"), 204);
+    std::io::Write::write_all(&mut slow, b"ow").unwrap();
+    assert_eq!(status(&read_response(&mut slow).0), 412);
+    assert_eq!(fs::read_to_string(dir.0.join("up/a")).unwrap(), "fast");
+    assert_eq!(names(&dir.0.join("up")), ["a"]);
 }

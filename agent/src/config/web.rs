@@ -18,7 +18,7 @@ pub struct Route {
     /// `handler`: `file` or `action`.
     pub handler: String,
     /// `methods`; empty: GET and HEAD for files, all for actions. For files also `PUT` (writes the file) and `DELETE`
-    /// (removes it) can be listed.
+    /// (removes it) can be listed; then everyone who may use the route may do so.
     pub methods: Vec<String>,
     /// `compressed`: beside a file `x` may lie `x.br` and `x.gz` with the same content, not older than it; they are sent in
     /// its place to clients that take them. Off unless it is set, because looking for them costs each request two system

@@ -8,23 +8,30 @@ use super::file_body::{send_parts, send_whole};
 use super::mime::content_type;
 use super::preconditions::{Current, Verdict, judge, range_counts};
 use super::ranges::{Selection, select};
+use super::upload::{delete, put};
 use super::validators::modified;
 use super::{Error, Exchange};
 use crate::config::Route;
 use crate::http1::Method;
 use crate::net::http_date;
 
-/// Answers with the file of the request's path beneath `web.documents`. No listings, no hidden files, no special files.
+/// Answers with the file of the request's path beneath `web.documents`, or writes or removes it. No listings, no hidden
+/// files, no special files.
 pub(super) async fn serve(exchange: &mut Exchange, route: Option<&Route>) -> Result<(), Error> {
-    let Some(relative) = relative(exchange.path()) else { return Err(not_found()) };
-    let (file, metadata, path) = match open(exchange, relative)? {
+    let Some(path) = relative(exchange.path()).map(str::to_owned) else { return Err(not_found()) };
+    match exchange.method() {
+        Method::Put => return put(exchange, &path).await,
+        Method::Delete => return delete(exchange, &path).await,
+        _ => {}
+    }
+    let (file, metadata, path) = match open(exchange, &path)? {
         (_, metadata) if metadata.is_dir() && !exchange.path().ends_with('/') => return redirect(exchange).await,
         (_, metadata) if metadata.is_dir() => {
-            let index = format!("{relative}{}", exchange.shared.settings.index);
+            let index = format!("{path}{}", exchange.shared.settings.index);
             let (file, metadata) = open(exchange, &index)?;
             (file, metadata, index)
         }
-        (file, metadata) => (file, metadata, relative.to_owned()),
+        (file, metadata) => (file, metadata, path),
     };
     if !metadata.is_file() {
         return Err(not_found());
@@ -101,7 +108,8 @@ fn relative(path: &str) -> Option<&str> {
     (relative.is_empty() || directory.split('/').all(is_served)).then_some(relative)
 }
 
-fn open(exchange: &Exchange, path: &str) -> Result<(File, Metadata), Error> {
+/// Opens a file or directory beneath the root; what cannot be opened is not there.
+pub(super) fn open(exchange: &Exchange, path: &str) -> Result<(File, Metadata), Error> {
     let path = if path.is_empty() { "." } else { path };
     let opened = exchange.local.root.open(&exchange.shared.settings.documents, path);
     let result = opened.and_then(|file| file.metadata().map(|metadata| (file, metadata)));

@@ -40,6 +40,7 @@ mod server;
 mod shared;
 mod socket;
 mod transfer;
+mod upload;
 mod validators;
 mod watch;
 mod writer;

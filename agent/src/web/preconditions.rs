@@ -25,6 +25,12 @@ pub(super) enum Verdict {
     Failed,
 }
 
+/// Whether the request has a condition, for which [`judge`] must know what is there.
+pub(super) fn is_conditional(request: &Headers) -> bool {
+    let conditions = ["if-match", "if-none-match", "if-modified-since", "if-unmodified-since"];
+    conditions.iter().any(|name| request.get(name).is_some())
+}
+
 /// Judges the conditions in the order of §13.2.2. `None`: nothing is there.
 pub(super) fn judge(method: &Method, request: &Headers, current: Option<Current<'_>>) -> Verdict {
     let is_read = matches!(method, Method::Get | Method::Head);
@@ -148,6 +154,8 @@ mod tests {
             assert_eq!(judge(&Method::Put, &request, Some(current("\"a\""))), *put, "PUT {fields:?}");
             assert_eq!(judge(&Method::Delete, &request, Some(current("\"a\""))), *put, "DELETE {fields:?}");
             assert_eq!(judge(&Method::Put, &request, None), *create, "PUT of nothing {fields:?}");
+            let has_condition = fields.iter().any(|(name, _)| name.starts_with("If-"));
+            assert_eq!(is_conditional(&request), has_condition, "{fields:?}");
         }
     }
 

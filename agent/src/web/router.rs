@@ -78,11 +78,12 @@ fn is_under(prefix: &str, path: &str) -> bool {
     }
 }
 
-/// HEAD is allowed wherever GET is. OPTIONS is answered for everyone who does not list it; TRACE is never served.
+/// HEAD is allowed wherever GET is. Files are written and removed only where a route lists it. OPTIONS is answered for everyone who does not list it; TRACE is never served.
 fn is_allowed(method: &Method, methods: &[String], is_file: bool) -> bool {
     let listed = |name: &str| methods.iter().any(|allowed| allowed.eq_ignore_ascii_case(name));
     match method {
         Method::Trace => false,
+        Method::Put | Method::Delete if is_file => listed(method.as_str()),
         _ if is_file && !matches!(method, Method::Get | Method::Head) => false,
         Method::Head if !methods.is_empty() => listed("HEAD") || listed("GET"),
         Method::Options => listed("OPTIONS"),
@@ -96,7 +97,7 @@ fn allowed(methods: &[String], is_file: bool) -> String {
     }
     let mut all: Vec<String> = methods.iter().map(|method| method.to_ascii_uppercase()).collect();
     if is_file {
-        all.retain(|method| matches!(method.as_str(), "GET" | "HEAD"));
+        all.retain(|method| matches!(method.as_str(), "GET" | "HEAD" | "PUT" | "DELETE"));
     }
     if all.iter().any(|method| method == "GET") && !all.iter().any(|method| method == "HEAD") {
         all.push("HEAD".to_owned());
@@ -182,8 +183,19 @@ mod tests {
     fn files_are_only_read_and_nothing_is_traced() {
         let shared = shared(&[]);
         assert_eq!(outcome(&shared, Method::Post, "/x"), "405 GET, HEAD, OPTIONS");
+        assert_eq!(outcome(&shared, Method::Put, "/x"), "405 GET, HEAD, OPTIONS");
         assert_eq!(outcome(&shared, Method::Trace, "/lines"), format!("405 {ACTION_METHODS}"));
         assert_eq!(outcome(&shared, Method::Options, "*"), format!("options {ACTION_METHODS}"));
+    }
+
+    #[test]
+    fn files_are_written_where_a_route_lists_it() {
+        let shared = shared(&[("/up/", "file", &["put", "DELETE", "POST"]), ("", "file", &["GET"])]);
+        assert_eq!(outcome(&shared, Method::Put, "/up/x"), "file");
+        assert_eq!(outcome(&shared, Method::Delete, "/up/x"), "file");
+        assert_eq!(outcome(&shared, Method::Get, "/up/x"), "405 PUT, DELETE, OPTIONS");
+        assert_eq!(outcome(&shared, Method::Post, "/up/x"), "405 PUT, DELETE, OPTIONS");
+        assert_eq!(outcome(&shared, Method::Put, "/x"), "405 GET, HEAD, OPTIONS");
     }
 
     #[test]
