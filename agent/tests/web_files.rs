@@ -10,7 +10,9 @@ use std::process::Command;
 use std::time::{Duration, SystemTime};
 
 use ioto::config::{Route, WebCache};
-use web_support::{Dir, MEGABYTE, Running, body, curl, field, get, read_response, start, status};
+use ioto::device::own_certificate;
+use ioto::net::tls_server;
+use web_support::{Dir, MEGABYTE, Running, body, curl, field, get, read_response, server, settings, start, status};
 
 /// Bytes that are nowhere the same for long, so that a wrong offset shows.
 fn pattern(length: usize) -> Vec<u8> {
@@ -115,6 +117,49 @@ fn curl_resumes_and_takes_parts_of_a_long_file() {
     assert!(found.len() < 302_000, "{}", found.len());
     assert_eq!(curl(&["-o", &target, "-w", "%{http_code}", &address]), "200");
     assert!(fs::read(&target).unwrap() == data, "all of it");
+}
+
+#[test]
+fn tls_and_unix_sockets_carry_files_and_their_parts_too() {
+    let (dir, state) = (Dir::new(), Dir::new());
+    let data = pattern(3 * MEGABYTE + 1);
+    fs::write(dir.0.join("long.bin"), &data).unwrap();
+    let (certificate, key) = own_certificate(&state.0, &[]).unwrap();
+    let socket = path(&state.0, "socket");
+    let built = server(settings(dir.0.clone()))
+        .tls(tls_server::server_config(&certificate, &key).unwrap())
+        .listen("https://127.0.0.1:0")
+        .and_then(|server| server.listen(&format!("unix:{socket}")))
+        .unwrap();
+    let running = Running::start(built);
+    let secure = format!("https://localhost:{}/long.bin", running.address().port());
+    let target = path(&state.0, "target");
+    for client in
+        [["--cacert", certificate.to_str().unwrap(), &secure], ["--unix-socket", &socket, "http://h/long.bin"]]
+    {
+        let mut arguments = vec!["-o", &target, "-w", "%{http_code}"];
+        arguments.extend(client);
+        assert_eq!(curl(&arguments), "200");
+        assert!(fs::read(&target).unwrap() == data, "{client:?}");
+        arguments.extend(["-r", "70000-2900000"]);
+        assert_eq!(curl(&arguments), "206");
+        assert!(fs::read(&target).unwrap() == data[70_000..=2_900_000], "{client:?}");
+    }
+}
+
+#[test]
+fn a_file_that_becomes_shorter_while_it_is_sent_is_cut() {
+    let (server, dir) = start(|_| ());
+    let file = dir.0.join("long.bin");
+    fs::write(&file, pattern(40 * MEGABYTE)).unwrap();
+    let mut stream = server.connect();
+    std::io::Write::write_all(&mut stream, b"GET /long.bin HTTP/1.1\r\nHost: h\r\n\r\n").unwrap();
+    std::thread::sleep(Duration::from_millis(200));
+    fs::File::options().write(true).open(&file).unwrap().set_len(MEGABYTE as u64).unwrap();
+    let mut received = Vec::new();
+    let _ = std::io::Read::read_to_end(&mut stream, &mut received);
+    assert!(received.len() < 40 * MEGABYTE, "the end of the connection tells that something is missing");
+    assert_eq!(status(&get(&server, "/long.bin", "Range: bytes=0-0\r\n")), 206);
 }
 
 #[test]

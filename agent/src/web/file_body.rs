@@ -1,6 +1,7 @@
 //! Sends files, or parts of them.
 
 use std::fs::File;
+use std::future::poll_fn;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::ops::Range;
 
@@ -11,6 +12,8 @@ use crate::http1::Method;
 
 /// Bytes read and sent at a time. A file up to this size goes out in one write with its head.
 const BLOCK: u64 = 64 * 1024;
+/// Bytes of a longer file that go out with its head, so that the head is not a packet of its own.
+const FIRST: u64 = 16 * 1024;
 
 /// Answers with all of a file of `length` bytes.
 pub(super) async fn send_whole(exchange: &Exchange, kind: &str, file: File, length: u64) -> Result<(), Error> {
@@ -84,19 +87,40 @@ async fn send_part(exchange: &Exchange, file: &File, part: &Range<u64>) -> Resul
     send_bytes(exchange, file, part.end - part.start).await
 }
 
-/// Sends so many bytes of the file from where it stands, after what is in the output.
+/// Sends so many bytes of the file from where it stands, after what is in the output: by the kernel alone where that goes,
+/// else block by block.
 async fn send_bytes(exchange: &Exchange, file: &File, length: u64) -> Result<(), Error> {
-    let mut left = length;
+    let first = if length <= BLOCK { length } else { FIRST };
+    send_block(exchange, file, first).await?;
+    let mut left = length - first;
+    while left > 0 {
+        let wanted = usize::try_from(left).unwrap_or(usize::MAX);
+        match poll_fn(|cx| exchange.transfer.borrow_mut().link.poll_send_file(cx, file, wanted)).await {
+            Ok(0) => return Err(became_shorter()),
+            Ok(sent) => left = left.saturating_sub(sent as u64),
+            Err(error) if error.kind() == io::ErrorKind::Unsupported => break,
+            Err(error) => return Err(error.into()),
+        }
+    }
     while left > 0 {
         let piece = left.min(BLOCK);
-        let read = file.take(piece).read_to_end(&mut exchange.transfer.borrow_mut().link.output)?;
-        if read as u64 != piece {
-            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the file became shorter").into());
-        }
+        send_block(exchange, file, piece).await?;
         left -= piece;
-        Sender(&exchange.transfer).flush().await?;
     }
     Ok(())
+}
+
+async fn send_block(exchange: &Exchange, file: &File, length: u64) -> Result<(), Error> {
+    let read = file.take(length).read_to_end(&mut exchange.transfer.borrow_mut().link.output)?;
+    if read as u64 != length {
+        return Err(became_shorter());
+    }
+    Sender(&exchange.transfer).flush().await
+}
+
+/// The client was told another length; it must see that something is missing.
+fn became_shorter() -> Error {
+    io::Error::new(io::ErrorKind::UnexpectedEof, "the file became shorter").into()
 }
 
 async fn end(exchange: &Exchange) -> Result<(), Error> {
