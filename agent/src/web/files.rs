@@ -24,35 +24,19 @@ pub(super) async fn serve(exchange: &mut Exchange, route: Option<&Route>) -> Res
         Method::Delete => return delete(exchange, &path).await,
         _ => {}
     }
-    let (file, metadata, path) = match open(exchange, &path)? {
-        (_, metadata) if metadata.is_dir() && !exchange.path().ends_with('/') => return redirect(exchange).await,
-        (_, metadata) if metadata.is_dir() => {
-            let index = format!("{path}{}", exchange.shared.settings.index);
-            let (file, metadata) = open(exchange, &index)?;
-            (file, metadata, index)
-        }
-        (file, metadata) => (file, metadata, path),
-    };
-    if !metadata.is_file() {
-        return Err(not_found());
-    }
+    let Some(found) = find(exchange, path)? else { return redirect(exchange).await };
     let shared = exchange.shared.clone();
-    let kind = content_type(&path, &shared.settings.mime);
-    let (mut file, mut metadata, mut encoding) = (file, metadata, None);
-    if route.is_some_and(|route| route.compressed) {
-        exchange.set_header("Vary", "Accept-Encoding")?;
-        if let Some(variant) = variant(exchange, &path, &metadata) {
-            (file, metadata, encoding) = (variant.0, variant.1, Some(variant.2));
-        }
+    let kind = content_type(&found.path, &shared.settings.mime);
+    if let Some(value) = route.and_then(|route| cache_control(route.cache.as_ref()?, &found.path)) {
+        exchange.set_header("Cache-Control", &value)?;
     }
+    let has_variants = route.is_some_and(|route| route.compressed);
+    let (file, metadata, encoding) = if has_variants { choose(exchange, found)? } else { found.plain() };
     let length = metadata.len();
     let tag = exchange.local.etags.tag(&file, &metadata).await?;
     let current = Current { tag: &tag, modified: modified(&metadata) };
     exchange.set_header("ETag", &tag)?;
     exchange.set_header("Last-Modified", &http_date(current.modified))?;
-    if let Some(value) = route.and_then(|route| cache_control(route.cache.as_ref()?, &path)) {
-        exchange.set_header("Cache-Control", &value)?;
-    }
     match judge(exchange.method(), exchange.headers(), Some(current)) {
         Verdict::Go => {}
         Verdict::NotModified => {
@@ -62,7 +46,7 @@ pub(super) async fn serve(exchange: &mut Exchange, route: Option<&Route>) -> Res
         Verdict::Failed => return Err(Error::status(412, "the file is another one by now")),
     }
     exchange.set_header("Accept-Ranges", "bytes")?;
-    let selection = selection(exchange, current, length);
+    let selection = selection(exchange, current, length, has_variants);
     match encoding {
         Some(encoding) if selection != Selection::Unsatisfiable => {
             exchange.set_header("Content-Encoding", encoding.name())?;
@@ -80,23 +64,57 @@ pub(super) async fn serve(exchange: &mut Exchange, route: Option<&Route>) -> Res
     }
 }
 
-/// The precompressed file that the client takes. One that is older than the file is left over from before it changed.
-fn variant(exchange: &Exchange, path: &str, plain: &Metadata) -> Option<(File, Metadata, Encoding)> {
-    accepted(exchange.headers()).find_map(|encoding| {
-        let (file, metadata) = open(exchange, &format!("{path}{}", encoding.suffix())).ok()?;
-        let is_usable = metadata.is_file() && modified(&metadata) >= modified(plain);
-        is_usable.then_some((file, metadata, encoding))
-    })
+/// A file that is there, before it is chosen in which form it is sent.
+struct Found {
+    file: File,
+    metadata: Metadata,
+    /// Beneath the root; it tells the type.
+    path: String,
+}
+
+impl Found {
+    fn plain(self) -> (File, Metadata, Option<Encoding>) {
+        (self.file, self.metadata, None)
+    }
+}
+
+/// The file of the path, for a directory its index. `None`: a directory whose path lacks the slash at its end.
+fn find(exchange: &Exchange, path: String) -> Result<Option<Found>, Error> {
+    let (file, metadata) = open(exchange, &path)?;
+    let mut found = Found { file, metadata, path };
+    if found.metadata.is_dir() {
+        if !exchange.path().ends_with('/') {
+            return Ok(None);
+        }
+        found.path.push_str(&exchange.shared.settings.index);
+        (found.file, found.metadata) = open(exchange, &found.path)?;
+    }
+    if found.metadata.is_file() { Ok(Some(found)) } else { Err(not_found()) }
+}
+
+/// The file, or the precompressed one beside it that the client takes. One that is older than the file is left over from
+/// before it changed.
+fn choose(exchange: &mut Exchange, found: Found) -> Result<(File, Metadata, Option<Encoding>), Error> {
+    let set = exchange.shared.fields.get("vary").map(|set| format!("{set}, ")).unwrap_or_default();
+    exchange.set_header("Vary", &format!("{set}Accept-Encoding"))?;
+    let variant = accepted(exchange.headers()).find_map(|encoding| {
+        let (file, metadata) = open(exchange, &format!("{}{}", found.path, encoding.suffix())).ok()?;
+        let is_usable = metadata.is_file() && modified(&metadata) >= modified(&found.metadata);
+        is_usable.then_some((file, metadata, Some(encoding)))
+    });
+    Ok(variant.unwrap_or_else(|| found.plain()))
 }
 
 /// The bytes to send. Only GET knows ranges (RFC 9110 §14.2).
-fn selection(exchange: &Exchange, current: Current<'_>, length: u64) -> Selection {
+fn selection(exchange: &Exchange, current: Current<'_>, length: u64, has_variants: bool) -> Selection {
     let mut fields = exchange.headers().get_all("range");
-    match (fields.next(), fields.next()) {
-        (Some(field), None) if *exchange.method() == Method::Get && range_counts(exchange.headers(), current) => {
-            select(field, length)
-        }
-        _ => Selection::Whole,
+    let field = match (fields.next(), fields.next()) {
+        (Some(field), None) if *exchange.method() == Method::Get => field,
+        _ => return Selection::Whole,
+    };
+    match range_counts(exchange.headers(), current, has_variants) {
+        true => select(field, length),
+        false => Selection::Whole,
     }
 }
 

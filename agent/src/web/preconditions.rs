@@ -60,13 +60,14 @@ pub(super) fn judge(method: &Method, request: &Headers, current: Option<Current<
 }
 
 /// Whether the client's part of the file is still one of this file, so that its `Range` counts (§13.1.5): there is no
-/// `If-Range`, or it holds the strong tag or the exact date.
-pub(super) fn range_counts(request: &Headers, current: Current<'_>) -> bool {
+/// `If-Range`, or it holds the strong tag or the exact date. The date says nothing where there are variants: they may have
+/// the same.
+pub(super) fn range_counts(request: &Headers, current: Current<'_>, has_variants: bool) -> bool {
     let mut fields = request.get_all("if-range");
     match (fields.next(), fields.next()) {
         (None, _) => true,
         (Some(value), None) if value.starts_with(['"', 'W']) && value.ends_with('"') => strongly(value, current.tag),
-        (Some(value), None) => parse_http_date(value) == Some(current.modified),
+        (Some(value), None) => !has_variants && parse_http_date(value) == Some(current.modified),
         (Some(_), Some(_)) => false,
     }
 }
@@ -183,7 +184,9 @@ mod tests {
             (&[("If-Range", "")], "\"a\"", false),
             (&[("If-Range", "\"a\""), ("If-Range", "\"a\"")], "\"a\"", false),
         ] {
-            assert_eq!(range_counts(&request(fields), current(tag)), counts, "{fields:?} {tag}");
+            assert_eq!(range_counts(&request(fields), current(tag), false), counts, "{fields:?} {tag}");
+            let is_dated = fields == [("If-Range", THEN)];
+            assert_eq!(range_counts(&request(fields), current(tag), true), counts && !is_dated, "{fields:?} {tag}");
         }
     }
 }

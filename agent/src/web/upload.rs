@@ -35,7 +35,10 @@ pub(super) async fn put(exchange: &mut Exchange, path: &str) -> Result<(), Error
     if exchange.transfer.borrow().remaining().is_some_and(|length| length > limit) {
         return Err(http1::Error::BodyTooLarge.into());
     }
-    let place = Place::find(exchange, path).map_err(|_| Error::status(409, "there is no such directory"))?;
+    let place = Place::find(exchange, path).map_err(|error| match error {
+        Error::Status { status: 404, .. } => Error::status(409, "there is no such directory"),
+        error => error,
+    })?;
     place.exists()?;
     check(exchange, path).await?;
 
@@ -187,6 +190,7 @@ fn failed(error: io::Error) -> Error {
     match error.raw_os_error() {
         Some(libc::ENOSPC | libc::EDQUOT | libc::EFBIG) => Error::status(507, "there is no space for this"),
         Some(libc::EACCES | libc::EPERM | libc::EROFS) => Error::status(403, "this cannot be changed"),
+        Some(libc::EMFILE | libc::ENFILE) => Error::status(503, "too many files are open, try again"),
         Some(libc::ENAMETOOLONG) => Error::status(400, "the name is too long"),
         Some(libc::EISDIR | libc::ENOTDIR) => is_directory(),
         Some(libc::ENOENT) => Error::status(404, "there is nothing here"),
