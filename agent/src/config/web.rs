@@ -54,7 +54,7 @@ pub struct Limits {
     pub connections: usize,
     /// Requests on one connection.
     pub requests: usize,
-    /// Bytes of a file that is uploaded.
+    /// Bytes of a file that is uploaded, by PUT to a route for files.
     pub upload: u64,
 }
 
@@ -187,7 +187,7 @@ impl Limits {
             body: s.size("body", 0..=1 << 30, d.body),
             connections: s.count("connections", 1..=65_536, d.connections),
             requests: s.count("requests", 1..=UNLIMITED, d.requests),
-            upload: s.size("upload", 0..=1 << 40, d.upload),
+            upload: s.size("upload", 0..=UNLIMITED, d.upload),
         }
     }
 }

@@ -8,7 +8,7 @@ use super::file_body::{send_parts, send_whole};
 use super::mime::content_type;
 use super::preconditions::{Current, Verdict, judge, range_counts};
 use super::ranges::{Selection, select};
-use super::upload::{delete, put};
+use super::store::{delete, put};
 use super::validators::modified;
 use super::{Error, Exchange};
 use crate::config::Route;
