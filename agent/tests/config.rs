@@ -443,3 +443,25 @@ fn bad_usage_is_status_2() {
         assert!(device.call(line).status.success(), "{line}");
     }
 }
+
+#[test]
+fn a_route_says_how_files_are_sent() {
+    let routes = "[{match: '/a/', compressed: true, cache: {maxAge: '1 day', directives: ['public', 'no-cache=x'], \
+                  extensions: ['.CSS', 'js']}}, {methods: ['GET', 'PUT', 'DELETE']}]";
+    let device = Device::with(&[(WEB, &format!("{{routes: {routes}, limits: {{upload: '1GB'}}}}"))]);
+    assert_eq!(errors(&device.call("config check")), "");
+    let shown = device.show("");
+    let first = &shown["web"]["routes"][0];
+    assert_eq!((&first["compressed"], &first["cache"]["maxAge"]), (&json!(true), &json!("1 day")));
+    assert_eq!(first["cache"]["extensions"], json!(["css", "js"]));
+    assert_eq!(shown["web"]["routes"][1], json!({"match": "", "handler": "file", "methods": ["GET", "PUT", "DELETE"]}));
+    assert_eq!(shown["web"]["limits"]["upload"], "1GB");
+    device.write(WEB, "{routes: [{cache: {maxAge: 'soon', directives: ['a b', \"x\\ny\"]}}]}");
+    let output = device.call("config check");
+    assert!(!output.status.success());
+    let text = errors(&output);
+    assert!(
+        text.contains("web.routes[0].cache.maxAge") && text.contains("expected a directive as 'no-cache'"),
+        "{text}"
+    );
+}

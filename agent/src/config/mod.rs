@@ -53,4 +53,4 @@ pub use self::sync::Sync;
 pub use self::timeouts::Timeouts;
 pub use self::tls::Tls;
 pub use self::units::{FOREVER, UNLIMITED};
-pub use self::web::{Limits as WebLimits, Route, Timeouts as WebTimeouts, Web};
+pub use self::web::{Cache as WebCache, Limits as WebLimits, Route, Timeouts as WebTimeouts, Web};

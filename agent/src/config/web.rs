@@ -7,21 +7,39 @@ use serde_json::{Value as Json, json};
 
 use super::node::{Node, Value, quote};
 use super::section::{Section, text};
-use super::units::{FOREVER, UNLIMITED};
+use super::units::{FOREVER, UNLIMITED, show_duration};
 use super::{Directories, Listen, Profile, Scheme};
 
 /// Fields that frame a message or describe its body: they differ from response to response.
 const OWN_HEADERS: [&str; 5] = ["connection", "content-length", "content-type", "date", "transfer-encoding"];
 
 /// One entry of `web.routes`; the first that matches serves the request.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Route {
     /// `match`: empty matches all, a trailing `/` matches a prefix, anything else the exact path.
     pub matches: String,
     /// `handler`: `file` or `action`.
     pub handler: String,
-    /// `methods`; empty: GET and HEAD for files, all for actions.
+    /// `methods`; empty: GET and HEAD for files, all for actions. For files also `PUT` (writes the file) and `DELETE`
+    /// (removes it) can be listed; then everyone who may use the route may do so.
     pub methods: Vec<String>,
+    /// `compressed`: beside a file `x` may lie `x.br` and `x.gz` with the same content, not older than it; they are sent in
+    /// its place to clients that take them. Off unless it is set, because looking for them costs each request two system
+    /// calls.
+    pub compressed: bool,
+    /// `cache`: what `Cache-Control` tells of the files; without it there is no such field.
+    pub cache: Option<Cache>,
+}
+
+/// `web.routes[].cache`
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Cache {
+    /// `maxAge`: how long a file may be used without asking again.
+    pub max_age: Option<Duration>,
+    /// `directives`: such as `public`, `no-cache` or `immutable`.
+    pub directives: Vec<String>,
+    /// `extensions`: only files with one of these, such as `css`; empty: all.
+    pub extensions: Vec<String>,
 }
 
 /// `web.limits`
@@ -39,11 +57,21 @@ pub struct Limits {
     pub connections: usize,
     /// Requests on one connection.
     pub requests: usize,
+    /// Bytes of a file that is uploaded, by PUT to a route for files.
+    pub upload: u64,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { header: 10 * 1024, headers: 64, uri: 8 * 1024, body: 100 * 1024, connections: 100, requests: 1000 }
+        Self {
+            header: 10 * 1024,
+            headers: 64,
+            uri: 8 * 1024,
+            body: 100 * 1024,
+            connections: 100,
+            requests: 1000,
+            upload: 20 << 20,
+        }
     }
 }
 
@@ -162,6 +190,7 @@ impl Limits {
             body: s.size("body", 0..=1 << 30, d.body),
             connections: s.count("connections", 1..=65_536, d.connections),
             requests: s.count("requests", 1..=UNLIMITED, d.requests),
+            upload: s.size("upload", 0..=UNLIMITED, d.upload),
         }
     }
 }
@@ -205,12 +234,53 @@ impl Route {
                     }
                 },
             ),
+            compressed: s.flag("compressed", false),
+            cache: Cache::read(s),
         }
     }
 }
 
+impl Cache {
+    fn read(route: &Section) -> Option<Self> {
+        let s = route.section("cache");
+        let show = |age: &Option<Duration>| age.map_or(Json::Null, |age| Json::from(show_duration(age)));
+        let max_age = match s.has("maxAge") {
+            true => Some(s.duration("maxAge", Duration::ZERO..=FOREVER, Duration::ZERO)),
+            false => s.value("maxAge", None, show, |_| Ok(None)),
+        };
+        let texts = |key: &str, parse: fn(&str) -> Result<String, String>| {
+            s.list(key, Vec::new(), |item: &String| Json::from(item.as_str()), |node, _| parse(&text(node)?))
+        };
+        let cache = Self {
+            max_age,
+            directives: texts("directives", directive),
+            extensions: texts("extensions", |extension| Ok(extension.trim_start_matches('.').to_ascii_lowercase())),
+        };
+        route.has("cache").then_some(cache)
+    }
+}
+
 fn show_route(route: &Route) -> Json {
-    json!({"match": route.matches, "handler": route.handler, "methods": route.methods})
+    let mut shown = json!({"match": route.matches, "handler": route.handler, "methods": route.methods});
+    if route.compressed {
+        shown["compressed"] = Json::from(true);
+    }
+    if let Some(cache) = &route.cache {
+        shown["cache"] = json!({"directives": cache.directives, "extensions": cache.extensions});
+        if let Some(age) = cache.max_age {
+            shown["cache"]["maxAge"] = Json::from(show_duration(age));
+        }
+    }
+    shown
+}
+
+/// One directive of `Cache-Control` (RFC 9111 §5.2): a token, perhaps with `=` and a token.
+fn directive(text: &str) -> Result<String, String> {
+    let (name, value) = text.split_once('=').unwrap_or((text, "x"));
+    match is_token(name) && is_token(value) {
+        true => Ok(text.to_owned()),
+        false => Err(format!("expected a directive as 'no-cache', found {}", quote(text))),
+    }
 }
 
 fn index(node: &Node) -> Result<String, String> {

@@ -118,7 +118,7 @@ async fn handle(exchange: &mut Exchange) -> Result<(), Error> {
             action.call(exchange).await
         }
         // On the heap only while a file is served: it would be the larger part of every idle connection.
-        Routed::File => Box::pin(files::serve(exchange)).await,
+        Routed::File(route) => Box::pin(files::serve(exchange, route)).await,
         Routed::Options(allow) => {
             exchange.set_header("Allow", &allow)?;
             exchange.set_status(204);

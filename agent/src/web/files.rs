@@ -1,43 +1,121 @@
 //! Static files.
 
 use std::fs::{File, Metadata};
-use std::io::{self, Read};
 
-use super::exchange::Sender;
+use super::cache_control::cache_control;
+use super::encodings::{Encoding, accepted};
+use super::file_body::{send_parts, send_whole};
 use super::mime::content_type;
-use super::transfer::{Body, Stage};
-use super::validators::{is_current, modified};
+use super::preconditions::{Current, Verdict, judge, range_counts};
+use super::ranges::{Selection, select};
+use super::store::{delete, put};
+use super::validators::modified;
 use super::{Error, Exchange};
+use crate::config::Route;
+use crate::http1::Method;
 use crate::net::http_date;
 
-/// Bytes read and sent at a time. A file up to this size goes out in one write with its head.
-const BLOCK: u64 = 64 * 1024;
-
-/// Answers with the file of the request's path beneath `web.documents`. No listings, no hidden files, no special files.
-pub(super) async fn serve(exchange: &mut Exchange) -> Result<(), Error> {
-    let Some(relative) = relative(exchange.path()) else { return Err(not_found()) };
-    let (file, metadata, path) = match open(exchange, relative)? {
-        (_, metadata) if metadata.is_dir() && !exchange.path().ends_with('/') => return redirect(exchange).await,
-        (_, metadata) if metadata.is_dir() => {
-            let index = format!("{relative}{}", exchange.shared.settings.index);
-            let (file, metadata) = open(exchange, &index)?;
-            (file, metadata, index)
-        }
-        (file, metadata) => (file, metadata, relative.to_owned()),
-    };
-    if !metadata.is_file() {
-        return Err(not_found());
+/// Answers with the file of the request's path beneath `web.documents`, or writes or removes it. No listings, no hidden
+/// files, no special files.
+pub(super) async fn serve(exchange: &mut Exchange, route: Option<&Route>) -> Result<(), Error> {
+    let Some(path) = relative(exchange.path()).map(str::to_owned) else { return Err(not_found()) };
+    match exchange.method() {
+        Method::Put => return put(exchange, &path).await,
+        Method::Delete => return delete(exchange, &path).await,
+        _ => {}
     }
-    let tag = exchange.local.etags.tag(&file, &metadata).await?;
-    let changed = modified(&metadata);
-    exchange.set_header("ETag", &tag)?;
-    exchange.set_header("Last-Modified", &http_date(changed))?;
-    if is_current(exchange.headers(), &tag, changed) {
-        exchange.set_status(304);
-        return exchange.send("", "").await;
-    }
+    let Some(found) = find(exchange, path)? else { return redirect(exchange).await };
     let shared = exchange.shared.clone();
-    send(exchange, file, metadata.len(), content_type(&path, &shared.settings.mime)).await
+    let kind = content_type(&found.path, &shared.settings.mime);
+    if let Some(value) = route.and_then(|route| cache_control(route.cache.as_ref()?, &found.path)) {
+        exchange.set_header("Cache-Control", &value)?;
+    }
+    let has_variants = route.is_some_and(|route| route.compressed);
+    let (file, metadata, encoding) = if has_variants { choose(exchange, found)? } else { found.plain() };
+    let length = metadata.len();
+    let tag = exchange.local.etags.tag(&file, &metadata).await?;
+    let current = Current { tag: &tag, modified: modified(&metadata) };
+    exchange.set_header("ETag", &tag)?;
+    exchange.set_header("Last-Modified", &http_date(current.modified))?;
+    match judge(exchange.method(), exchange.headers(), Some(current)) {
+        Verdict::Go => {}
+        Verdict::NotModified => {
+            exchange.set_status(304);
+            return exchange.send("", "").await;
+        }
+        Verdict::Failed => return Err(Error::status(412, "the file is another one by now")),
+    }
+    exchange.set_header("Accept-Ranges", "bytes")?;
+    let selection = selection(exchange, current, length, has_variants);
+    match encoding {
+        Some(encoding) if selection != Selection::Unsatisfiable => {
+            exchange.set_header("Content-Encoding", encoding.name())?;
+        }
+        _ => {}
+    }
+    match selection {
+        Selection::Whole => send_whole(exchange, kind, file, length).await,
+        Selection::Parts(parts) => send_parts(exchange, kind, file, length, &parts).await,
+        Selection::Unsatisfiable => {
+            exchange.set_header("Content-Range", &format!("bytes */{length}"))?;
+            exchange.set_status(416);
+            exchange.send("text/plain; charset=utf-8", "416 Range Not Satisfiable\n").await
+        }
+    }
+}
+
+/// A file that is there, before it is chosen in which form it is sent.
+struct Found {
+    file: File,
+    metadata: Metadata,
+    /// Beneath the root; it tells the type.
+    path: String,
+}
+
+impl Found {
+    fn plain(self) -> (File, Metadata, Option<Encoding>) {
+        (self.file, self.metadata, None)
+    }
+}
+
+/// The file of the path, for a directory its index. `None`: a directory whose path lacks the slash at its end.
+fn find(exchange: &Exchange, path: String) -> Result<Option<Found>, Error> {
+    let (file, metadata) = open(exchange, &path)?;
+    let mut found = Found { file, metadata, path };
+    if found.metadata.is_dir() {
+        if !exchange.path().ends_with('/') {
+            return Ok(None);
+        }
+        found.path.push_str(&exchange.shared.settings.index);
+        (found.file, found.metadata) = open(exchange, &found.path)?;
+    }
+    if found.metadata.is_file() { Ok(Some(found)) } else { Err(not_found()) }
+}
+
+/// The file, or the precompressed one beside it that the client takes. One that is older than the file is left over from
+/// before it changed.
+fn choose(exchange: &mut Exchange, found: Found) -> Result<(File, Metadata, Option<Encoding>), Error> {
+    let set = exchange.shared.fields.get("vary").map(|set| format!("{set}, ")).unwrap_or_default();
+    exchange.set_header("Vary", &format!("{set}Accept-Encoding"))?;
+    let variant = accepted(exchange.headers()).find_map(|encoding| {
+        let (file, metadata) = open(exchange, &format!("{}{}", found.path, encoding.suffix())).ok()?;
+        let is_usable = metadata.is_file() && modified(&metadata) >= modified(&found.metadata);
+        is_usable.then_some((file, metadata, Some(encoding)))
+    });
+    Ok(variant.unwrap_or_else(|| found.plain()))
+}
+
+/// The bytes to send. Only GET knows ranges (RFC 9110 §14.2).
+fn selection(exchange: &Exchange, current: Current<'_>, length: u64, has_variants: bool) -> Selection {
+    let mut fields = exchange.headers().get_all("range");
+    let field = match (fields.next(), fields.next()) {
+        (Some(field), None) if *exchange.method() == Method::Get => field,
+        _ => return Selection::Whole,
+    };
+    match range_counts(exchange.headers(), current, has_variants) {
+        true => select(field, length),
+        false => Selection::Whole,
+    }
 }
 
 /// The path without its first slash, unless it names something that is never served.
@@ -48,7 +126,8 @@ fn relative(path: &str) -> Option<&str> {
     (relative.is_empty() || directory.split('/').all(is_served)).then_some(relative)
 }
 
-fn open(exchange: &Exchange, path: &str) -> Result<(File, Metadata), Error> {
+/// Opens a file or directory beneath the root; what cannot be opened is not there.
+pub(super) fn open(exchange: &Exchange, path: &str) -> Result<(File, Metadata), Error> {
     let path = if path.is_empty() { "." } else { path };
     let opened = exchange.local.root.open(&exchange.shared.settings.documents, path);
     let result = opened.and_then(|file| file.metadata().map(|metadata| (file, metadata)));
@@ -69,25 +148,6 @@ async fn redirect(exchange: &mut Exchange) -> Result<(), Error> {
     exchange.set_header("Location", &location)?;
     exchange.set_status(301);
     exchange.send("text/plain; charset=utf-8", "301 Moved Permanently\n").await
-}
-
-async fn send(exchange: &Exchange, mut file: File, length: u64, kind: &str) -> Result<(), Error> {
-    if *exchange.method() == crate::http1::Method::Head {
-        return exchange.stream_length(kind, length)?.finish().await;
-    }
-    exchange.begin(kind, Some(length), Stage::Streaming(Body::Length(length)))?;
-    let mut left = length;
-    while left > 0 {
-        let piece = left.min(BLOCK);
-        let read = (&mut file).take(piece).read_to_end(&mut exchange.transfer.borrow_mut().link.output)?;
-        if read as u64 != piece {
-            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the file became shorter").into());
-        }
-        left -= piece;
-        Sender(&exchange.transfer).flush().await?;
-    }
-    exchange.transfer.borrow_mut().begin(Stage::Complete);
-    Sender(&exchange.transfer).flush().await
 }
 
 fn not_found() -> Error {

@@ -1,5 +1,6 @@
 //! One connection's stream with its buffers and deadlines.
 
+use std::fs::File;
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
@@ -7,6 +8,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
+use futures_rustls::server::TlsStream;
 use smol::io::{AsyncRead, AsyncWrite};
 
 use super::local::Local;
@@ -19,9 +21,20 @@ const LINGER_BYTES: usize = 256 * 1024;
 const LINGER: Duration = Duration::from_secs(2);
 
 /// What a connection runs over: TCP, TLS, a Unix socket.
-pub(super) trait Duplex: AsyncRead + AsyncWrite + Unpin {}
+pub(super) trait Duplex: AsyncRead + AsyncWrite + Unpin {
+    /// Sends at most so many bytes of the file from where it stands, without a copy. 0: the file has no more.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::Unsupported`] when that does not go with this stream or this file; nothing was sent.
+    fn poll_send_file(&mut self, _: &mut Context<'_>, _: &File, _: usize) -> Poll<io::Result<usize>> {
+        Poll::Ready(Err(io::ErrorKind::Unsupported.into()))
+    }
+}
 
-impl<T: AsyncRead + AsyncWrite + Unpin> Duplex for T {}
+impl<T: AsyncRead + AsyncWrite + Unpin> Duplex for TlsStream<T> {}
+
+#[cfg(test)]
+impl Duplex for smol::io::Cursor<Vec<u8>> {}
 
 /// A stream that never waits longer than allowed. While it waits for a request it owns no buffer.
 pub(super) struct Link {
@@ -173,6 +186,15 @@ impl Link {
             0 => Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
             _ => Poll::Ready(Ok(sent)),
         }
+    }
+
+    /// Sends some of the file, see [`Duplex::poll_send_file`], for when `output` is empty.
+    pub fn poll_send_file(&mut self, cx: &mut Context<'_>, file: &File, bytes: usize) -> Poll<io::Result<usize>> {
+        ready!(self.poll_turn(cx));
+        let result = self.stream.poll_send_file(cx, file, bytes.min(TURN));
+        let sent = ready!(self.guard(Direction::Write, cx, result))?;
+        self.turn = self.turn.saturating_sub(sent);
+        Poll::Ready(Ok(sent))
     }
 
     /// Counts bytes that are not sent: even so others get their turn.

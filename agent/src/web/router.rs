@@ -2,14 +2,15 @@
 
 use super::Action;
 use super::shared::Shared;
+use crate::config::Route;
 use crate::http1::{Method, RequestHead, percent_decode};
 
 /// What to do with a request.
 pub(super) enum Routed<'a> {
     /// Run this action; the length of its prefix.
     Action(&'a dyn Action, usize),
-    /// Serve a file.
-    File,
+    /// Serve a file, as this route says.
+    File(Option<&'a Route>),
     /// OPTIONS: tell the methods.
     Options(String),
     /// The method is not allowed here; these are.
@@ -54,7 +55,7 @@ pub(super) fn route<'a>(shared: &'a Shared, method: &Method, path: &str) -> Rout
         return if *method == Method::Options { Routed::Options(allowed) } else { Routed::NotAllowed(allowed) };
     }
     match action {
-        _ if is_file => Routed::File,
+        _ if is_file => Routed::File(route),
         Some((prefix, action)) => Routed::Action(action.as_ref(), prefix.len()),
         None => Routed::NotFound,
     }
@@ -77,11 +78,12 @@ fn is_under(prefix: &str, path: &str) -> bool {
     }
 }
 
-/// HEAD is allowed wherever GET is. OPTIONS is answered for everyone who does not list it; TRACE is never served.
+/// HEAD is allowed wherever GET is. Files are written and removed only where a route lists it. OPTIONS is answered for everyone who does not list it; TRACE is never served.
 fn is_allowed(method: &Method, methods: &[String], is_file: bool) -> bool {
     let listed = |name: &str| methods.iter().any(|allowed| allowed.eq_ignore_ascii_case(name));
     match method {
         Method::Trace => false,
+        Method::Put | Method::Delete if is_file => listed(method.as_str()),
         _ if is_file && !matches!(method, Method::Get | Method::Head) => false,
         Method::Head if !methods.is_empty() => listed("HEAD") || listed("GET"),
         Method::Options => listed("OPTIONS"),
@@ -95,7 +97,7 @@ fn allowed(methods: &[String], is_file: bool) -> String {
     }
     let mut all: Vec<String> = methods.iter().map(|method| method.to_ascii_uppercase()).collect();
     if is_file {
-        all.retain(|method| matches!(method.as_str(), "GET" | "HEAD"));
+        all.retain(|method| matches!(method.as_str(), "GET" | "HEAD" | "PUT" | "DELETE"));
     }
     if all.iter().any(|method| method == "GET") && !all.iter().any(|method| method == "HEAD") {
         all.push("HEAD".to_owned());
@@ -111,7 +113,7 @@ fn allowed(methods: &[String], is_file: bool) -> String {
 mod tests {
     use super::super::{Error, Exchange};
     use super::*;
-    use crate::config::{Route, Web};
+    use crate::config::Web;
 
     fn shared(routes: &[(&str, &str, &[&str])]) -> Shared {
         async fn nothing(_: &mut Exchange) -> Result<(), Error> {
@@ -121,12 +123,13 @@ mod tests {
             matches: (*matches).to_owned(),
             handler: (*handler).to_owned(),
             methods: methods.iter().map(|method| (*method).to_owned()).collect(),
+            ..Route::default()
         });
         let settings = Web { routes: routes.collect(), ..Web::default() };
         let actions: Vec<(String, Box<dyn Action>)> = vec![
-            ("/api/".to_owned(), Box::new(nothing)),
             ("/api/db/".to_owned(), Box::new(nothing)),
             ("/lines".to_owned(), Box::new(nothing)),
+            ("/api/".to_owned(), Box::new(nothing)),
         ];
         Shared::new(settings, actions, None).unwrap()
     }
@@ -134,7 +137,7 @@ mod tests {
     fn outcome(shared: &Shared, method: Method, path: &str) -> String {
         match route(shared, &method, path) {
             Routed::Action(_, length) => format!("action {length}"),
-            Routed::File => "file".to_owned(),
+            Routed::File(_) => "file".to_owned(),
             Routed::Options(allow) => format!("options {allow}"),
             Routed::NotAllowed(allow) => format!("405 {allow}"),
             Routed::NotFound => "404".to_owned(),
@@ -180,8 +183,19 @@ mod tests {
     fn files_are_only_read_and_nothing_is_traced() {
         let shared = shared(&[]);
         assert_eq!(outcome(&shared, Method::Post, "/x"), "405 GET, HEAD, OPTIONS");
+        assert_eq!(outcome(&shared, Method::Put, "/x"), "405 GET, HEAD, OPTIONS");
         assert_eq!(outcome(&shared, Method::Trace, "/lines"), format!("405 {ACTION_METHODS}"));
         assert_eq!(outcome(&shared, Method::Options, "*"), format!("options {ACTION_METHODS}"));
+    }
+
+    #[test]
+    fn files_are_written_where_a_route_lists_it() {
+        let shared = shared(&[("/up/", "file", &["put", "DELETE", "POST"]), ("", "file", &["GET"])]);
+        assert_eq!(outcome(&shared, Method::Put, "/up/x"), "file");
+        assert_eq!(outcome(&shared, Method::Delete, "/up/x"), "file");
+        assert_eq!(outcome(&shared, Method::Get, "/up/x"), "405 PUT, DELETE, OPTIONS");
+        assert_eq!(outcome(&shared, Method::Post, "/up/x"), "405 PUT, DELETE, OPTIONS");
+        assert_eq!(outcome(&shared, Method::Put, "/x"), "405 GET, HEAD, OPTIONS");
     }
 
     #[test]

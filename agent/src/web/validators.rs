@@ -1,4 +1,4 @@
-//! Entity tags and conditional requests (RFC 9110 §8.8, §13).
+//! Entity tags and dates of files (RFC 9110 §8.8).
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -8,9 +8,6 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ring::digest;
-
-use crate::http1::Headers;
-use crate::net::parse_http_date;
 
 /// Longer files get a weak tag of size and time: reading them only for a tag would take long on a small device.
 const MAX_HASHED: u64 = 8 * 1024 * 1024;
@@ -89,59 +86,10 @@ pub(super) fn modified(metadata: &Metadata) -> SystemTime {
     UNIX_EPOCH + Duration::from_secs(u64::try_from(metadata.mtime()).unwrap_or(0))
 }
 
-/// Whether the client has the file already, so that 304 is the answer. `If-None-Match` counts, and only without it
-/// `If-Modified-Since` (RFC 9110 §13.2.2).
-pub(super) fn is_current(request: &Headers, tag: &str, modified: SystemTime) -> bool {
-    let mut tags = request.get_all("if-none-match").peekable();
-    if tags.peek().is_some() {
-        let opaque = opaque(tag);
-        return tags
-            .flat_map(|list| list.split(','))
-            .map(str::trim)
-            .any(|known| known == "*" || self::opaque(known) == opaque);
-    }
-    let since = request.get("if-modified-since").and_then(parse_http_date);
-    since.is_some_and(|since| modified <= since)
-}
-
-/// A tag for the weak comparison. Our tags hold no comma, so lists may be split at them.
-fn opaque(tag: &str) -> &str {
-    tag.strip_prefix("W/").unwrap_or(tag)
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-
-    fn request(name: &str, value: &str) -> Headers {
-        let mut headers = Headers::new();
-        headers.append(name, value).unwrap();
-        headers
-    }
-
-    #[test]
-    fn a_known_tag_or_date_is_current() {
-        let time = parse_http_date("Sun, 06 Nov 1994 08:49:37 GMT").unwrap();
-        for (name, value, current) in [
-            ("If-None-Match", "\"a\"", true),
-            ("If-None-Match", "W/\"a\"", true),
-            ("If-None-Match", "\"b\", \"a\"", true),
-            ("If-None-Match", "*", true),
-            ("If-None-Match", "\"b\"", false),
-            ("If-None-Match", "a", false),
-            ("If-Modified-Since", "Sun, 06 Nov 1994 08:49:37 GMT", true),
-            ("If-Modified-Since", "Sun, 06 Nov 1994 08:49:38 GMT", true),
-            ("If-Modified-Since", "Sun, 06 Nov 1994 08:49:36 GMT", false),
-            ("If-Modified-Since", "yesterday", false),
-            ("X", "\"a\"", false),
-        ] {
-            assert_eq!(is_current(&request(name, value), "\"a\"", time), current, "{name}: {value}");
-        }
-        let mut both = request("If-None-Match", "\"b\"");
-        both.append("If-Modified-Since", "Sun, 06 Nov 1994 08:49:37 GMT").unwrap();
-        assert!(!is_current(&both, "\"a\"", time));
-    }
 
     #[test]
     fn the_tag_depends_on_the_bytes_alone() {
