@@ -64,6 +64,7 @@ impl Device {
     /// Status, standard output and standard error of `ioto db` with these words.
     fn db(&self, words: &[&str]) -> (i32, String, String) {
         let output = Command::new(env!("CARGO_BIN_EXE_ioto"))
+            .env_clear()
             .args(["--profile", "dev", "--config", self.root.join("etc").to_str().unwrap()])
             .args(["--state", self.root.join("state").to_str().unwrap(), "db"])
             .args(words)
