@@ -37,8 +37,8 @@ enum Next {
 /// Serves a connection to its end.
 pub(super) async fn serve(stream: impl Duplex + 'static, from: (Peer, bool), shared: Arc<Shared>, local: Rc<Local>) {
     let timeouts = shared.settings.timeouts.clone();
-    let whole = local.watch.deadline();
     let mut link = Link::new(stream, local.clone());
+    let whole = link.whole();
     let mut served = 0;
     loop {
         let head = match next_request(&mut link, served == 0, &shared).await {
