@@ -49,11 +49,7 @@ const KEYS: &[&str] = &[
     "web.group",
     "web.limits.buffer",
     "web.limits.digest",
-    "web.limits.maxFrame",
-    "web.limits.maxMessage",
     "web.limits.sessions",
-    "web.limits.upload",
-    "web.limits.uploads",
     "web.name",
     "web.redirect",
     "web.routes[].algorithm",
@@ -70,9 +66,7 @@ const KEYS: &[&str] = &[
     "web.threads",
     "web.timeouts.digest",
     "web.timeouts.session",
-    "web.upload",
     "web.user",
-    "web.webSockets",
 ];
 
 /// Whether `path` is such a key or below one.

@@ -328,7 +328,8 @@ fn check_name(name: &str) -> Result<(), Error> {
     }
 }
 
-fn form_decode(text: &str) -> Option<String> {
+/// Decodes a name or value of a form: `%XX`, and `+` for a space.
+pub(super) fn form_decode(text: &str) -> Option<String> {
     let text: Cow<'_, str> = if text.contains('+') { text.replace('+', " ").into() } else { text.into() };
     percent_decode(&text).map(Cow::into_owned)
 }
