@@ -44,7 +44,7 @@ pub struct Exchange {
     pub(super) peer: Peer,
     pub(super) secure: bool,
     status: u16,
-    headers: Headers,
+    pub(super) headers: Headers,
     /// The connection closes after this response.
     pub(super) last: bool,
     pub(super) transfer: RefCell<Transfer>,
@@ -245,6 +245,13 @@ impl Exchange {
     pub(super) fn reset_response(&mut self, status: u16) {
         self.status = status;
         self.headers = Headers::new();
+        if status == 426 {
+            // What to upgrade to must be said (RFC 9110 §15.5.22, RFC 6455 §4.2.2). The fields can be sent.
+            for (name, value) in [("Upgrade", "websocket"), ("Connection", "Upgrade"), ("Sec-WebSocket-Version", "13")]
+            {
+                let _ = self.headers.set(name, value);
+            }
+        }
     }
 
     pub(super) fn is_open(&self) -> bool {
