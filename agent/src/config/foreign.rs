@@ -49,10 +49,7 @@ const KEYS: &[&str] = &[
     "web.group",
     "web.limits.buffer",
     "web.limits.digest",
-    "web.limits.maxFrame",
-    "web.limits.maxMessage",
     "web.limits.sessions",
-    "web.limits.uploads",
     "web.name",
     "web.redirect",
     "web.routes[].algorithm",
@@ -67,9 +64,7 @@ const KEYS: &[&str] = &[
     "web.threads",
     "web.timeouts.digest",
     "web.timeouts.session",
-    "web.upload",
     "web.user",
-    "web.webSockets",
 ];
 
 /// Whether `path` is such a key or below one.

@@ -8,7 +8,7 @@ use serde_json::{Value as Json, json};
 use super::node::{Node, Value, quote};
 use super::section::{Section, text};
 use super::units::{FOREVER, UNLIMITED, show_duration};
-use super::{Directories, Listen, Profile, Scheme};
+use super::{Directories, Listen, Profile, Scheme, WebSockets, WebUpload};
 
 /// Fields that frame a message or describe its body: they differ from response to response.
 const OWN_HEADERS: [&str; 5] = ["connection", "content-length", "content-type", "date", "transfer-encoding"];
@@ -57,8 +57,14 @@ pub struct Limits {
     pub connections: usize,
     /// Requests on one connection.
     pub requests: usize,
-    /// Bytes of a file that is uploaded, by PUT to a route for files.
+    /// `maxFrame`: bytes of one frame that a WebSocket takes; a longer one closes it with 1009.
+    pub frame: usize,
+    /// `maxMessage`: bytes of one message that a WebSocket takes, of all its frames together; a longer one closes it with 1009.
+    pub message: usize,
+    /// Bytes of all files that are uploaded by one request: by PUT to a route for files, or by a form.
     pub upload: u64,
+    /// Number of files that are uploaded by one request.
+    pub uploads: usize,
 }
 
 impl Default for Limits {
@@ -70,7 +76,10 @@ impl Default for Limits {
             body: 100 * 1024,
             connections: 100,
             requests: 1000,
+            frame: 100 * 1024,
+            message: 100 * 1024,
             upload: 20 << 20,
+            uploads: 20,
         }
     }
 }
@@ -121,6 +130,10 @@ pub struct Web {
     pub limits: Limits,
     /// `web.timeouts`
     pub timeouts: Timeouts,
+    /// `web.webSockets`
+    pub sockets: WebSockets,
+    /// `web.upload`
+    pub upload: WebUpload,
     /// `web.api.open`: the management API is open to clients on this machine. Profile dev only.
     pub open: bool,
 }
@@ -139,6 +152,8 @@ impl Default for Web {
             mime: Vec::new(),
             limits: Limits::default(),
             timeouts: Timeouts::default(),
+            sockets: WebSockets::default(),
+            upload: WebUpload::default(),
             open: false,
         }
     }
@@ -171,6 +186,8 @@ impl Web {
             mime: s.map("mime", |value: &String| Json::from(value.as_str()), |_, node| header_value(node)),
             limits: Limits::read(&s.section("limits")),
             timeouts: Timeouts::read(&s.section("timeouts")),
+            sockets: WebSockets::read(&s.section("webSockets")),
+            upload: WebUpload::read(&s.section("upload"), directories),
             open: api.flag("open", d.open),
         };
         if web.open && profile == Profile::Prod {
@@ -190,7 +207,14 @@ impl Limits {
             body: s.size("body", 0..=1 << 30, d.body),
             connections: s.count("connections", 1..=65_536, d.connections),
             requests: s.count("requests", 1..=UNLIMITED, d.requests),
+            frame: s.size("maxFrame", 125..=16 << 20, d.frame),
+            message: s.size("maxMessage", 125..=16 << 20, d.message),
             upload: s.size("upload", 0..=UNLIMITED, d.upload),
+            uploads: match s.count("uploads", 0..=UNLIMITED, d.uploads) {
+                // As in the files of others: no limit.
+                0 => UNLIMITED as usize,
+                uploads => uploads,
+            },
         }
     }
 }
@@ -311,6 +335,6 @@ fn header_value(node: &Node) -> Result<String, String> {
 }
 
 /// RFC 9110 §5.6.2
-fn is_token(text: &str) -> bool {
+pub(super) fn is_token(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
 }

@@ -12,7 +12,7 @@ use super::local::Local;
 use super::router::{Routed, clean_path, route};
 use super::shared::Shared;
 use super::transfer::{Stage, Transfer};
-use super::{Error, files};
+use super::{Error, files, websocket};
 use crate::http1::{BodyDecoder, Headers, RequestHead, Version, parse_request, reason};
 
 /// Bytes of an unread request body that are read and dropped to keep the connection; for longer ones it is closed.
@@ -37,8 +37,8 @@ enum Next {
 /// Serves a connection to its end.
 pub(super) async fn serve(stream: impl Duplex + 'static, from: (Peer, bool), shared: Arc<Shared>, local: Rc<Local>) {
     let timeouts = shared.settings.timeouts.clone();
-    let whole = local.watch.deadline();
     let mut link = Link::new(stream, local.clone());
+    let whole = link.whole();
     let mut served = 0;
     loop {
         let head = match next_request(&mut link, served == 0, &shared).await {
@@ -135,6 +135,10 @@ async fn handle(exchange: &mut Exchange) -> Result<(), Error> {
 
 /// Completes the response whatever the handler did, and decides how the connection goes on.
 async fn conclude(mut exchange: Exchange, outcome: Result<(), Error>) -> Next {
+    if let Stage::Upgraded(wire) = exchange.transfer.get_mut().stage() {
+        let ended = Box::pin(websocket::end(exchange.transfer.into_inner(), wire, outcome)).await;
+        return ended.map_or(Next::Cut, Next::Linger);
+    }
     if let Err(error) = outcome {
         if !exchange.is_open() {
             log::debug!("web: {:?}: the response was cut: {error}", exchange.path);

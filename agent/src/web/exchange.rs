@@ -44,7 +44,7 @@ pub struct Exchange {
     pub(super) peer: Peer,
     pub(super) secure: bool,
     status: u16,
-    headers: Headers,
+    pub(super) headers: Headers,
     /// The connection closes after this response.
     pub(super) last: bool,
     pub(super) transfer: RefCell<Transfer>,
@@ -245,6 +245,13 @@ impl Exchange {
     pub(super) fn reset_response(&mut self, status: u16) {
         self.status = status;
         self.headers = Headers::new();
+        if status == 426 {
+            // What to upgrade to must be said (RFC 9110 §15.5.22, RFC 6455 §4.2.2). The fields can be sent.
+            for (name, value) in [("Upgrade", "websocket"), ("Connection", "Upgrade"), ("Sec-WebSocket-Version", "13")]
+            {
+                let _ = self.headers.set(name, value);
+            }
+        }
     }
 
     pub(super) fn is_open(&self) -> bool {
@@ -328,7 +335,8 @@ fn check_name(name: &str) -> Result<(), Error> {
     }
 }
 
-fn form_decode(text: &str) -> Option<String> {
+/// Decodes a name or value of a form: `%XX`, and `+` for a space.
+pub(super) fn form_decode(text: &str) -> Option<String> {
     let text: Cow<'_, str> = if text.contains('+') { text.replace('+', " ").into() } else { text.into() };
     percent_decode(&text).map(Cow::into_owned)
 }

@@ -13,6 +13,7 @@ use smol::io::{AsyncRead, AsyncWrite};
 
 use super::local::Local;
 use super::watch::Deadline;
+use crate::config::FOREVER;
 
 /// Bytes that a connection moves before others get their turn although it need not wait.
 const TURN: usize = 256 * 1024;
@@ -48,6 +49,7 @@ pub(super) struct Link {
     reading: Wait,
     writing: Wait,
     patience: Patience,
+    whole: Rc<Deadline>,
     turn: usize,
 }
 
@@ -74,6 +76,7 @@ impl Link {
             stream: Box::new(stream),
             reading: wait(),
             writing: wait(),
+            whole: Rc::new(local.watch.deadline()),
             local,
             input: Vec::new(),
             used: 0,
@@ -88,6 +91,17 @@ impl Link {
         self.patience = patience;
         self.reading.waiting = false;
         self.writing.waiting = false;
+    }
+
+    /// The deadline of the request that is served.
+    pub fn whole(&self) -> Rc<Deadline> {
+        self.whole.clone()
+    }
+
+    /// From now on this is no longer a request that has to end some time: only a peer that stalls ends it, or an action
+    /// that does not move [`Link::whole`].
+    pub fn live(&mut self, stall: Duration) {
+        self.set_patience(Patience { stall, until: Instant::now() + FOREVER });
     }
 
     /// What was received and not used.

@@ -36,6 +36,19 @@ pub(super) enum Stage {
     Streaming(Body),
     /// Everything is sent, or in the link's output.
     Complete,
+    /// The connection left HTTP and is a WebSocket.
+    Upgraded(Wire),
+}
+
+/// What was last sent on a WebSocket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wire {
+    /// A whole frame, or nothing yet.
+    Whole,
+    /// Perhaps a part of a frame or of a message: nothing else can follow.
+    Partial,
+    /// A close frame.
+    Closed,
 }
 
 /// How a streamed response is framed.

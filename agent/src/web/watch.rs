@@ -181,24 +181,25 @@ impl Deadline {
         Poll::Pending
     }
 
-    /// The future's result, or `None` when it is not ready by `at`.
+    /// The future's result, or `None` when it is not ready by `at`, or by what was [`Deadline::set`] meanwhile.
     pub async fn limit<T>(&self, at: Instant, future: impl Future<Output = T>) -> Option<T> {
         let mut future = pin!(future);
         let mut set = false;
+        self.clear();
         let result = poll_fn(|cx| {
             if let Poll::Ready(result) = future.as_mut().poll(cx) {
                 return Poll::Ready(Some(result));
             }
             if !set {
-                self.set(at);
                 set = true;
+                if self.entry.at.get().is_none() {
+                    self.set(at);
+                }
             }
             self.poll_over(cx).map(|()| None)
         })
         .await;
-        if set {
-            self.clear();
-        }
+        self.clear();
         result
     }
 }
@@ -241,6 +242,26 @@ mod tests {
             assert!(passed >= Duration::from_millis(60) && passed < Duration::from_secs(2), "{passed:?}");
             let in_time = deadline.limit(Instant::now() + Duration::from_secs(60), async { 7 }).await;
             assert_eq!(in_time, Some(7));
+        });
+    }
+
+    #[test]
+    fn a_limit_can_be_moved_by_what_it_limits() {
+        run(async |watch| {
+            let deadline = Rc::new(watch.deadline());
+            let start = Instant::now();
+            let moving = deadline.clone();
+            let work = async move {
+                for _ in 0..4 {
+                    moving.set(Instant::now() + Duration::from_secs(5));
+                    Timer::after(Duration::from_millis(30)).await;
+                }
+                moving.set(Instant::now() + Duration::from_millis(50));
+                std::future::pending::<()>().await
+            };
+            assert_eq!(deadline.limit(start + Duration::from_millis(40), work).await, None);
+            let passed = start.elapsed();
+            assert!(passed >= Duration::from_millis(170) && passed < Duration::from_secs(3), "{passed:?}");
         });
     }
 
