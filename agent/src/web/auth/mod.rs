@@ -1,0 +1,4 @@
+//! Who a client is and what it may do.
+
+mod compare;
+pub mod password;
