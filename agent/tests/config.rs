@@ -124,7 +124,13 @@ const WRONG_FILES: &[(&str, &str, &str)] = &[
     (IOTO, "{conditional: {profile: {prod: {profile: 'dev'}}}}", "1: profile: cannot be set in a conditional block; set it beside `conditional`"),
     (IOTO, "{conditional: []}", "1: conditional: expected an object as {profile: {dev: {}}}, found a list"),
     (WEB, "{api: {open: true}}", "1: web.api.open: the API is never open in profile prod, expected false (or profile dev)"),
-    (WEB, "{routes: [{match: '/admin/', role: 'admin'}]}", "1: web.routes[0].role: roles are not checked in this version, expected 'public', found `admin`"),
+    (WEB, "{routes: [{match: '/admin/', role: 'admin'}]}", "1: web.routes[0].role: expected a role or an ability of web.auth.roles, found `admin`"),
+    (WEB, "{auth: {roles: {a: ['b'], b: ['a']}}}", "1: web.auth.roles: the role `a` holds itself: a > b > a"),
+    (WEB, "{auth: {users: {\njo: {password: 'MD5:00', role: 'admin'}}}}", "2: web.auth.users.jo: expected a role of web.auth.roles, found `admin`"),
+    (WEB, "{auth: {users: {jo: {pasword: 'secret'}}}}", "1: web.auth.users.jo: unknown key `pasword`, expected password, ha1 or role"),
+    (WEB, "{auth: {authType: 'digest', roles: {a: []}, users: {jo: {password: '$argon2id$', role: 'a'}}}, routes: [{role: 'a'}]}", "1: web.routes[0].role: digest authentication cannot verify jo: expected ha1: 'SHA256:…' there, as `ioto password USER --realm 'web'` makes it"),
+    (WEB, "{auth: {roles: {a: []}}, routes: [{role: 'a', authType: 'session'}]}", "1: web.routes[0].role: needs web.auth.login, the path of the login that begins a session"),
+    (WEB, "{auth: {login: 'login'}}", "1: web.auth.login: expected a path as '/login', found `login`"),
     (WEB, "{headers: {'X-A': 'a\\r\\nb'}}", "1: web.headers.X-A: expected a text without control characters, found `a\\r\\nb`"),
     (IOTO, "{services: {\n sync: true}}", "2: services.sync: needs sync.table, the name of the DynamoDB table"),
     (IOTO, "{services: {database: false,\n sync: true}, sync: {table: 't'}}", "2: services.sync: needs the database, expected services.database: true"),
@@ -347,12 +353,12 @@ fn the_schema_is_the_integrators_else_the_images() {
 fn keys_without_effect_give_one_warning() {
     let device = Device::with(&[
         (IOTO, "{_note: 5, ai: {enable: true},\n limits: {fibers: 4}, log: {path: 'ioto.log', format: '%D %M'}}"),
-        (WEB, "{auth: {users: {}}, routes: [{match: '/x', xsrf: true, _y: 1}]}"),
+        (WEB, "{auth: {track: true}, routes: [{match: '/x', xsrf: true, _y: 1}]}"),
     ]);
     let output = device.call("config check IOTO_LIMITS_FIBERS=5");
     let (ioto, web) = (device.path(IOTO), device.path(WEB));
     let expected = format!(
-        "Warning: these keys have no effect in this version: ai ({ioto}:1), limits ({ioto}:2), web.auth ({web}:1), \
+        "Warning: these keys have no effect in this version: ai ({ioto}:1), limits ({ioto}:2), web.auth.track ({web}:1), \
          web.routes[0].xsrf ({web}:1), log.path ({ioto}:2), log.format ({ioto}:2)\n"
     );
     assert_eq!(errors(&output), expected);
@@ -364,10 +370,10 @@ fn keys_without_effect_give_one_warning() {
 fn secrets_are_masked_wherever_the_configuration_is_shown() {
     let text =
         "{mqtt: {password: 's3cret'}, aws: {accessKeyId: 'A', secretAccessKey: 's3cret', sessionToken: 's3cret'}}";
-    let device = Device::with(&[(IOTO, text)]);
+    let device = Device::with(&[(IOTO, text), (WEB, "{auth: {users: {jo: {password: 's3cret', ha1: 's3cret'}}}}")]);
     for line in ["config show", "config show --origin", "config show --json", "config show --json --origin"] {
         let text = String::from_utf8(device.call(line).stdout).unwrap();
-        assert!(text.matches("***").count() == 3 && !text.contains("s3cret"), "{text}");
+        assert!(text.matches("***").count() == 4 && !text.contains("s3cret"), "{text}");
     }
 }
 

@@ -129,6 +129,7 @@ fn routes_decide_in_their_order() {
             matches: matches.into(),
             handler: handler.into(),
             methods: methods.iter().map(|method| (*method).into()).collect(),
+            ..Route::default()
         };
         settings.routes = vec![route("/hello", "action", &["GET"]), route("/pages/", "file", &[])];
     });

@@ -8,10 +8,10 @@ use serde_json::{Value as Json, json};
 use super::node::{Node, Value, quote};
 use super::section::{Section, text};
 use super::units::{FOREVER, UNLIMITED};
-use super::{Directories, Listen, Profile, Scheme};
+use super::{Auth, AuthAlgorithm, AuthType, Directories, Listen, Profile, Scheme};
 
 /// One entry of `web.routes`; the first that matches serves the request.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Route {
     /// `match`: empty matches all, a trailing `/` matches a prefix, anything else the exact path.
     pub matches: String,
@@ -19,6 +19,12 @@ pub struct Route {
     pub handler: String,
     /// `methods`; empty: GET and HEAD for files, all for actions.
     pub methods: Vec<String>,
+    /// `role`: the role or ability that the user must have; empty: it is open to all.
+    pub role: String,
+    /// `authType`: how a user proves who it is, where there is a role.
+    pub auth_type: AuthType,
+    /// `algorithm`: of digest authentication.
+    pub algorithm: AuthAlgorithm,
 }
 
 /// `web.limits`
@@ -90,6 +96,8 @@ pub struct Web {
     pub limits: Limits,
     /// `web.timeouts`
     pub timeouts: Timeouts,
+    /// `web.auth`
+    pub auth: Auth,
     /// `web.api.open`: the management API is open to clients on this machine. Profile dev only.
     pub open: bool,
 }
@@ -108,6 +116,7 @@ impl Default for Web {
             mime: Vec::new(),
             limits: Limits::default(),
             timeouts: Timeouts::default(),
+            auth: Auth::default(),
             open: false,
         }
     }
@@ -117,6 +126,7 @@ impl Web {
     pub(super) fn read(s: &Section, profile: Profile, directories: &Directories) -> Self {
         let d = Self::default();
         let api = s.section("api");
+        let auth = Auth::read(s);
         let web = Self {
             listen: s.list(
                 "listen",
@@ -134,12 +144,13 @@ impl Web {
             index: s.value("index", d.index, |index| Json::from(index.as_str()), index),
             headers: s.map("headers", |value: &String| Json::from(value.as_str()), header),
             routes: s.list("routes", d.routes, show_route, |node, item| match node.value {
-                Value::Object(_) => Ok(Route::read(&item)),
+                Value::Object(_) => Ok(Route::read(&item, &auth)),
                 _ => Err(format!("expected an object, found {}", node.describe())),
             }),
             mime: s.map("mime", |value: &String| Json::from(value.as_str()), |_, node| header_value(node)),
             limits: Limits::read(&s.section("limits")),
             timeouts: Timeouts::read(&s.section("timeouts")),
+            auth: auth.clone(),
             open: api.flag("open", d.open),
         };
         if web.open && profile == Profile::Prod {
@@ -178,15 +189,8 @@ impl Timeouts {
 }
 
 impl Route {
-    fn read(s: &Section) -> Self {
-        let role = s.text("role", "public");
-        if role != "public" {
-            // Served without the check, it would be open to all.
-            s.problem(
-                "role",
-                format!("roles are not checked in this version, expected 'public', found {}", quote(&role)),
-            );
-        }
+    fn read(s: &Section, auth: &Auth) -> Self {
+        let (role, auth_type, algorithm) = auth.read_route(s);
         Self {
             matches: s.text("match", ""),
             handler: s.choice("handler", &[("file", "file"), ("action", "action")], "file").into(),
@@ -202,12 +206,16 @@ impl Route {
                     }
                 },
             ),
+            role,
+            auth_type,
+            algorithm,
         }
     }
 }
 
 fn show_route(route: &Route) -> Json {
-    json!({"match": route.matches, "handler": route.handler, "methods": route.methods})
+    let role = if route.role.is_empty() { "public" } else { &route.role };
+    json!({"match": route.matches, "handler": route.handler, "methods": route.methods, "role": role})
 }
 
 fn index(node: &Node) -> Result<String, String> {
@@ -235,6 +243,6 @@ fn header_value(node: &Node) -> Result<String, String> {
 }
 
 /// RFC 9110 §5.6.2
-fn is_token(text: &str) -> bool {
+pub(super) fn is_token(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
 }

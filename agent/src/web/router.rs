@@ -2,6 +2,7 @@
 
 use super::Action;
 use super::shared::Shared;
+use crate::config::Route;
 use crate::http1::{Method, RequestHead, percent_decode};
 
 /// What to do with a request.
@@ -41,7 +42,7 @@ pub(super) fn route<'a>(shared: &'a Shared, method: &Method, path: &str) -> Rout
         return Routed::Options(ACTION_METHODS.to_owned());
     }
     let routes = &shared.settings.routes;
-    let route = routes.iter().find(|route| matches_path(&route.matches, path));
+    let route = find_route(shared, path);
     let action = shared.actions.iter().find(|(prefix, _)| is_under(prefix, path));
     let is_file = match route {
         Some(route) => route.handler != "action",
@@ -58,6 +59,11 @@ pub(super) fn route<'a>(shared: &'a Shared, method: &Method, path: &str) -> Rout
         Some((prefix, action)) => Routed::Action(action.as_ref(), prefix.len()),
         None => Routed::NotFound,
     }
+}
+
+/// The route that decides about a path.
+pub(super) fn find_route<'a>(shared: &'a Shared, path: &str) -> Option<&'a Route> {
+    shared.settings.routes.iter().find(|route| matches_path(&route.matches, path))
 }
 
 fn matches_path(pattern: &str, path: &str) -> bool {
@@ -111,7 +117,7 @@ fn allowed(methods: &[String], is_file: bool) -> String {
 mod tests {
     use super::super::{Error, Exchange};
     use super::*;
-    use crate::config::{Route, Web};
+    use crate::config::Web;
 
     fn shared(routes: &[(&str, &str, &[&str])]) -> Shared {
         async fn nothing(_: &mut Exchange) -> Result<(), Error> {
@@ -121,11 +127,12 @@ mod tests {
             matches: (*matches).to_owned(),
             handler: (*handler).to_owned(),
             methods: methods.iter().map(|method| (*method).to_owned()).collect(),
+            ..Route::default()
         });
         let settings = Web { routes: routes.collect(), ..Web::default() };
         let actions: Vec<(String, Box<dyn Action>)> = vec![
-            ("/api/".to_owned(), Box::new(nothing)),
             ("/api/db/".to_owned(), Box::new(nothing)),
+            ("/api/".to_owned(), Box::new(nothing)),
             ("/lines".to_owned(), Box::new(nothing)),
         ];
         Shared::new(settings, actions, None).unwrap()

@@ -1,0 +1,193 @@
+//! Users and roles on real sockets, plain and TLS; curl is the client that we did not write.
+#![cfg(feature = "web")]
+#![allow(clippy::unwrap_used)]
+
+mod web_support;
+
+use std::fs;
+use std::io::Write;
+use std::process::{Command, Stdio};
+
+use ioto::config::{Auth, AuthAlgorithm, AuthType, Roles, Route, Secret, User, Web};
+use ioto::device::own_certificate;
+use ioto::net::tls_server::server_config;
+use ioto::web::auth::password::Hash;
+use ioto::web::{Exchange, Server};
+use web_support::{Dir, Running, body, curl, field, get, settings, status};
+
+const REALM: &str = "the board";
+
+fn user(name: &str, role: &str) -> User {
+    let ha1 = |hash: Hash| Secret::new(hash.stored(&hash.ha1(name, REALM, "open sesame")));
+    User { name: name.into(), password: ha1(Hash::Sha256), ha1: vec![ha1(Hash::Md5)], role: role.into() }
+}
+
+fn route(matches: &str, handler: &str, role: &str, auth_type: AuthType) -> Route {
+    Route { matches: matches.into(), handler: handler.into(), role: role.into(), auth_type, ..Route::default() }
+}
+
+/// jo is an admin, mo a user; on plain HTTP and on TLS.
+fn server(change: impl FnOnce(&mut Web)) -> (Running, String, Dir) {
+    let dir = Dir::new();
+    let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+    let roles = [("admin".into(), names(&["user", "reboot"])), ("user".into(), names(&["view"]))];
+    let mut web = settings(dir.0.clone());
+    web.auth = Auth {
+        users: vec![
+            user("jo", "admin"),
+            user("mo", "user"),
+            User { password: Secret::new("BF1:1:2:3"), ..user("odd", "admin") },
+        ],
+        roles: Roles::new(&roles).unwrap(),
+        realm: REALM.into(),
+        login: "/login".into(),
+        logout: "/logout".into(),
+        ..Auth::default()
+    };
+    let md5 = AuthAlgorithm::Md5;
+    web.routes = vec![
+        route("/admin/", "file", "admin", AuthType::Basic),
+        route("/view/", "action", "view", AuthType::Basic),
+        route("/digest/", "action", "user", AuthType::Digest),
+        Route { algorithm: md5, ..route("/md5/", "action", "reboot", AuthType::Digest) },
+        route("/session/", "action", "user", AuthType::Session),
+        route("/who", "action", "", AuthType::Basic),
+        route("", "file", "", AuthType::Basic),
+    ];
+    change(&mut web);
+    fs::create_dir(dir.0.join("admin")).unwrap();
+    fs::write(dir.0.join("admin/page.html"), "for admins").unwrap();
+    fs::write(dir.0.join("page.html"), "for all").unwrap();
+    let (certificate, key) = own_certificate(&dir.0.join(".certs"), &["localhost".to_owned()]).unwrap();
+    let tls = server_config(&certificate, &key).unwrap();
+    let mut server =
+        Server::new(web).tls(tls).listen("http://127.0.0.1:0").unwrap().listen("https://127.0.0.1:0").unwrap();
+    for prefix in ["/view", "/digest", "/md5", "/session", "/who"] {
+        server = server.action(prefix, async |exchange: &mut Exchange| {
+            let text = format!(
+                "{} reboot={} view={}",
+                exchange.user().unwrap_or("nobody"),
+                exchange.can("reboot"),
+                exchange.can("view")
+            );
+            exchange.send("text/plain", text).await
+        });
+    }
+    let running = Running::start(server);
+    let secure = format!("https://127.0.0.1:{}", running.addresses[1].socket().unwrap().port());
+    (running, secure, dir)
+}
+
+#[test]
+fn basic_opens_files_and_actions_to_those_who_may() {
+    let (server, secure, _dir) = server(|_| ());
+    let ask = |user: &str, path: &str| {
+        curl(&["-k", "-w", " %{http_code}", "--basic", "-u", user, &format!("{secure}{path}")])
+    };
+    assert_eq!(ask("jo:open sesame", "/admin/page.html"), "for admins 200");
+    assert_eq!(ask("jo:open sesame", "/view/x"), "jo reboot=true view=true 200");
+    assert_eq!(ask("mo:open sesame", "/view/x"), "mo reboot=false view=true 200");
+    assert!(ask("mo:open sesame", "/admin/page.html").ends_with(" 403"));
+    assert!(ask("jo:open Sesame", "/admin/page.html").ends_with(" 401"));
+    assert!(ask("nobody:open sesame", "/admin/page.html").ends_with(" 401"));
+    assert!(ask("odd:open sesame", "/admin/page.html").ends_with(" 401"));
+    assert_eq!(curl(&["-k", &format!("{secure}/page.html")]), "for all");
+    assert_eq!(curl(&["-k", &format!("{secure}/who")]), "nobody reboot=false view=false");
+    drop(server);
+}
+
+#[test]
+fn there_is_always_an_answer() {
+    let (server, secure, _dir) = server(|_| ());
+    let plain = get(&server, "/admin/page.html", "");
+    assert_eq!(status(&plain), 403);
+    assert!(body(&plain).contains("https"), "{plain}");
+    let head = curl(&["-k", "-I", &format!("{secure}/admin/page.html")]);
+    assert!(head.starts_with("HTTP/1.1 401 "), "{head}");
+    assert_eq!(field(&head, "www-authenticate").unwrap(), "Basic realm=\"the board\", charset=\"UTF-8\"");
+    let session = get(&server, "/session/x", "");
+    assert_eq!((status(&session), field(&session, "www-authenticate").is_some()), (401, true));
+    assert_eq!(status(&get(&server, "/session/x", "Authorization: Basic x\r\nAuthorization: Basic y\r\n")), 400);
+    // Also before a body, and the connection goes on.
+    let posted = server.talk(
+        "POST /session/x HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\nabcGET /page.html HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n",
+    );
+    assert!(status(&posted) == 401 && posted.ends_with("for all"), "{posted}");
+}
+
+#[test]
+fn guessing_is_slowed_down() {
+    let (_server, secure, _dir) = server(|_| ());
+    let ask = |user: &str, from: &str| {
+        let url = format!("{secure}/admin/page.html");
+        curl(&[
+            "-k",
+            "-o",
+            "/dev/null",
+            "-w",
+            "%{http_code} %header{retry-after}",
+            "--interface",
+            from,
+            "-u",
+            user,
+            &url,
+        ])
+    };
+    assert_eq!(ask("jo:open sesame", "127.0.0.1"), "200 ");
+    for _ in 0..5 {
+        assert_eq!(ask("jo:wrong", "127.0.0.2"), "401 ");
+    }
+    assert!(ask("jo:open sesame", "127.0.0.2").starts_with("429 "));
+    assert!(ask("mo:open sesame", "127.0.0.2").starts_with("429 "));
+    // Who is known at his address is not locked out, and nobody else is.
+    assert_eq!(ask("jo:open sesame", "127.0.0.1"), "200 ");
+    assert!(ask("mo:open sesame", "127.0.0.3").starts_with("403 "));
+}
+
+#[test]
+fn another_site_cannot_use_a_password_that_the_browser_keeps() {
+    let (_server, secure, _dir) = server(|_| ());
+    let post = |fields: &[&str]| {
+        let url = format!("{secure}/view/x");
+        curl(
+            &[&["-k", "-o", "/dev/null", "-w", "%{http_code}", "-u", "jo:open sesame", "-d", "x", &url][..], fields]
+                .concat(),
+        )
+    };
+    assert_eq!(post(&[]), "200");
+    assert_eq!(post(&["-H", &format!("Origin: {secure}")]), "200");
+    assert_eq!(post(&["-H", "Origin: https://evil.example"]), "403");
+    assert_eq!(post(&["-H", "Sec-Fetch-Site: cross-site"]), "403");
+}
+
+#[test]
+fn the_entry_that_the_program_makes_lets_its_user_in() {
+    let mut program = Command::new(env!("CARGO_BIN_EXE_ioto"))
+        .args(["password", "ann", "--role", "admin", "--realm", REALM])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    program.stdin.take().unwrap().write_all(b"p\xc3\xa4ss\n").unwrap();
+    let output = program.wait_with_output().unwrap();
+    assert!(output.status.success());
+    let dir = Dir::new();
+    let entry = String::from_utf8(output.stdout).unwrap();
+    let text =
+        format!("{{auth: {{realm: '{REALM}', roles: {{admin: []}}, users: {{{entry}}}}}, listen: ['http://:1']}}");
+    fs::write(dir.0.join("web.json5"), text).unwrap();
+    let invocation = ioto::config::Invocation {
+        config_dir: Some(dir.0.clone()),
+        state_dir: Some(dir.0.clone()),
+        ..Default::default()
+    };
+    let users = ioto::config::load(&invocation).unwrap().config.web.auth.users;
+    assert_eq!(users[0].role, "admin");
+    let (_server, secure, _dir) = server(|web| web.auth.users = users);
+    let code = |password: &str, way: &str, path: &str| {
+        let user = format!("ann:{password}");
+        curl(&["-k", "-o", "/dev/null", "-w", "%{http_code}", way, "-u", &user, &format!("{secure}{path}")])
+    };
+    assert_eq!(code("p\u{e4}ss", "--basic", "/admin/page.html"), "200");
+    assert_eq!(code("pass", "--basic", "/admin/page.html"), "401");
+}
