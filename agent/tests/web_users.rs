@@ -191,3 +191,132 @@ fn the_entry_that_the_program_makes_lets_its_user_in() {
     assert_eq!(code("p\u{e4}ss", "--basic", "/admin/page.html"), "200");
     assert_eq!(code("pass", "--basic", "/admin/page.html"), "401");
 }
+
+#[test]
+fn digest_lets_in_over_plain_http_with_both_algorithms() {
+    let (server, secure, _dir) = server(|_| ());
+    let plain = format!("http://{}", server.address());
+    for (base, path, user, expected) in [
+        (&plain, "/digest/x?a=b&c", "jo:open sesame", "jo reboot=true view=true 200"),
+        (&secure, "/digest/x", "mo:open sesame", "mo reboot=false view=true 200"),
+        (&plain, "/md5/x", "jo:open sesame", "jo reboot=true view=true 200"),
+        (&plain, "/md5/x", "mo:open sesame", "403 Forbidden: this user may not do that\n 403"),
+        (&plain, "/digest/x", "jo:open Sesame", "401 Unauthorized: log in\n 401"),
+        (&plain, "/digest/x", "nobody:open sesame", "401 Unauthorized: log in\n 401"),
+    ] {
+        let url = format!("{base}{path}");
+        assert_eq!(curl(&["-k", "-w", " %{http_code}", "--digest", "-u", user, &url]), expected, "{user} {path}");
+    }
+    let posted = curl(&["--digest", "-u", "jo:open sesame", "-d", "x=y", &format!("{plain}/digest/x")]);
+    assert_eq!(posted, "jo reboot=true view=true");
+}
+
+/// The field `Authorization` for a GET of `uri`.
+fn digest(nonce: &str, count: u32, uri: &str, password: &str) -> String {
+    let hash = Hash::Sha256;
+    let (ha1, ha2) = (hash.ha1("jo", REALM, password), hash.of(&format!("GET:{uri}")));
+    let response = hash.of(&format!("{ha1}:{nonce}:{count:08x}:abc:auth:{ha2}"));
+    format!(
+        "Authorization: Digest username=\"jo\", realm=\"{REALM}\", nonce=\"{nonce}\", uri=\"{uri}\", algorithm=SHA-256, \
+         qop=auth, nc={count:08x}, cnonce=\"abc\", response=\"{response}\"\r\n"
+    )
+}
+
+fn nonce(response: &str) -> String {
+    let challenge = field(response, "www-authenticate").unwrap();
+    challenge.split("nonce=\"").nth(1).unwrap().split('"').next().unwrap().to_owned()
+}
+
+#[test]
+fn a_digest_is_good_once_and_for_its_request_alone() {
+    let (server, _, _dir) = server(|web| web.auth.nonce_time = std::time::Duration::from_secs(2));
+    let ask = |uri: &str, fields: &str| get(&server, uri, fields);
+    let fresh = nonce(&ask("/digest/x", ""));
+    assert_ne!(nonce(&ask("/digest/x", "")), fresh);
+    let first = digest(&fresh, 1, "/digest/x", "open sesame");
+    assert_eq!(status(&ask("/digest/x", &first)), 200);
+    let again = ask("/digest/x", &first);
+    assert_eq!(status(&again), 401);
+    assert!(field(&again, "www-authenticate").unwrap().contains("stale=true"));
+    assert_eq!(status(&ask("/digest/x", &digest(&fresh, 2, "/digest/x", "open sesame"))), 200);
+    let other = ask("/digest/y", &digest(&fresh, 3, "/digest/x", "open sesame"));
+    assert!(status(&other) == 401 && !other.contains("stale"));
+    let wrong = ask("/digest/x", &digest(&fresh, 3, "/digest/x", "open Sesame"));
+    assert!(status(&wrong) == 401 && !wrong.contains("stale"));
+    let forged = ask("/digest/x", &digest("AAAA", 1, "/digest/x", "open sesame"));
+    assert!(status(&forged) == 401 && forged.contains("stale=true"));
+    std::thread::sleep(std::time::Duration::from_millis(2100));
+    assert!(ask("/digest/x", &digest(&fresh, 4, "/digest/x", "open sesame")).contains("stale=true"));
+}
+
+#[test]
+fn a_login_begins_a_session_and_a_logout_ends_it() {
+    let (_server, secure, dir) = server(|_| ());
+    let jar = dir.0.join(".jar").to_string_lossy().into_owned();
+    let ask = |arguments: &[&str], path: &str| {
+        let url = format!("{secure}{path}");
+        curl(&[&["-k", "-i", "-c", &jar, "-b", &jar, &url][..], arguments].concat())
+    };
+    let json = ["-H", "Content-Type: application/json", "-d", "{\"username\": \"jo\", \"password\": \"open sesame\"}"];
+    assert_eq!(status(&ask(&[], "/session/x")), 401);
+    let wrong = ask(&["-d", "username=jo&password=x"], "/login");
+    assert!(status(&wrong) == 401 && field(&wrong, "www-authenticate").is_some(), "{wrong}");
+    assert!(field(&wrong, "set-cookie").is_none());
+
+    let first = ask(&json, "/login");
+    let cookie = field(&first, "set-cookie").unwrap();
+    assert!(
+        cookie.starts_with("-web-session-=") && cookie.ends_with("; Path=/; SameSite=Lax; HttpOnly; Secure"),
+        "{cookie}"
+    );
+    let value: serde_json::Value = serde_json::from_str(body(&first)).unwrap();
+    assert_eq!((&value["user"], &value["role"]), (&"jo".into(), &"admin".into()));
+    let shown = ask(&[], "/session/x");
+    assert_eq!(body(&shown), "jo reboot=true view=true");
+    assert_eq!(field(&shown, "x-xsrf-token").unwrap(), value["xsrf"].as_str().unwrap());
+    assert_eq!(body(&ask(&[], "/admin/page.html")), "for admins");
+    assert_eq!(body(&ask(&[], "/who")), "jo reboot=true view=true");
+
+    // What changes something needs the token, from a page of this site.
+    let token = format!("X-XSRF-TOKEN: {}", value["xsrf"].as_str().unwrap());
+    assert_eq!(status(&ask(&["-d", "x"], "/session/x")), 403);
+    assert_eq!(status(&ask(&["-d", "x", "-H", "X-XSRF-TOKEN: x"], "/session/x")), 403);
+    assert_eq!(status(&ask(&["-d", "x", "-H", &token], "/session/x")), 200);
+    assert_eq!(status(&ask(&["-d", "x", "-H", &token, "-H", "Origin: https://evil"], "/session/x")), 403);
+    assert_eq!(body(&ask(&["-d", "x"], "/who")), "nobody reboot=false view=false");
+
+    // Another login, by a form, has another id; the old one is worth nothing.
+    let second = ask(&["-d", "username=mo&password=open+sesame"], "/login");
+    assert_eq!((status(&second), field(&second, "location").unwrap()), (303, "/".to_owned()));
+    assert_ne!(field(&second, "set-cookie").unwrap(), cookie);
+    let old = cookie.split(';').next().unwrap();
+    assert_eq!(status(&curl(&["-k", "-i", "-H", &format!("Cookie: {old}"), &format!("{secure}/session/x")])), 401);
+    assert_eq!(body(&ask(&[], "/session/x")), "mo reboot=false view=true");
+    assert_eq!(status(&ask(&[], "/admin/page.html")), 403);
+
+    let kept = fs::read_to_string(&jar).unwrap();
+    assert_eq!(status(&ask(&["-X", "POST"], "/logout")), 204);
+    assert_eq!(status(&ask(&[], "/session/x")), 401);
+    fs::write(&jar, kept).unwrap();
+    assert_eq!(status(&ask(&[], "/session/x")), 401);
+}
+
+#[test]
+fn a_login_is_refused_without_tls_from_other_sites_and_to_who_guesses() {
+    let (server, secure, _dir) = server(|_| ());
+    let login = |fields: &[&str], password: &str| {
+        let (url, form) = (format!("{secure}/login"), format!("username=jo&password={password}"));
+        curl(&[&["-k", "-i", "-d", &form, &url][..], fields].concat())
+    };
+    let plain = "POST /login HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+    assert_eq!(status(&server.talk(plain)), 403);
+    assert_eq!(status(&login(&["-H", "Origin: https://evil.example"], "open+sesame")), 403);
+    assert_eq!(status(&login(&["-G"], "x")), 405);
+    assert_eq!(status(&login(&["-H", "Content-Type: application/json"], "x")), 400);
+    for _ in 0..5 {
+        assert_eq!(status(&login(&[], "wrong")), 401);
+    }
+    let refused = login(&[], "open+sesame");
+    assert_eq!(status(&refused), 429);
+    assert!(field(&refused, "retry-after").unwrap().parse::<u32>().unwrap() >= 1);
+}

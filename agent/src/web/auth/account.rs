@@ -14,11 +14,9 @@ pub struct Account {
     pub role: String,
     /// `None`: no password fits.
     pub password: Option<Stored>,
-    #[allow(dead_code, reason = "for digest authentication")]
     ha1: Vec<Stored>,
 }
 
-#[allow(dead_code, reason = "for digest authentication")]
 impl Account {
     /// What digest authentication verifies, if this user has it for that digest.
     pub fn ha1(&self, hash: Hash) -> Option<&str> {

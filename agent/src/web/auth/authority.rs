@@ -12,7 +12,10 @@ use smol::lock::Semaphore;
 use super::super::Error;
 use super::account::{Account, accounts};
 use super::compare::random;
-use super::password::verify;
+use super::digest::Response;
+use super::nonces::{Nonces, Worth};
+use super::password::{Hash, verify};
+use super::sessions::Sessions;
 use super::throttle::Throttle;
 use crate::config::Auth;
 
@@ -32,6 +35,8 @@ pub enum Refused {
     Wait(Duration),
     /// Too many log in at the same time.
     Busy,
+    /// The password is right, and the nonce is too old or was used before.
+    Stale,
 }
 
 /// Users and what is known about their attempts.
@@ -45,6 +50,8 @@ pub struct Authority {
     key: hmac::Key,
     /// Keyed digests of user, password and address.
     remembered: Mutex<HashMap<[u8; 32], Instant>>,
+    nonces: Mutex<Nonces>,
+    sessions: Mutex<Sessions>,
 }
 
 impl Authority {
@@ -52,6 +59,8 @@ impl Authority {
         let secret = random::<32>().ok_or_else(|| Error::Setting("the system gives no random bytes".to_owned()))?;
         Ok(Self {
             accounts: accounts(&settings),
+            nonces: Mutex::new(Nonces::new(&secret, settings.nonce_time, settings.nonces, Instant::now())),
+            sessions: Mutex::new(Sessions::new(settings.sessions.clone())),
             settings,
             throttle: Mutex::default(),
             turn: Arc::new(Semaphore::new(1)),
@@ -107,6 +116,57 @@ impl Authority {
         }
     }
 
+    /// The user whose password made the response of digest authentication, for this method and target.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn digest(
+        &self,
+        response: &Response,
+        hash: Hash,
+        (method, target): (&str, &str),
+        from: Option<IpAddr>,
+    ) -> Result<Arc<Account>, Refused> {
+        let (now, user) = (Instant::now(), &response.username);
+        let Some(count) = response.count().filter(|_| response.fits(hash, &self.settings.realm, target)) else {
+            return Err(Refused::Wrong);
+        };
+        if let Some(wait) = locked(&self.throttle).address_wait(from, now) {
+            return Err(Refused::Wait(wait));
+        }
+        // Who proved the password with this nonce is not locked out by others who guess.
+        let is_known = locked(&self.nonces).is_known(&response.nonce, user);
+        if !is_known {
+            locked(&self.throttle).attempt(user, from, now).map_err(Refused::Wait)?;
+        }
+        let account = self.accounts.get(user);
+        let ha1 = account.and_then(|account| account.ha1(hash));
+        let is_right = response.is_right(hash, ha1.unwrap_or_default(), method);
+        let Some(account) = account.filter(|_| is_right && ha1.is_some()) else {
+            if is_known {
+                locked(&self.throttle).attempt(user, from, now).map_err(Refused::Wait)?;
+            }
+            return Err(Refused::Wrong);
+        };
+        if !is_known {
+            locked(&self.throttle).succeeded(user, from, now);
+        }
+        match locked(&self.nonces).spend(&response.nonce, user, count, now) {
+            Worth::Fresh => Ok(account.clone()),
+            Worth::Stale => Err(Refused::Stale),
+        }
+    }
+
+    /// A new nonce for a challenge.
+    pub fn nonce(&self) -> Option<String> {
+        locked(&self.nonces).make(Instant::now())
+    }
+
+    /// All sessions. Not to be held while anything waits.
+    pub fn sessions(&self) -> MutexGuard<'_, Sessions> {
+        locked(&self.sessions)
+    }
+
     fn tag(&self, user: &str, password: &str, from: Option<IpAddr>) -> [u8; 32] {
         let mut context = hmac::Context::with_key(&self.key);
         let address = from.map(|from| from.to_canonical().to_string()).unwrap_or_default();
@@ -160,7 +220,6 @@ impl Drop for Place {
 mod tests {
     use super::*;
     use crate::config::{Secret, User};
-    use crate::web::auth::password::Hash;
 
     fn authority() -> Authority {
         let password = Secret::new(Hash::Sha256.stored(&Hash::Sha256.ha1("jo", "web", "right")));

@@ -8,9 +8,14 @@ mod account;
 mod authority;
 mod basic;
 mod compare;
+mod cookie;
+mod digest;
 mod gate;
+mod login;
+mod nonces;
 mod origin;
 pub mod password;
+mod sessions;
 mod throttle;
 mod user;
 
