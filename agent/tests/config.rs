@@ -130,6 +130,7 @@ const WRONG_FILES: &[(&str, &str, &str)] = &[
     (WEB, "{auth: {users: {jo: {pasword: 'secret'}}}}", "1: web.auth.users.jo: unknown key `pasword`, expected password, ha1 or role"),
     (WEB, "{auth: {authType: 'digest', roles: {a: []}, users: {jo: {password: '$argon2id$', role: 'a'}}}, routes: [{role: 'a'}]}", "1: web.routes[0].role: digest authentication cannot verify jo: expected ha1: 'SHA256:…' there, as `ioto password USER --realm 'web'` makes it"),
     (WEB, "{auth: {roles: {a: []}}, routes: [{role: 'a', authType: 'session'}]}", "1: web.routes[0].role: needs web.auth.login, the path of the login that begins a session"),
+    (WEB, "{auth: {tokens: {app: {token: 's3cret'}}}}", "1: web.auth.tokens.app: expected token: 'SHA256:…' as `ioto password token` makes it"),
     (WEB, "{auth: {login: 'login'}}", "1: web.auth.login: expected a path as '/login', found `login`"),
     (WEB, "{headers: {'X-A': 'a\\r\\nb'}}", "1: web.headers.X-A: expected a text without control characters, found `a\\r\\nb`"),
     (IOTO, "{services: {\n sync: true}}", "2: services.sync: needs sync.table, the name of the DynamoDB table"),
@@ -446,4 +447,16 @@ fn bad_usage_is_status_2() {
     for line in ["--version", "--help", "run --help"] {
         assert!(device.call(line).status.success(), "{line}");
     }
+}
+
+#[test]
+fn stored_passwords_of_no_use_are_told_and_shut_out_their_user_alone() {
+    let md5 = "0".repeat(32);
+    let users = format!("{{auth: {{users: {{old: {{password: 'MD5:{md5}'}}, odd: {{password: 'BF1:s3cret'}}}}}}}}");
+    let output = Device::with(&[(WEB, &users)]).call("config check");
+    let expected = "Warning: web.auth.users.old: `password` is quick to guess; make a new one with `ioto password`\n\
+         Warning: web.auth.users.odd: `password` is in no known format, expected '$argon2id$…' as `ioto password` \
+         makes it, 'SHA256:…' or 'MD5:…'; it is not used\n";
+    assert_eq!(errors(&output), expected);
+    assert!(output.status.success());
 }

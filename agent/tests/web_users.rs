@@ -320,3 +320,37 @@ fn a_login_is_refused_without_tls_from_other_sites_and_to_who_guesses() {
     assert_eq!(status(&refused), 429);
     assert!(field(&refused, "retry-after").unwrap().parse::<u32>().unwrap() >= 1);
 }
+
+#[test]
+fn a_token_opens_what_its_role_may_until_it_is_removed() {
+    let output = Command::new(env!("CARGO_BIN_EXE_ioto"))
+        .args(["password", "token", "meter", "--role", "user"])
+        .output()
+        .unwrap();
+    let token = String::from_utf8(output.stderr).unwrap().trim().rsplit(' ').next().unwrap().to_owned();
+    let line = String::from_utf8(output.stdout).unwrap();
+    let hash = line.split('"').nth(3).unwrap();
+    assert!(line.starts_with("\"meter\": {token: \"SHA256:") && !line.contains(&token), "{line}");
+    let meter = ioto::config::Token { name: "meter".into(), hash: Secret::new(hash), role: "user".into() };
+    let (server, secure, _dir) = server(|web| web.auth.tokens = vec![meter]);
+    let ask = |token: &str, path: &str| {
+        let field = format!("Authorization: Bearer {token}");
+        curl(&[
+            "-k",
+            "-w",
+            " %{http_code}",
+            "-H",
+            &field,
+            "-H",
+            "Origin: https://app",
+            "-d",
+            "x",
+            &format!("{secure}{path}"),
+        ])
+    };
+    assert_eq!(ask(&token, "/view/x"), "meter reboot=false view=true 200");
+    assert_eq!(ask(&token, "/digest/x"), "meter reboot=false view=true 200");
+    assert!(ask(&token, "/md5/x").ends_with(" 403"));
+    assert!(ask(&token[1..], "/view/x").ends_with(" 401") && ask("", "/view/x").ends_with(" 401"));
+    assert_eq!(status(&get(&server, "/view/x", &format!("Authorization: Bearer {token}\r\n"))), 403);
+}

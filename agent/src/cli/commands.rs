@@ -92,7 +92,9 @@ Values have the types of the schema; FIELD:=JSON is taken as it is.",
         words: "USER",
         about: "make the entry of a user for web.json5",
         details: "Asks for the password, or reads a line of it when the input is no terminal, and
-writes a member of auth.users in web.json5.",
+writes a member of auth.users in web.json5.\n
+  ioto password token NAME\n
+makes a bearer token for a program, and a member of auth.tokens.",
         options: &[
             Opt { name: "role", value: Some("ROLE"), about: "what the user may do; `public` when not given" },
             Opt { name: "realm", value: Some("REALM"), about: "also for digest authentication in this realm" },

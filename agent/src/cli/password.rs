@@ -1,8 +1,9 @@
-//! `ioto password`: a user's entry for web.json5.
+//! `ioto password`: a user's or a token's entry for web.json5.
 
 use std::io::{self, BufRead, IsTerminal, Read};
 use std::process::ExitCode;
 
+use ioto::web::auth::bearer;
 use ioto::web::auth::password::{Hash, LONGEST, hash};
 use nix::sys::termios::{LocalFlags, SetArg, Termios, tcgetattr, tcsetattr};
 
@@ -11,11 +12,18 @@ use super::output::{complain, print};
 
 /// Asks for a password and writes the user's entry.
 pub fn main(args: Args) -> ExitCode {
-    let [user] = args.words.as_slice() else { return Usage("expected one USER".into()).complain() };
+    let (user, is_token) = match args.words.as_slice() {
+        [word, name] if word == "token" => (name, true),
+        [user] if user != "token" => (user, false),
+        _ => return Usage("expected one USER, or `token` and a NAME".into()).complain(),
+    };
     let text = |name| args.value(name).map(|value| value.to_string_lossy().into_owned());
     let (role, realm) = (text("role").unwrap_or_else(|| "public".into()), text("realm"));
     if let Err(problem) = check_name(user) {
         return Usage(problem).complain();
+    }
+    if is_token {
+        return make_token(user, &role);
     }
     match ask().and_then(|password| entry(user, &role, realm.as_deref(), &password)) {
         Ok(line) => print(&line),
@@ -24,6 +32,17 @@ pub fn main(args: Args) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Writes a new token to the standard error and its entry, the member of `auth.tokens`, to the standard output.
+fn make_token(name: &str, role: &str) -> ExitCode {
+    let Some(token) = bearer::make() else {
+        complain("ioto: the system gives no random bytes");
+        return ExitCode::FAILURE;
+    };
+    complain(&format!("The token, shown this once: {token}"));
+    let hash = format!("SHA256:{}", Hash::Sha256.of(&token));
+    print(&format!("{}: {{token: {}, role: {}}},\n", quoted(name), quoted(&hash), quoted(role)))
 }
 
 /// A name that Basic and Digest can carry.

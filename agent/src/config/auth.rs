@@ -44,6 +44,17 @@ pub struct User {
     pub role: String,
 }
 
+/// A member of `web.auth.tokens`: a program's way in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Token {
+    /// The key.
+    pub name: String,
+    /// `token`: the SHA-256 of the token, as `'SHA256:…'`. The token itself is nowhere.
+    pub hash: Secret,
+    /// `role`
+    pub role: String,
+}
+
 /// `web.sessions`, with `web.limits.sessions` and `web.timeouts.session`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sessions {
@@ -66,6 +77,8 @@ pub struct Sessions {
 pub struct Auth {
     /// `users`
     pub users: Vec<User>,
+    /// `tokens`
+    pub tokens: Vec<Token>,
     /// `roles`
     pub roles: Roles,
     /// `realm`: what users are told they log in to; a part of stored digests.
@@ -112,6 +125,7 @@ impl Default for Auth {
     fn default() -> Self {
         Self {
             users: Vec::new(),
+            tokens: Vec::new(),
             roles: Roles::default(),
             realm: "web".into(),
             auth_type: AuthType::default(),
@@ -136,7 +150,13 @@ impl Auth {
         for (name, user) in users.iter().filter(|(_, user)| !roles.has(&user.role)) {
             place.problem(name, format!("expected a role of web.auth.roles, found {}", quote(&user.role)));
         }
+        let place = s.section("tokens");
+        let tokens = s.map("tokens", |token: &Token| json!({"token": "***", "role": token.role}), token);
+        for (name, token) in tokens.iter().filter(|(_, token)| !roles.has(&token.role)) {
+            place.problem(name, format!("expected a role of web.auth.roles, found {}", quote(&token.role)));
+        }
         Self {
+            tokens: tokens.into_iter().map(|(_, token)| token).collect(),
             users: users.into_iter().map(|(_, user)| user).collect(),
             roles,
             realm: s.value("realm", d.realm, |realm| Json::from(realm.as_str()), realm),
@@ -252,6 +272,27 @@ fn user(name: &str, node: &Node) -> Result<User, String> {
         }
     }
     Ok(user)
+}
+
+fn token(name: &str, node: &Node) -> Result<Token, String> {
+    let Value::Object(members) = &node.value else {
+        return Err(format!("expected {{token: 'SHA256:…', role: '…'}}, found {}", node.describe()));
+    };
+    let mut token = Token { name: name.to_owned(), hash: Secret::default(), role: PUBLIC.to_owned() };
+    for member in members {
+        match (member.key.as_str(), &member.node.value) {
+            ("token", Value::Text(text)) => token.hash = Secret::new(text.as_str()),
+            ("role", _) => token.role = text(&member.node)?,
+            (key, _) if key.starts_with('_') => {}
+            (key, _) => return Err(format!("expected texts as `token` and `role`, found {}", quote(key))),
+        }
+    }
+    let digits = token.hash.expose().strip_prefix("SHA256:").unwrap_or_default();
+    match digits.len() == 64 && digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        true => Ok(token),
+        // A token at the wrong place is never quoted.
+        false => Err("expected token: 'SHA256:…' as `ioto password token` makes it".into()),
+    }
 }
 
 fn show_roles(roles: &Roles) -> Json {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::password::{Hash, Stored};
-use crate::config::Auth;
+use crate::config::{Auth, Token, User};
 
 /// A user.
 #[derive(Debug)]
@@ -27,38 +27,52 @@ impl Account {
     }
 }
 
-/// All users by name. What a stored password lacks goes to the log, and shuts out its user alone.
-pub fn accounts(auth: &Auth) -> HashMap<String, Arc<Account>> {
-    let account = |user: &crate::config::User| {
-        let read = |key: &str, text: &str| match Stored::parse(text) {
-            Ok(stored) => Some(stored),
-            Err(error) => {
-                log::warn!("web.auth.users: {}: `{key}` {error}; it is not used", user.name);
-                None
-            }
+/// All users by name, and what their owner should know: what a stored password lacks shuts out its user alone.
+pub fn accounts(auth: &Auth) -> (HashMap<String, Arc<Account>>, Vec<String>) {
+    let mut warnings = Vec::new();
+    let mut account = |user: &User| {
+        let mut read = |key: &str, text: &str| {
+            let stored = Stored::parse(text);
+            let problem = match &stored {
+                Err(error) => format!("{error}; it is not used"),
+                Ok(stored) if key == "password" && stored.is_weak() => {
+                    "is quick to guess; make a new one with `ioto password`".to_owned()
+                }
+                Ok(_) => return stored.ok(),
+            };
+            warnings.push(format!("web.auth.users.{}: `{key}` {problem}", user.name));
+            stored.ok()
         };
-        let password = match user.password.is_empty() {
-            true => None,
-            false => read("password", user.password.expose()),
-        };
-        if password.as_ref().is_some_and(Stored::is_weak) {
-            log::warn!(
-                "web.auth.users: {}: the password is quick to guess; make a new one with `ioto password`",
-                user.name
-            );
-        }
+        let password = Some(user.password.expose()).filter(|text| !text.is_empty());
+        let password = password.and_then(|text| read("password", text));
         let ha1 = user.ha1.iter().filter_map(|ha1| read("ha1", ha1.expose())).collect();
         let account = Account { name: user.name.clone(), role: user.role.clone(), password, ha1 };
         (user.name.clone(), Arc::new(account))
     };
-    auth.users.iter().map(account).collect()
+    let accounts = auth.users.iter().map(&mut account).collect();
+    (accounts, warnings)
+}
+
+/// What the owner of these users should know: passwords that are quick to guess, or of no use.
+pub fn warnings(auth: &Auth) -> Vec<String> {
+    accounts(auth).1
+}
+
+/// The tokens by their SHA-256 in hexadecimal digits, each as a user with its name and role.
+pub fn tokens(auth: &Auth) -> HashMap<String, Arc<Account>> {
+    let token = |token: &Token| {
+        let account = Account { name: token.name.clone(), role: token.role.clone(), password: None, ha1: Vec::new() };
+        let digits = token.hash.expose().strip_prefix("SHA256:").unwrap_or_default();
+        (digits.to_ascii_lowercase(), Arc::new(account))
+    };
+    auth.tokens.iter().map(token).collect()
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::config::{Secret, User};
+    use crate::config::Secret;
 
     #[test]
     fn an_unknown_format_shuts_out_its_user_alone() {
@@ -71,7 +85,9 @@ mod tests {
             role: "user".into(),
         };
         let users = vec![user("old", &md5, &[]), user("odd", "BF1:1:2:3", &[&sha]), user("none", "", &[])];
-        let accounts = accounts(&Auth { users, ..Auth::default() });
+        let (accounts, warnings) = accounts(&Auth { users, ..Auth::default() });
+        assert!(warnings.len() == 2 && warnings[0].contains("users.old: `password` is quick to guess"), "{warnings:?}");
+        assert!(warnings[1].contains("users.odd: `password` is in no known format"), "{warnings:?}");
         assert!(accounts["old"].password.is_some() && accounts["old"].ha1(Hash::Md5).is_some());
         assert!(accounts["old"].ha1(Hash::Sha256).is_none());
         assert!(accounts["odd"].password.is_none() && accounts["odd"].ha1(Hash::Sha256).is_some());

@@ -10,7 +10,7 @@ use ring::hmac;
 use smol::lock::Semaphore;
 
 use super::super::Error;
-use super::account::{Account, accounts};
+use super::account::{Account, accounts, tokens};
 use super::compare::random;
 use super::digest::Response;
 use super::nonces::{Nonces, Worth};
@@ -43,6 +43,7 @@ pub enum Refused {
 pub struct Authority {
     pub settings: Auth,
     accounts: HashMap<String, Arc<Account>>,
+    tokens: HashMap<String, Arc<Account>>,
     throttle: Mutex<Throttle>,
     /// One verification at a time: each takes 19 MiB.
     turn: Arc<Semaphore>,
@@ -57,8 +58,11 @@ pub struct Authority {
 impl Authority {
     pub fn new(settings: Auth) -> Result<Self, Error> {
         let secret = random::<32>().ok_or_else(|| Error::Setting("the system gives no random bytes".to_owned()))?;
+        let (accounts, warnings) = accounts(&settings);
+        warnings.iter().for_each(|warning| log::warn!("{warning}"));
         Ok(Self {
-            accounts: accounts(&settings),
+            accounts,
+            tokens: tokens(&settings),
             nonces: Mutex::new(Nonces::new(&secret, settings.nonce_time, settings.nonces, Instant::now())),
             sessions: Mutex::new(Sessions::new(settings.sessions.clone())),
             settings,
@@ -155,6 +159,12 @@ impl Authority {
             Worth::Fresh => Ok(account.clone()),
             Worth::Stale => Err(Refused::Stale),
         }
+    }
+
+    /// The name and role behind a bearer token. It has 256 random bits and is looked up by its digest: it cannot be guessed,
+    /// neither at once nor bit by bit.
+    pub fn token(&self, token: &str) -> Option<Arc<Account>> {
+        self.tokens.get(&Hash::Sha256.of(token)).cloned()
     }
 
     /// A new nonce for a challenge.

@@ -9,7 +9,7 @@ use super::authority::Refused;
 use super::compare::same;
 use super::digest::Response;
 use super::password::Hash;
-use super::{basic, cookie, digest, login, origin};
+use super::{basic, bearer, cookie, digest, login, origin};
 use crate::config::{Auth, AuthAlgorithm, AuthType, Route};
 use crate::http1::Method;
 use crate::web::router::find_route;
@@ -42,6 +42,7 @@ pub async fn admit(exchange: &mut Exchange) -> Result<bool, Error> {
         return enter(exchange, account, &xsrf, route.map(|route| route.role.as_str())).map(|()| true);
     }
     let Some(route) = route else { return Ok(true) };
+    let is_token = bearer::token(exchange.header("authorization").unwrap_or_default()).is_some();
     match known(exchange, &shared, route).await? {
         Ok(account) => exchange.user = Some(account),
         Err(refused) => return refuse(exchange, &shared, route, refused).await.map(|()| false),
@@ -49,7 +50,8 @@ pub async fn admit(exchange: &mut Exchange) -> Result<bool, Error> {
     if !exchange.can(&route.role) {
         return Err(Error::status(403, "this user may not do that"));
     }
-    if !is_safe(exchange.method()) && !origin::is_own(exchange.headers(), exchange.secure()) {
+    // A browser adds a password by itself, and never a token.
+    if !is_token && !is_safe(exchange.method()) && !origin::is_own(exchange.headers(), exchange.secure()) {
         return Err(Error::status(403, "a page of another site may not do that"));
     }
     exchange.set_header("Cache-Control", "private")?;
@@ -108,6 +110,10 @@ async fn known(exchange: &Exchange, shared: &Shared, route: &Route) -> Result<Re
         return Err(Error::status(400, "there is more than one Authorization field"));
     }
     let authority = &shared.authority;
+    if let Some(token) = bearer::token(field) {
+        require_tls(exchange)?;
+        return Ok(authority.token(token).ok_or(Refused::Wrong));
+    }
     Ok(match route.auth_type {
         AuthType::Basic => {
             require_tls(exchange)?;

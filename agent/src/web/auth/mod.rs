@@ -1,12 +1,13 @@
 //! Who a client is and what it may do.
 //!
-//! [`gate::admit`] stands before every handler. It knows a user by a session, by Basic or by Digest, compares what the user
+//! [`gate::admit`] stands before every handler. It knows a user by a session, by a bearer token, by Basic or by Digest, compares what the user
 //! can with the role of the route, and answers itself where that is not enough: 401 with a challenge, 403 with the reason,
 //! 429 to who guesses. Passwords are verified by [`authority::Authority`], one at a time and off the executor.
 
 mod account;
 mod authority;
 mod basic;
+pub mod bearer;
 mod compare;
 mod cookie;
 mod digest;
@@ -20,5 +21,6 @@ mod throttle;
 mod user;
 
 pub(super) use self::account::Account;
+pub use self::account::warnings;
 pub(super) use self::authority::Authority;
 pub(super) use self::gate::{admit, concerns};

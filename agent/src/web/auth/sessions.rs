@@ -102,7 +102,7 @@ mod tests {
 
     fn account(name: &str) -> Arc<Account> {
         let user = User { name: name.into(), password: Secret::default(), ha1: vec![], role: "user".into() };
-        accounts(&Auth { users: vec![user], ..Auth::default() })[name].clone()
+        accounts(&Auth { users: vec![user], ..Auth::default() }).0[name].clone()
     }
 
     #[test]
