@@ -1,8 +1,8 @@
 //! Who a client is and what it may do.
 //!
-//! [`gate::admit`] stands before every handler. It knows a user by a session, by a bearer token, by Basic or by Digest, compares what the user
-//! can with the role of the route, and answers itself where that is not enough: 401 with a challenge, 403 with the reason,
-//! 429 to who guesses. Passwords are verified by [`authority::Authority`], one at a time and off the executor.
+//! The gate stands before every handler. It knows a user by a session, by a bearer token, by Basic or by Digest, compares
+//! what the user can with the role of the route, and answers itself where that is not enough: 401 with a challenge, 403 with
+//! the reason, 429 to who guesses. Passwords are verified one at a time and off the executor.
 
 mod account;
 mod authority;
