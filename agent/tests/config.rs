@@ -126,7 +126,14 @@ const WRONG_FILES: &[(&str, &str, &str)] = &[
     (IOTO, "{conditional: {profile: {prod: {profile: 'dev'}}}}", "1: profile: cannot be set in a conditional block; set it beside `conditional`"),
     (IOTO, "{conditional: []}", "1: conditional: expected an object as {profile: {dev: {}}}, found a list"),
     (WEB, "{api: {open: true}}", "1: web.api.open: the API is never open in profile prod, expected false (or profile dev)"),
-    (WEB, "{routes: [{match: '/admin/', role: 'admin'}]}", "1: web.routes[0].role: roles are not checked in this version, expected 'public', found `admin`"),
+    (WEB, "{routes: [{match: '/admin/', role: 'admin'}]}", "1: web.routes[0].role: expected a role or an ability of web.auth.roles, found `admin`"),
+    (WEB, "{auth: {roles: {a: ['b'], b: ['a']}}}", "1: web.auth.roles: the role `a` holds itself: a > b > a"),
+    (WEB, "{auth: {users: {\njo: {password: 'MD5:00', role: 'admin'}}}}", "2: web.auth.users.jo: expected a role of web.auth.roles, found `admin`"),
+    (WEB, "{auth: {users: {jo: {pasword: 'secret'}}}}", "1: web.auth.users.jo: unknown key `pasword`, expected password, ha1 or role"),
+    (WEB, "{auth: {authType: 'digest', roles: {a: []}, users: {jo: {password: '$argon2id$', role: 'a'}}}, routes: [{role: 'a'}]}", "1: web.routes[0].role: digest authentication cannot verify jo: expected ha1: 'SHA256:…' there, as `ioto password USER --realm 'web'` makes it"),
+    (WEB, "{auth: {roles: {a: []}}, routes: [{role: 'a', authType: 'session'}]}", "1: web.routes[0].role: needs web.auth.login, the path of the login that begins a session"),
+    (WEB, "{auth: {tokens: {app: {token: 's3cret'}}}}", "1: web.auth.tokens.app: expected token: 'SHA256:…' as `ioto password token` makes it"),
+    (WEB, "{auth: {login: 'login'}}", "1: web.auth.login: expected a path as '/login', found `login`"),
     (WEB, "{headers: {'X-A': 'a\\r\\nb'}}", "1: web.headers.X-A: expected a text without control characters, found `a\\r\\nb`"),
     (IOTO, "{services: {\n sync: true}}", "2: services.sync: needs sync.table, the name of the DynamoDB table"),
     (IOTO, "{services: {database: false,\n sync: true}, sync: {table: 't'}}", "2: services.sync: needs the database, expected services.database: true"),
@@ -349,12 +356,12 @@ fn the_schema_is_the_integrators_else_the_images() {
 fn keys_without_effect_give_one_warning() {
     let device = Device::with(&[
         (IOTO, "{_note: 5, ai: {enable: true},\n limits: {fibers: 4}, log: {path: 'ioto.log', format: '%D %M'}}"),
-        (WEB, "{auth: {users: {}}, routes: [{match: '/x', xsrf: true, _y: 1}]}"),
+        (WEB, "{auth: {track: true}, routes: [{match: '/x', xsrf: true, _y: 1}]}"),
     ]);
     let output = device.call("config check IOTO_LIMITS_FIBERS=5");
     let (ioto, web) = (device.path(IOTO), device.path(WEB));
     let expected = format!(
-        "Warning: these keys have no effect in this version: ai ({ioto}:1), limits ({ioto}:2), web.auth ({web}:1), \
+        "Warning: these keys have no effect in this version: ai ({ioto}:1), limits ({ioto}:2), web.auth.track ({web}:1), \
          web.routes[0].xsrf ({web}:1), log.path ({ioto}:2), log.format ({ioto}:2)\n"
     );
     assert_eq!(errors(&output), expected);
@@ -366,10 +373,10 @@ fn keys_without_effect_give_one_warning() {
 fn secrets_are_masked_wherever_the_configuration_is_shown() {
     let text =
         "{mqtt: {password: 's3cret'}, aws: {accessKeyId: 'A', secretAccessKey: 's3cret', sessionToken: 's3cret'}}";
-    let device = Device::with(&[(IOTO, text)]);
+    let device = Device::with(&[(IOTO, text), (WEB, "{auth: {users: {jo: {password: 's3cret', ha1: 's3cret'}}}}")]);
     for line in ["config show", "config show --origin", "config show --json", "config show --json --origin"] {
         let text = String::from_utf8(device.call(line).stdout).unwrap();
-        assert!(text.matches("***").count() == 3 && !text.contains("s3cret"), "{text}");
+        assert!(text.matches("***").count() == 4 && !text.contains("s3cret"), "{text}");
     }
 }
 
@@ -454,7 +461,10 @@ fn a_route_says_how_files_are_sent() {
     let first = &shown["web"]["routes"][0];
     assert_eq!((&first["compressed"], &first["cache"]["maxAge"]), (&json!(true), &json!("1 day")));
     assert_eq!(first["cache"]["extensions"], json!(["css", "js"]));
-    assert_eq!(shown["web"]["routes"][1], json!({"match": "", "handler": "file", "methods": ["GET", "PUT", "DELETE"]}));
+    assert_eq!(
+        shown["web"]["routes"][1],
+        json!({"match": "", "handler": "file", "methods": ["GET", "PUT", "DELETE"], "role": "public"})
+    );
     assert_eq!(shown["web"]["limits"]["upload"], "1GB");
     device.write(WEB, "{routes: [{cache: {maxAge: 'soon', directives: ['a b', \"x\\ny\"]}}]}");
     let output = device.call("config check");
@@ -464,4 +474,16 @@ fn a_route_says_how_files_are_sent() {
         text.contains("web.routes[0].cache.maxAge") && text.contains("expected a directive as 'no-cache'"),
         "{text}"
     );
+}
+
+#[test]
+fn stored_passwords_of_no_use_are_told_and_shut_out_their_user_alone() {
+    let md5 = "0".repeat(32);
+    let users = format!("{{auth: {{users: {{old: {{password: 'MD5:{md5}'}}, odd: {{password: 'BF1:s3cret'}}}}}}}}");
+    let output = Device::with(&[(WEB, &users)]).call("config check");
+    let expected = "Warning: web.auth.users.old: `password` is quick to guess; make a new one with `ioto password`\n\
+         Warning: web.auth.users.odd: `password` is in no known format, expected '$argon2id$…' as `ioto password` \
+         makes it, 'SHA256:…' or 'MD5:…'; it is not used\n";
+    assert_eq!(errors(&output), expected);
+    assert!(output.status.success());
 }

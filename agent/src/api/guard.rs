@@ -1,4 +1,4 @@
-//! Who may use the API, as long as there are no users: this device's own processes, and in profile dev a developer's browser.
+//! Who may use the API: this device's own processes, users with the ability `api`, and in profile dev a developer's browser.
 
 use std::net::IpAddr;
 
@@ -7,13 +7,16 @@ use crate::web::{Error, Exchange, Peer};
 
 /// Lets a request pass or answers it with 403 and the reason.
 ///
-/// Processes at the Unix socket pass: the socket's directory has its own rights. Clients on the network pass only when the
-/// API is open (`web.api.open`, profile dev), from this machine, under a name of this machine, and from no page of another
+/// Processes at the Unix socket pass: the socket's directory has its own rights. Users pass who have the role or ability
+/// `api`; the web server knows them. Other clients on the network pass only when the API is open (`web.api.open`, profile dev), from this machine, under a name of this machine, and from no page of another
 /// site.
 ///
 /// # Errors
 /// [`Error::Status`] with 403.
 pub fn guard(exchange: &Exchange, open: bool) -> Result<(), Error> {
+    if exchange.user().is_some() && exchange.can("api") {
+        return Ok(());
+    }
     let host = exchange.header("host").unwrap_or_default();
     let scheme = if exchange.secure() { "https" } else { "http" };
     admit(open, exchange.peer(), host, exchange.header("origin"), scheme).map_err(|reason| Error::status(403, reason))

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use super::args::{Args, Request};
-use super::{config, db, help, output, run, status};
+use super::{config, db, help, output, password, run, status};
 
 /// A command.
 #[derive(Debug)]
@@ -86,6 +86,20 @@ Values have the types of the schema; FIELD:=JSON is taken as it is.",
             JSON,
         ],
         main: db::main,
+    },
+    Command {
+        name: "password",
+        words: "USER",
+        about: "make the entry of a user for web.json5",
+        details: "Asks for the password, or reads a line of it when the input is no terminal, and
+writes a member of auth.users in web.json5.\n
+  ioto password token NAME\n
+makes a bearer token for a program, and a member of auth.tokens.",
+        options: &[
+            Opt { name: "role", value: Some("ROLE"), about: "what the user may do; `public` when not given" },
+            Opt { name: "realm", value: Some("REALM"), about: "also for digest authentication in this realm" },
+        ],
+        main: password::main,
     },
     Command {
         name: "config check",

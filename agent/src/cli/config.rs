@@ -10,10 +10,22 @@ use super::output::{USAGE, complain, print};
 /// Says all that is wrong with the configuration.
 pub fn check(args: Args) -> ExitCode {
     match load(&args) {
-        Ok(_) => print("The configuration is valid.\n"),
+        Ok(loaded) => {
+            warn_of_users(&loaded);
+            print("The configuration is valid.\n")
+        }
         Err(status) => status,
     }
 }
+
+#[cfg(feature = "web")]
+fn warn_of_users(loaded: &Loaded) {
+    let warnings = ioto::web::auth::warnings(&loaded.config.web.auth);
+    warnings.iter().for_each(|warning| complain(&format!("Warning: {warning}")));
+}
+
+#[cfg(not(feature = "web"))]
+fn warn_of_users(_: &Loaded) {}
 
 /// Shows the configuration in effect.
 pub fn show(args: Args) -> ExitCode {

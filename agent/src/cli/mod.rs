@@ -7,6 +7,8 @@ mod config;
 mod db;
 mod help;
 mod output;
+#[cfg_attr(not(feature = "web"), path = "without_password.rs")]
+mod password;
 mod run;
 #[cfg_attr(not(feature = "web"), path = "without_api.rs")]
 mod status;

@@ -5,6 +5,7 @@
 //! of the environment, the command line. In each directory `ioto.json5` comes first, then `web.json5` (section `web`),
 //! `device.json5` (section `device`) and, as the last word, `local.json5`.
 
+mod auth;
 mod aws;
 mod blend;
 mod database;
@@ -23,6 +24,7 @@ mod mqtt;
 mod node;
 mod origin;
 mod problem;
+mod roles;
 mod root;
 mod secret;
 mod section;
@@ -34,6 +36,7 @@ mod units;
 mod unread;
 mod web;
 
+pub use self::auth::{Auth, AuthAlgorithm, AuthType, Sessions, Token, User};
 pub use self::aws::Aws;
 pub use self::database::Database;
 pub use self::device::Device;
@@ -48,6 +51,7 @@ pub use self::mqtt::{Mqtt, MqttUrl, Subscription};
 pub use self::node::{Member, Node, Value};
 pub use self::origin::{Origin, Source};
 pub use self::problem::{Problem, Problems};
+pub use self::roles::Roles;
 pub use self::root::{Config, Profile};
 pub use self::secret::Secret;
 pub use self::services::Services;

@@ -8,7 +8,7 @@ use serde_json::{Value as Json, json};
 use super::node::{Node, Value, quote};
 use super::section::{Section, text};
 use super::units::{FOREVER, UNLIMITED, show_duration};
-use super::{Directories, Listen, Profile, Scheme, WebSockets, WebUpload};
+use super::{Auth, AuthAlgorithm, AuthType, Directories, Listen, Profile, Scheme, WebSockets, WebUpload};
 
 /// Fields that frame a message or describe its body: they differ from response to response.
 const OWN_HEADERS: [&str; 5] = ["connection", "content-length", "content-type", "date", "transfer-encoding"];
@@ -23,6 +23,12 @@ pub struct Route {
     /// `methods`; empty: GET and HEAD for files, all for actions. For files also `PUT` (writes the file) and `DELETE`
     /// (removes it) can be listed; then everyone who may use the route may do so.
     pub methods: Vec<String>,
+    /// `role`: the role or ability that the user must have; empty: it is open to all.
+    pub role: String,
+    /// `authType`: how a user proves who it is, where there is a role.
+    pub auth_type: AuthType,
+    /// `algorithm`: of digest authentication.
+    pub algorithm: AuthAlgorithm,
     /// `compressed`: beside a file `x` may lie `x.br` and `x.gz` with the same content, not older than it; they are sent in
     /// its place to clients that take them. Off unless it is set, because looking for them costs each request two system
     /// calls.
@@ -134,6 +140,8 @@ pub struct Web {
     pub sockets: WebSockets,
     /// `web.upload`
     pub upload: WebUpload,
+    /// `web.auth`
+    pub auth: Auth,
     /// `web.api.open`: the management API is open to clients on this machine. Profile dev only.
     pub open: bool,
 }
@@ -154,6 +162,7 @@ impl Default for Web {
             timeouts: Timeouts::default(),
             sockets: WebSockets::default(),
             upload: WebUpload::default(),
+            auth: Auth::default(),
             open: false,
         }
     }
@@ -163,6 +172,7 @@ impl Web {
     pub(super) fn read(s: &Section, profile: Profile, directories: &Directories) -> Self {
         let d = Self::default();
         let api = s.section("api");
+        let auth = Auth::read(s);
         let web = Self {
             listen: s.list(
                 "listen",
@@ -180,7 +190,7 @@ impl Web {
             index: s.value("index", d.index, |index| Json::from(index.as_str()), index),
             headers: s.map("headers", |value: &String| Json::from(value.as_str()), header),
             routes: s.list("routes", d.routes, show_route, |node, item| match node.value {
-                Value::Object(_) => Ok(Route::read(&item)),
+                Value::Object(_) => Ok(Route::read(&item, &auth)),
                 _ => Err(format!("expected an object, found {}", node.describe())),
             }),
             mime: s.map("mime", |value: &String| Json::from(value.as_str()), |_, node| header_value(node)),
@@ -188,6 +198,7 @@ impl Web {
             timeouts: Timeouts::read(&s.section("timeouts")),
             sockets: WebSockets::read(&s.section("webSockets")),
             upload: WebUpload::read(&s.section("upload"), directories),
+            auth: auth.clone(),
             open: api.flag("open", d.open),
         };
         if web.open && profile == Profile::Prod {
@@ -234,15 +245,8 @@ impl Timeouts {
 }
 
 impl Route {
-    fn read(s: &Section) -> Self {
-        let role = s.text("role", "public");
-        if role != "public" {
-            // Served without the check, it would be open to all.
-            s.problem(
-                "role",
-                format!("roles are not checked in this version, expected 'public', found {}", quote(&role)),
-            );
-        }
+    fn read(s: &Section, auth: &Auth) -> Self {
+        let (role, auth_type, algorithm) = auth.read_route(s);
         Self {
             matches: s.text("match", ""),
             handler: s.choice("handler", &[("file", "file"), ("action", "action")], "file").into(),
@@ -260,6 +264,9 @@ impl Route {
             ),
             compressed: s.flag("compressed", false),
             cache: Cache::read(s),
+            role,
+            auth_type,
+            algorithm,
         }
     }
 }
@@ -285,7 +292,8 @@ impl Cache {
 }
 
 fn show_route(route: &Route) -> Json {
-    let mut shown = json!({"match": route.matches, "handler": route.handler, "methods": route.methods});
+    let role = if route.role.is_empty() { "public" } else { &route.role };
+    let mut shown = json!({"match": route.matches, "handler": route.handler, "methods": route.methods, "role": role});
     if route.compressed {
         shown["compressed"] = Json::from(true);
     }

@@ -12,7 +12,7 @@ use super::local::Local;
 use super::router::{Routed, clean_path, route};
 use super::shared::Shared;
 use super::transfer::{Stage, Transfer};
-use super::{Error, files, websocket};
+use super::{Error, auth, files, websocket};
 use crate::http1::{BodyDecoder, Headers, RequestHead, Version, parse_request, reason};
 
 /// Bytes of an unread request body that are read and dropped to keep the connection; for longer ones it is closed.
@@ -112,6 +112,9 @@ async fn handle(exchange: &mut Exchange) -> Result<(), Error> {
         return Err(Error::status(400, "the path is malformed"));
     }
     let shared = exchange.shared.clone();
+    if auth::concerns(exchange) && !Box::pin(auth::admit(exchange)).await? {
+        return Ok(());
+    }
     match route(&shared, &exchange.head.method, &exchange.path) {
         Routed::Action(action, rest) => {
             exchange.rest = rest;

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use serde_json::Value;
 use smol::io::AsyncReadExt;
 
+use super::auth::Account;
 use super::head::{Head, Length};
 use super::local::Local;
 use super::shared::Shared;
@@ -43,6 +44,8 @@ pub struct Exchange {
     pub(super) rest: usize,
     pub(super) peer: Peer,
     pub(super) secure: bool,
+    /// Who asks, if the gate knows.
+    pub(super) user: Option<Arc<Account>>,
     status: u16,
     pub(super) headers: Headers,
     /// The connection closes after this response.
@@ -67,6 +70,7 @@ impl Exchange {
             rest: 0,
             peer,
             secure,
+            user: None,
             status: 200,
             headers: Headers::new(),
             last: false,

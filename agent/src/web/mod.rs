@@ -18,6 +18,7 @@
 
 mod action;
 mod address;
+pub mod auth;
 mod body;
 mod cache_control;
 mod connection;

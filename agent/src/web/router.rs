@@ -42,7 +42,7 @@ pub(super) fn route<'a>(shared: &'a Shared, method: &Method, path: &str) -> Rout
         return Routed::Options(ACTION_METHODS.to_owned());
     }
     let routes = &shared.settings.routes;
-    let route = routes.iter().find(|route| matches_path(&route.matches, path));
+    let route = find_route(shared, path);
     let action = shared.actions.iter().find(|(prefix, _)| is_under(prefix, path));
     let is_file = match route {
         Some(route) => route.handler != "action",
@@ -59,6 +59,11 @@ pub(super) fn route<'a>(shared: &'a Shared, method: &Method, path: &str) -> Rout
         Some((prefix, action)) => Routed::Action(action.as_ref(), prefix.len()),
         None => Routed::NotFound,
     }
+}
+
+/// The route that decides about a path.
+pub(super) fn find_route<'a>(shared: &'a Shared, path: &str) -> Option<&'a Route> {
+    shared.settings.routes.iter().find(|route| matches_path(&route.matches, path))
 }
 
 fn matches_path(pattern: &str, path: &str) -> bool {
@@ -128,6 +133,7 @@ mod tests {
         let settings = Web { routes: routes.collect(), ..Web::default() };
         let actions: Vec<(String, Box<dyn Action>)> = vec![
             ("/api/db/".to_owned(), Box::new(nothing)),
+            ("/api/".to_owned(), Box::new(nothing)),
             ("/lines".to_owned(), Box::new(nothing)),
             ("/api/".to_owned(), Box::new(nothing)),
         ];

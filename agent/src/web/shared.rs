@@ -5,6 +5,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use rustls::ServerConfig;
 
+use super::auth::Authority;
 use super::{Action, Error};
 use crate::config::Web;
 use crate::http1::{self, Headers};
@@ -15,6 +16,7 @@ pub(super) struct Shared {
     pub limits: http1::Limits,
     /// The longest prefix first.
     pub actions: Vec<(String, Box<dyn Action>)>,
+    pub authority: Authority,
     /// Fields of every response.
     pub fields: Headers,
     tls: RwLock<Option<Arc<ServerConfig>>>,
@@ -45,7 +47,16 @@ impl Shared {
             headers: settings.limits.headers,
             target: settings.limits.uri,
         };
-        Ok(Self { settings, limits, actions, fields, tls: RwLock::new(tls), stopping: AtomicBool::new(false) })
+        let authority = Authority::new(settings.auth.clone())?;
+        Ok(Self {
+            settings,
+            limits,
+            actions,
+            authority,
+            fields,
+            tls: RwLock::new(tls),
+            stopping: AtomicBool::new(false),
+        })
     }
 
     /// The certificate for new connections.

@@ -13,7 +13,7 @@ use crate::agent::plan::{Executor, Plan, Service};
 use crate::agent::slot::Slot;
 use crate::agent::{Board, Error, Report, ServiceError, Status, Stop};
 use crate::api;
-use crate::config::{Config, Listen, Scheme, Web};
+use crate::config::{Auth, Config, Listen, Scheme, Web};
 use crate::device;
 use crate::net::tls_server;
 use crate::web::{Bound, Error as WebError, Handle, Server};
@@ -136,7 +136,7 @@ async fn run(
 fn local(config: &Config) -> Web {
     let socket = config.directories.api_socket();
     let listen = Listen { scheme: Scheme::Unix, host: socket.to_string_lossy().into_owned(), port: 0 };
-    Web { listen: vec![listen], routes: Vec::new(), ..config.web.clone() }
+    Web { listen: vec![listen], routes: Vec::new(), auth: Auth::default(), ..config.web.clone() }
 }
 
 /// The TLS configuration of the web server; nothing when no listener wants it.

@@ -1,0 +1,12 @@
+//! `ioto password` of a build without the web server.
+
+use std::process::ExitCode;
+
+use super::args::Args;
+use super::output::complain;
+
+/// Says that it cannot be carried out.
+pub fn main(_: Args) -> ExitCode {
+    complain("ioto: this build has no users: it needs the feature `web`");
+    ExitCode::FAILURE
+}

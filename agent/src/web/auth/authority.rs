@@ -1,0 +1,282 @@
+//! Verifies passwords for all connections: one at a time, slowed down for who guesses, remembered for who is right.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use ring::hmac;
+use smol::lock::Semaphore;
+
+use super::super::Error;
+use super::account::{Account, accounts, tokens};
+use super::compare::random;
+use super::digest::Response;
+use super::nonces::{Nonces, Worth};
+use super::password::{Hash, verify};
+use super::sessions::Sessions;
+use super::throttle::Throttle;
+use crate::config::Auth;
+
+/// Verifications that wait for their turn; more are told to come again.
+const QUEUE: usize = 16;
+/// A right password is known again from the same address for so long: a hash for each request would be too slow.
+const REMEMBER: Duration = Duration::from_secs(10 * 60);
+/// Right passwords that are remembered.
+const REMEMBERED: usize = 256;
+
+/// Why nobody is let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// There is no such user, or the password is another.
+    Wrong,
+    /// Too many attempts; the next is possible after this time.
+    Wait(Duration),
+    /// Too many log in at the same time.
+    Busy,
+    /// The password is right, and the nonce is too old or was used before.
+    Stale,
+}
+
+/// Users and what is known about their attempts.
+pub struct Authority {
+    pub settings: Auth,
+    accounts: HashMap<String, Arc<Account>>,
+    tokens: HashMap<String, Arc<Account>>,
+    throttle: Mutex<Throttle>,
+    /// One verification at a time: each takes 19 MiB.
+    turn: Arc<Semaphore>,
+    waiting: Arc<AtomicUsize>,
+    key: hmac::Key,
+    /// Keyed digests of user, password and address.
+    remembered: Mutex<HashMap<[u8; 32], Instant>>,
+    nonces: Mutex<Nonces>,
+    sessions: Mutex<Sessions>,
+}
+
+impl Authority {
+    pub fn new(settings: Auth) -> Result<Self, Error> {
+        let secret = random::<32>().ok_or_else(|| Error::Setting("the system gives no random bytes".to_owned()))?;
+        let (accounts, warnings) = accounts(&settings);
+        warnings.iter().for_each(|warning| log::warn!("{warning}"));
+        Ok(Self {
+            accounts,
+            tokens: tokens(&settings),
+            nonces: Mutex::new(Nonces::new(&secret, settings.nonce_time, settings.nonces, Instant::now())),
+            sessions: Mutex::new(Sessions::new(settings.sessions.clone())),
+            settings,
+            throttle: Mutex::default(),
+            turn: Arc::new(Semaphore::new(1)),
+            waiting: Arc::default(),
+            key: hmac::Key::new(hmac::HMAC_SHA256, &secret),
+            remembered: Mutex::default(),
+        })
+    }
+
+    /// Whether a user of that role, or without one somebody unknown, has an ability.
+    pub fn can(&self, account: Option<&Account>, ability: &str) -> bool {
+        self.settings.roles.can(account.map_or("public", |account| &account.role), ability)
+    }
+
+    /// The user of that name and password. Takes the same time for users who do not exist.
+    ///
+    /// # Errors
+    /// Why not.
+    pub async fn verify(&self, user: &str, password: &str, from: Option<IpAddr>) -> Result<Arc<Account>, Refused> {
+        let now = Instant::now();
+        let account = self.accounts.get(user);
+        let tag = self.tag(user, password, from);
+        if let Some(wait) = locked(&self.throttle).address_wait(from, now) {
+            return Err(Refused::Wait(wait));
+        }
+        if let Some(account) = account.filter(|_| self.remembers(&tag, now)) {
+            return Ok(account.clone());
+        }
+        let place = Place::take(&self.waiting).ok_or(Refused::Busy)?;
+        locked(&self.throttle).attempt(user, from, now).map_err(Refused::Wait)?;
+        let turn = self.turn.acquire_arc().await;
+        let (name, realm, password) = (user.to_owned(), self.settings.realm.clone(), password.to_owned());
+        let stored = account.and_then(|account| account.password.clone());
+        // The turn ends with the work, also when the client does not wait for it.
+        let is_right = smol::unblock(move || {
+            let _held = (turn, place);
+            verify(&name, &realm, &password, stored.as_ref())
+        });
+        match (is_right.await, account) {
+            (true, Some(account)) => {
+                let now = Instant::now();
+                locked(&self.throttle).succeeded(user, from, now);
+                self.remember(tag, now);
+                Ok(account.clone())
+            }
+            _ => {
+                // A name that nobody has may be a password at the wrong place.
+                let user = account.map_or("an unknown user", |account| &account.name);
+                log::info!(
+                    "web: a login as {user} failed{}",
+                    from.map_or(String::new(), |from| format!(", from {from}"))
+                );
+                Err(Refused::Wrong)
+            }
+        }
+    }
+
+    /// The user whose password made the response of digest authentication, for this method and target.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn digest(
+        &self,
+        response: &Response,
+        hash: Hash,
+        (method, target): (&str, &str),
+        from: Option<IpAddr>,
+    ) -> Result<Arc<Account>, Refused> {
+        let (now, user) = (Instant::now(), &response.username);
+        let Some(count) = response.count().filter(|_| response.fits(hash, &self.settings.realm, target)) else {
+            return Err(Refused::Wrong);
+        };
+        if let Some(wait) = locked(&self.throttle).address_wait(from, now) {
+            return Err(Refused::Wait(wait));
+        }
+        // Who proved the password with this nonce is not locked out by others who guess.
+        let is_known = locked(&self.nonces).is_known(&response.nonce, user);
+        if !is_known {
+            locked(&self.throttle).attempt(user, from, now).map_err(Refused::Wait)?;
+        }
+        let account = self.accounts.get(user);
+        let ha1 = account.and_then(|account| account.ha1(hash));
+        let is_right = response.is_right(hash, ha1.unwrap_or_default(), method);
+        let Some(account) = account.filter(|_| is_right && ha1.is_some()) else {
+            if is_known {
+                locked(&self.throttle).attempt(user, from, now).map_err(Refused::Wait)?;
+            }
+            return Err(Refused::Wrong);
+        };
+        if !is_known {
+            locked(&self.throttle).succeeded(user, from, now);
+        }
+        match locked(&self.nonces).spend(&response.nonce, user, count, now) {
+            Worth::Fresh => Ok(account.clone()),
+            Worth::Stale => Err(Refused::Stale),
+        }
+    }
+
+    /// The name and role behind a bearer token. It has 256 random bits and is looked up by its digest: it cannot be guessed,
+    /// neither at once nor bit by bit.
+    pub fn token(&self, token: &str) -> Option<Arc<Account>> {
+        self.tokens.get(&Hash::Sha256.of(token)).cloned()
+    }
+
+    /// A new nonce for a challenge.
+    pub fn nonce(&self) -> Option<String> {
+        locked(&self.nonces).make(Instant::now())
+    }
+
+    /// All sessions. Not to be held while anything waits.
+    pub fn sessions(&self) -> MutexGuard<'_, Sessions> {
+        locked(&self.sessions)
+    }
+
+    fn tag(&self, user: &str, password: &str, from: Option<IpAddr>) -> [u8; 32] {
+        let mut context = hmac::Context::with_key(&self.key);
+        let address = from.map(|from| from.to_canonical().to_string()).unwrap_or_default();
+        for part in [user, password, &address] {
+            context.update(&(part.len() as u64).to_be_bytes());
+            context.update(part.as_bytes());
+        }
+        context.sign().as_ref().try_into().unwrap_or_default()
+    }
+
+    fn remembers(&self, tag: &[u8; 32], now: Instant) -> bool {
+        locked(&self.remembered).get(tag).is_some_and(|at| now.saturating_duration_since(*at) < REMEMBER)
+    }
+
+    fn remember(&self, tag: [u8; 32], now: Instant) {
+        let mut all = locked(&self.remembered);
+        if all.len() >= REMEMBERED {
+            all.retain(|_, at| now.saturating_duration_since(*at) < REMEMBER);
+        }
+        if all.len() >= REMEMBERED {
+            let oldest = all.iter().min_by_key(|(_, at)| **at).map(|(tag, _)| *tag);
+            oldest.map(|tag| all.remove(&tag));
+        }
+        all.insert(tag, now);
+    }
+}
+
+/// A panic aborts: no lock is poisoned.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A place in the queue.
+struct Place(Arc<AtomicUsize>);
+
+impl Place {
+    fn take(waiting: &Arc<AtomicUsize>) -> Option<Self> {
+        let more = |count| (count < QUEUE).then_some(count + 1);
+        waiting.fetch_update(Ordering::AcqRel, Ordering::Acquire, more).ok().map(|_| Place(waiting.clone()))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::config::{Secret, User};
+
+    fn authority() -> Authority {
+        let password = Secret::new(Hash::Sha256.stored(&Hash::Sha256.ha1("jo", "web", "right")));
+        let jo = User { name: "jo".into(), password, ha1: vec![], role: "user".into() };
+        Authority::new(Auth { users: vec![jo], ..Auth::default() }).unwrap()
+    }
+
+    #[test]
+    fn who_guesses_waits_and_who_was_right_does_not() {
+        let authority = authority();
+        let [home, away] = ["10.0.0.1", "10.0.0.2"].map(|text| Some(text.parse::<IpAddr>().unwrap()));
+        smol::block_on(async {
+            authority.verify("jo", "right", home).await.unwrap();
+            for user in ["jo", "jo", "nobody", "jo", "jo"] {
+                assert_eq!(authority.verify(user, "wrong", away).await.unwrap_err(), Refused::Wrong);
+            }
+            assert!(matches!(authority.verify("jo", "right", away).await, Err(Refused::Wait(_))));
+            for _ in 0..100 {
+                authority.verify("jo", "right", home).await.unwrap();
+            }
+        });
+    }
+
+    #[test]
+    fn only_so_many_wait_for_their_turn() {
+        let authority = authority();
+        smol::block_on(async {
+            let turn = authority.turn.acquire_arc().await;
+            let mut waiting: Vec<_> = (0..QUEUE as u32)
+                .map(|number| Box::pin(authority.verify("jo", "right", Some(IpAddr::V4(number.into())))))
+                .collect();
+            // The user waits after five attempts; so do not count more than those.
+            let mut busy = 0;
+            for attempt in &mut waiting {
+                match smol::future::poll_once(attempt).await {
+                    None => {}
+                    Some(outcome) => busy += usize::from(matches!(outcome, Err(Refused::Wait(_)))),
+                }
+            }
+            assert_eq!(busy, QUEUE - 5);
+            let others: Vec<_> = (0..QUEUE).map(|_| Place::take(&authority.waiting)).collect();
+            assert_eq!(others.iter().flatten().count(), QUEUE - 5);
+            assert_eq!(authority.verify("mo", "x", None).await.unwrap_err(), Refused::Busy);
+            drop((others, waiting, turn));
+            assert_eq!(authority.waiting.load(Ordering::Acquire), 0);
+        });
+    }
+}

@@ -1,0 +1,191 @@
+//! Slows down who guesses passwords: per user and per address, nobody else.
+//!
+//! An attempt is counted before it is verified, so that many at once do not get through together. Names of users that do not
+//! exist are counted alike: nobody learns which do.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+/// Attempts in a row that need not wait.
+const FREE: u32 = 5;
+/// The first wait; each further attempt doubles it.
+const FIRST: Duration = Duration::from_secs(1);
+/// The longest wait for a user's name. Anyone can fail in anyone's name: longer, it would lock the owner out.
+const USER: Duration = Duration::from_secs(60);
+/// The longest wait for an address.
+const ADDRESS: Duration = Duration::from_secs(15 * 60);
+/// After so long without an attempt all is forgotten.
+const FORGET: Duration = Duration::from_secs(30 * 60);
+/// Names and addresses that are remembered, each.
+const ENTRIES: usize = 1024;
+
+/// The attempts of late.
+#[derive(Default)]
+pub struct Throttle {
+    users: HashMap<String, Attempts>,
+    addresses: HashMap<IpAddr, Attempts>,
+}
+
+#[derive(Clone, Copy)]
+struct Attempts {
+    count: u32,
+    last: Instant,
+    until: Instant,
+}
+
+impl Throttle {
+    /// Counts an attempt to log in as `user` from `address`; a process on this device has none.
+    ///
+    /// # Errors
+    /// How long to wait before the next; this one is not to be verified.
+    pub fn attempt(&mut self, user: &str, address: Option<IpAddr>, now: Instant) -> Result<(), Duration> {
+        let address = address.map(network);
+        let wait = [self.users.get(user), address.and_then(|address| self.addresses.get(&address))]
+            .into_iter()
+            .flatten()
+            .map(|attempts| attempts.until.saturating_duration_since(now))
+            .max()
+            .unwrap_or_default();
+        if !wait.is_zero() {
+            return Err(wait);
+        }
+        count(&mut self.users, user.to_owned(), USER, now);
+        if let Some(address) = address {
+            count(&mut self.addresses, address, ADDRESS, now);
+        }
+        Ok(())
+    }
+
+    /// How long the address must wait, whoever asks from it.
+    pub fn address_wait(&self, address: Option<IpAddr>, now: Instant) -> Option<Duration> {
+        let attempts = self.addresses.get(&network(address?))?;
+        Some(attempts.until.saturating_duration_since(now)).filter(|wait| !wait.is_zero())
+    }
+
+    /// The attempt was right. The address gets back this attempt alone: its owner may know one password and guess others.
+    pub fn succeeded(&mut self, user: &str, address: Option<IpAddr>, now: Instant) {
+        self.users.remove(user);
+        if let Some(attempts) = address.and_then(|address| self.addresses.get_mut(&network(address))) {
+            attempts.count = attempts.count.saturating_sub(1);
+            if attempts.count < FREE {
+                attempts.until = now;
+            }
+        }
+    }
+}
+
+/// One client has many addresses of IPv6: all of its network count as one.
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => IpAddr::V6((u128::from(address) & !(u128::from(u64::MAX))).into()),
+        address => address,
+    }
+}
+
+fn count<K: Hash + Eq + Clone>(all: &mut HashMap<K, Attempts>, key: K, longest: Duration, now: Instant) {
+    if all.len() >= ENTRIES && !all.contains_key(&key) {
+        make_room(all, now);
+    }
+    let attempts = all.entry(key).or_insert(Attempts { count: 0, last: now, until: now });
+    if now.saturating_duration_since(attempts.last) > FORGET {
+        attempts.count = 0;
+    }
+    attempts.count = attempts.count.saturating_add(1);
+    attempts.last = now;
+    let doublings = attempts.count.checked_sub(FREE);
+    let wait = doublings.map(|times| FIRST.saturating_mul(1u32.checked_shl(times).unwrap_or(u32::MAX)).min(longest));
+    attempts.until = now + wait.unwrap_or_default();
+}
+
+/// Forgets what is old; else the entry with the fewest attempts, so that a flood of new names frees nobody who waits.
+fn make_room<K: Hash + Eq + Clone>(all: &mut HashMap<K, Attempts>, now: Instant) {
+    all.retain(|_, attempts| now.saturating_duration_since(attempts.last) <= FORGET);
+    if all.len() >= ENTRIES {
+        let least = all.iter().min_by_key(|(_, attempts)| (attempts.count, attempts.last)).map(|(key, _)| key.clone());
+        least.map(|key| all.remove(&key));
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn address(text: &str) -> Option<IpAddr> {
+        Some(text.parse().unwrap())
+    }
+
+    /// Fails as often as allowed at once, and returns how often, and the wait.
+    fn fail(throttle: &mut Throttle, user: &str, from: Option<IpAddr>, now: Instant) -> (u32, Duration) {
+        for count in 0.. {
+            if let Err(wait) = throttle.attempt(user, from, now) {
+                return (count, wait);
+            }
+        }
+        unreachable!()
+    }
+
+    #[test]
+    fn the_wait_doubles_up_to_its_limit() {
+        let (mut throttle, mut now) = (Throttle::default(), Instant::now());
+        assert_eq!(fail(&mut throttle, "jo", None, now), (5, Duration::from_secs(1)));
+        for expected in [2, 4, 8, 16, 32, 60, 60] {
+            now += throttle.attempt("jo", None, now).unwrap_err();
+            assert_eq!(fail(&mut throttle, "jo", None, now), (1, Duration::from_secs(expected)));
+        }
+        let mut longest = Duration::ZERO;
+        for user in 0..60 {
+            let wait = fail(&mut throttle, &user.to_string(), address("10.0.0.1"), now).1;
+            longest = longest.max(wait);
+            now += wait;
+        }
+        assert_eq!(longest, ADDRESS);
+        now += FORGET + Duration::from_secs(1);
+        assert_eq!(fail(&mut throttle, "jo", address("10.0.0.1"), now).0, 5);
+    }
+
+    #[test]
+    fn other_users_and_addresses_do_not_wait() {
+        let (mut throttle, now) = (Throttle::default(), Instant::now());
+        fail(&mut throttle, "jo", address("10.0.0.1"), now);
+        throttle.attempt("jo", address("10.0.0.2"), now).unwrap_err();
+        throttle.attempt("mo", address("10.0.0.1"), now).unwrap_err();
+        throttle.attempt("mo", address("10.0.0.2"), now).unwrap();
+        fail(&mut throttle, "a", address("2001:db8::1"), now);
+        throttle.attempt("b", address("2001:db8::ffff:2"), now).unwrap_err();
+        throttle.attempt("b", address("2001:db8:0:1::1"), now).unwrap();
+        fail(&mut throttle, "c", address("::ffff:10.0.0.3"), now);
+        throttle.attempt("d", address("10.0.0.3"), now).unwrap_err();
+    }
+
+    #[test]
+    fn a_success_frees_the_user_and_not_the_address() {
+        let (mut throttle, now) = (Throttle::default(), Instant::now());
+        let from = address("10.0.0.1");
+        for _ in 0..100 {
+            throttle.attempt("jo", from, now).unwrap();
+            throttle.succeeded("jo", from, now);
+        }
+        for _ in 0..5 {
+            throttle.attempt("victim", from, now).unwrap();
+            match throttle.attempt("jo", from, now) {
+                Ok(()) => throttle.succeeded("jo", from, now),
+                Err(_) => break,
+            }
+        }
+        throttle.attempt("other", from, now).unwrap_err();
+    }
+
+    #[test]
+    fn a_flood_of_names_fills_no_memory_and_frees_nobody() {
+        let (mut throttle, now) = (Throttle::default(), Instant::now());
+        fail(&mut throttle, "jo", None, now);
+        for number in 0..5000u32 {
+            throttle.attempt(&number.to_string(), Some(IpAddr::V4(number.into())), now).unwrap();
+        }
+        assert!(throttle.users.len() <= ENTRIES && throttle.addresses.len() <= ENTRIES);
+        throttle.attempt("jo", None, now).unwrap_err();
+    }
+}
