@@ -1,7 +1,7 @@
 //! `ioto config check` and `ioto config show`, as a user calls them.
 
 // The tables speak of every service.
-#![cfg(all(feature = "web", feature = "mqtt", feature = "sync", feature = "logs"))]
+#![cfg(all(feature = "users", feature = "mqtt", feature = "sync", feature = "logs"))]
 #![allow(clippy::unwrap_used)]
 
 use std::fs;

@@ -1,5 +1,5 @@
 //! Users and roles on real sockets, plain and TLS; curl is the client that we did not write.
-#![cfg(feature = "web")]
+#![cfg(feature = "users")]
 #![allow(clippy::unwrap_used)]
 
 mod web_support;

@@ -18,13 +18,13 @@ pub fn check(args: Args) -> ExitCode {
     }
 }
 
-#[cfg(feature = "web")]
+#[cfg(feature = "users")]
 fn warn_of_users(loaded: &Loaded) {
     let warnings = ioto::web::auth::warnings(&loaded.config.web.auth);
     warnings.iter().for_each(|warning| complain(&format!("Warning: {warning}")));
 }
 
-#[cfg(not(feature = "web"))]
+#[cfg(not(feature = "users"))]
 fn warn_of_users(_: &Loaded) {}
 
 /// Shows the configuration in effect.

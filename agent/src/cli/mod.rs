@@ -7,7 +7,7 @@ mod config;
 mod db;
 mod help;
 mod output;
-#[cfg_attr(not(feature = "web"), path = "without_password.rs")]
+#[cfg_attr(not(feature = "users"), path = "without_users.rs")]
 mod password;
 mod run;
 #[cfg_attr(not(feature = "web"), path = "without_api.rs")]

@@ -18,7 +18,11 @@
 
 mod action;
 mod address;
+#[cfg(feature = "users")]
 pub mod auth;
+#[cfg(not(feature = "users"))]
+#[path = "without_users.rs"]
+mod auth;
 mod body;
 mod cache_control;
 mod connection;

@@ -47,7 +47,7 @@ impl Shared {
             headers: settings.limits.headers,
             target: settings.limits.uri,
         };
-        let authority = Authority::new(settings.auth.clone())?;
+        let authority = Authority::new(&settings)?;
         Ok(Self {
             settings,
             limits,

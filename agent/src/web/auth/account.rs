@@ -18,6 +18,11 @@ pub struct Account {
 }
 
 impl Account {
+    /// The name of the user.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// What digest authentication verifies, if this user has it for that digest.
     pub fn ha1(&self, hash: Hash) -> Option<&str> {
         self.ha1.iter().chain(&self.password).find_map(|stored| match stored {

@@ -17,7 +17,7 @@ use super::nonces::{Nonces, Worth};
 use super::password::{Hash, verify};
 use super::sessions::Sessions;
 use super::throttle::Throttle;
-use crate::config::Auth;
+use crate::config::{Auth, Web};
 
 /// Verifications that wait for their turn; more are told to come again.
 const QUEUE: usize = 16;
@@ -56,7 +56,8 @@ pub struct Authority {
 }
 
 impl Authority {
-    pub fn new(settings: Auth) -> Result<Self, Error> {
+    pub fn new(settings: &Web) -> Result<Self, Error> {
+        let settings = settings.auth.clone();
         let secret = random::<32>().ok_or_else(|| Error::Setting("the system gives no random bytes".to_owned()))?;
         let (accounts, warnings) = accounts(&settings);
         warnings.iter().for_each(|warning| log::warn!("{warning}"));
@@ -236,7 +237,7 @@ mod tests {
     fn authority() -> Authority {
         let password = Secret::new(Hash::Sha256.stored(&Hash::Sha256.ha1("jo", "web", "right")));
         let jo = User { name: "jo".into(), password, ha1: vec![], role: "user".into() };
-        Authority::new(Auth { users: vec![jo], ..Auth::default() }).unwrap()
+        Authority::new(&Web { auth: Auth { users: vec![jo], ..Auth::default() }, ..Web::default() }).unwrap()
     }
 
     #[test]

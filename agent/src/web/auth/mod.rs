@@ -18,7 +18,6 @@ mod origin;
 pub mod password;
 mod sessions;
 mod throttle;
-mod user;
 
 pub(super) use self::account::Account;
 pub use self::account::warnings;

@@ -1,4 +1,4 @@
-//! `ioto password` of a build without the web server.
+//! `ioto password` of a build without users.
 
 use std::process::ExitCode;
 
@@ -7,6 +7,6 @@ use super::output::complain;
 
 /// Says that it cannot be carried out.
 pub fn main(_: Args) -> ExitCode {
-    complain("ioto: this build has no users: it needs the feature `web`");
+    complain("ioto: this build has no users: it needs the feature `users`");
     ExitCode::FAILURE
 }
