@@ -202,7 +202,7 @@ impl From<DbError> for Refusal {
             _ => 500,
         };
         if status >= 500 {
-            log::error!("api: {error}");
+            log::error!("{error}");
         }
         let mut body = json!({"code": error.code(), "message": error.to_string()});
         if let DbError::Invalid { model, field, .. } = &error {

@@ -164,7 +164,7 @@ impl Call<'_> {
                 Err(error) => error,
             };
             if error.may_be_skew() && attempt.clock_was_wrong && !corrected {
-                log::info!("aws: the device's clock is wrong; signing again with the time of the service");
+                log::info!("the device's clock is wrong; signing again with the time of the service");
                 corrected = true;
                 continue;
             }
@@ -176,7 +176,7 @@ impl Call<'_> {
             if wait >= left || !self.inner.quota.take() {
                 return Err(error);
             }
-            log::debug!("aws: {} {}: {error}; again in {wait:?}", self.service.endpoint, self.operation);
+            log::debug!("{} {}: {error}; again in {wait:?}", self.service.endpoint, self.operation);
             Timer::after(wait).await;
         }
     }

@@ -144,6 +144,13 @@ impl Auth {
     /// Reads `web.auth` and what belongs to it in the sections beside it.
     pub(super) fn read(web: &Section) -> Self {
         let (d, s) = (Self::default(), web.section("auth"));
+        if cfg!(not(feature = "users")) {
+            if web.has("auth") {
+                web.problem("auth", "this build has no users: it needs the feature `users`");
+                web.no_effect("auth");
+            }
+            return d;
+        }
         let roles = s.value("roles", Roles::default(), show_roles, roles);
         let place = s.section("users");
         let users = s.map("users", |user: &User| json!({"password": "***", "role": user.role}), user);

@@ -24,11 +24,13 @@ pub(super) fn layers(
     problems: &mut Problems,
 ) -> Vec<Node> {
     let mut values = Vec::new();
-    let mut variables: Vec<_> = variables.iter().collect();
-    variables.sort_unstable();
+    let mut ours: Vec<(&str, &str, &str)> = Vec::new();
     for (name, value) in variables {
         let Some(rest) = name.strip_prefix(PREFIX) else { continue };
-        let source = Source::Environment(name.as_str().into());
+        ours.insert(ours.partition_point(|(_, known, _)| *known < rest), (name, rest, value));
+    }
+    for (name, rest, value) in ours {
+        let source = Source::Environment(name.into());
         let path = rest.replace('_', ".");
         let known = keys.keys().find(|key| key.eq_ignore_ascii_case(&path)).cloned();
         let Some(key) = known.or_else(|| foreign::in_any_case(&path)) else {
@@ -36,7 +38,7 @@ pub(super) fn layers(
             continue;
         };
         match value.starts_with(['[', '{']) {
-            false => values.push(Node::text(value.as_str(), Origin::of(source)).under(&key)),
+            false => values.push(Node::text(value, Origin::of(source)).under(&key)),
             true => match json5::parse(value, &source) {
                 Ok(node) => values.push(node.under(&key)),
                 Err(error) => problems.extend([error.into()]),

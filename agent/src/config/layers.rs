@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::json5;
 use super::node::{Node, Value};
@@ -37,16 +37,18 @@ pub(super) fn read(directory: &Path, problems: &mut Problems) -> Vec<Layer> {
 
 /// Reads `directory/*.json5` in the order of their names; each describes the whole configuration.
 pub(super) fn read_drop_ins(directory: &Path, problems: &mut Problems) -> Vec<Layer> {
-    let mut paths: Vec<_> = match fs::read_dir(directory) {
-        Ok(entries) => entries.flatten().map(|entry| entry.path()).collect(),
+    let mut paths: Vec<PathBuf> = Vec::new();
+    match fs::read_dir(directory) {
+        Ok(entries) => entries.flatten().map(|entry| entry.path()).for_each(|path| {
+            paths.insert(paths.partition_point(|known| *known < path), path);
+        }),
         Err(error) if error.kind() == ErrorKind::NotFound => return Vec::new(),
         Err(error) => {
             problems.add(file_origin(directory), "", format!("the directory cannot be read: {error}"));
             return Vec::new();
         }
-    };
+    }
     paths.retain(|path| path.extension().is_some_and(|extension| extension == "json5"));
-    paths.sort_unstable();
     let mut layers = Vec::new();
     for path in paths {
         match read_file(&path) {

@@ -89,10 +89,10 @@ impl Claim {
 
     /// Notes that the file is damaged, so that the next start checks it.
     pub(super) fn suspect(&self, error: &Error) {
-        log::error!("database: {} is damaged, it will be checked at the next start: {error}", self.path.display());
+        log::error!("{} is damaged, it will be checked at the next start: {error}", self.path.display());
         let marker = beside(&self.path, "suspect");
         if let Err(error) = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&marker) {
-            log::error!("database: cannot write {}: {error}", marker.display());
+            log::error!("cannot write {}: {error}", marker.display());
         }
     }
 

@@ -76,7 +76,7 @@ impl Editor {
                 Ok(())
             }
             Err(error) => {
-                log::error!("database: a commit failed and its operations were undone: {error}");
+                log::error!("a commit failed and its operations were undone: {error}");
                 if self.in_transaction() {
                     self.execute("ROLLBACK")?;
                 }
@@ -93,7 +93,7 @@ impl Editor {
     /// Empties the log into the file and closes it.
     pub(super) fn close(self) {
         if let Err((_, error)) = self.rows.connection.close() {
-            log::warn!("database: not closed properly, it will be checked at the next start: {error}");
+            log::warn!("not closed properly, it will be checked at the next start: {error}");
         }
     }
 

@@ -54,7 +54,7 @@ impl Store {
             Err(error) if is_damage(&error) => {
                 let aside = claim.set_aside()?;
                 log::error!(
-                    "database: {} is damaged ({error}); it was set aside as {} and an empty one is begun",
+                    "{} is damaged ({error}); it was set aside as {} and an empty one is begun",
                     path.display(),
                     aside.display()
                 );
@@ -134,7 +134,7 @@ fn check(connection: &Connection, path: &Path, doubt: Doubt) -> Result<(), Error
         }
         outbox::read_all(connection)?;
     }
-    log::info!("database: {} was checked in {:?} because {doubt}: sound", path.display(), begun.elapsed());
+    log::info!("{} was checked in {:?} because {doubt}: sound", path.display(), begun.elapsed());
     Ok(())
 }
 
@@ -160,7 +160,7 @@ fn remove_unreadable(connection: &Connection, table: &str) -> Result<(), Error> 
         connection.execute(&sql, [ToSqlOutput::Borrowed(ValueRef::Text(key))])?;
     }
     if !unreadable.is_empty() {
-        log::error!("database: {} damaged rows were removed from {table}", unreadable.len());
+        log::error!("{} damaged rows were removed from {table}", unreadable.len());
     }
     Ok(())
 }
@@ -261,7 +261,7 @@ fn adjust_indexes(
         connection.execute_batch(&format!("DROP INDEX IF EXISTS \"{name}\""))?;
     }
     for (name, sql) in wanted.iter().filter(|(name, sql)| present.get(name) != Some(sql)) {
-        log::debug!("database: making the index {name}");
+        log::debug!("making the index {name}");
         connection.execute_batch(sql)?;
     }
     Ok(())

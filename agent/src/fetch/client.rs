@@ -135,7 +135,7 @@ pub(super) async fn run(request: Request) -> Result<Response, Error> {
             return Err(Error::Redirects { limit });
         }
         followed += 1;
-        log::debug!("fetch: {} {url} leads to {there}", response.status());
+        log::debug!("{} {url} leads to {there}", response.status());
         body = match (drops_body, again) {
             (true, _) => Body::empty(),
             (false, Some(body)) => body,
@@ -182,7 +182,7 @@ impl Call<'_> {
                         Some(again) if dead && harmless && !answered => body = again,
                         _ => return Err(error),
                     }
-                    log::debug!("fetch: a kept connection to {} was dead", self.url.host());
+                    log::debug!("a kept connection to {} was dead", self.url.host());
                 }
             }
         }

@@ -48,7 +48,7 @@ impl Connection {
         let mut backoff = Backoff::new(base, cap);
         while let Err(error) = self.connect_and_serve(&mut backoff, handlers).await {
             let wait = backoff.next();
-            log::warn!("mqtt: {}: {error}; next attempt in {:.1} s", self.options.broker(), wait.as_secs_f32());
+            log::warn!("{}: {error}; next attempt in {:.1} s", self.options.broker(), wait.as_secs_f32());
             self.shared.lock().figures.last_error = Some(error.to_string());
             let pause = async {
                 Timer::after(wait).await;
@@ -141,7 +141,7 @@ impl Connection {
 
     fn connected(&self, session_present: bool) {
         let known = if session_present { "which still knows our session" } else { "with a new session" };
-        log::info!("mqtt: connected to {}, {known}", self.options.broker());
+        log::info!("connected to {}, {known}", self.options.broker());
         let mut core = self.shared.lock();
         core.session.connected(session_present, Instant::now());
         core.figures.connected = true;
@@ -159,7 +159,7 @@ impl Connection {
         link.unwritten().for_each(|id| core.lost(id));
         core.session.disconnected();
         if let Err(error) = core.carry_out(None, Instant::now(), &self.shared) {
-            log::debug!("mqtt: after the end of the connection: {error}");
+            log::debug!("after the end of the connection: {error}");
         }
         core.room.call();
     }
@@ -202,7 +202,7 @@ async fn say_goodbye(link: &mut Link) {
         Ok(())
     };
     if let Err(error) = goodbye.or(too_late).await {
-        log::debug!("mqtt: the broker did not wait for our goodbye: {error}");
+        log::debug!("the broker did not wait for our goodbye: {error}");
     }
 }
 

@@ -191,7 +191,7 @@ impl Session {
             Packet::PubAck(ack) => {
                 match self.outbox.acknowledged(ack.pkid, &mut self.ids) {
                     Some(id) => self.answers.push_back(Action::Acknowledged(id)),
-                    None => log::debug!("mqtt: PUBACK {} acknowledges nothing that was sent", ack.pkid),
+                    None => log::debug!("PUBACK {} acknowledges nothing that was sent", ack.pkid),
                 }
                 Ok(())
             }

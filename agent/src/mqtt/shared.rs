@@ -174,8 +174,8 @@ impl Core {
                 self.handlers.refused(request);
                 self.requests.answer(request, Err(Error::Refused(filter)));
             }
-            (None, Some(_)) => log::debug!("mqtt: subscription to '{filter}' restored"),
-            (None, None) => log::error!("mqtt: the broker no longer allows the subscription to '{filter}'"),
+            (None, Some(_)) => log::debug!("subscription to '{filter}' restored"),
+            (None, None) => log::error!("the broker no longer allows the subscription to '{filter}'"),
         }
     }
 }

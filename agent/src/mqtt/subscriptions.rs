@@ -176,7 +176,7 @@ impl Subscriptions {
         let (count, any_unsubscribe) =
             asked.fold((0, false), |(count, any), request| (count + 1, any || request.wish == Wish::Unsubscribe));
         if count == 0 {
-            log::debug!("mqtt: SUBACK {packet_id} answers nothing that was asked");
+            log::debug!("SUBACK {packet_id} answers nothing that was asked");
             return Ok(());
         }
         if count != codes.len() || any_unsubscribe {
@@ -209,7 +209,7 @@ impl Subscriptions {
     ) -> Result<(), Violation> {
         let mut asked = self.requests.iter().filter(|request| request.packet_id == Some(packet_id)).peekable();
         if asked.peek().is_none() {
-            log::debug!("mqtt: UNSUBACK {packet_id} answers nothing that was asked");
+            log::debug!("UNSUBACK {packet_id} answers nothing that was asked");
             return Ok(());
         }
         if asked.any(|request| request.wish != Wish::Unsubscribe) {

@@ -45,7 +45,7 @@ pub async fn connect_tcp(host: &str, port: u16, timeout: Duration) -> Result<Tcp
         match attempt(*address, share).await {
             Ok(stream) => return Ok(stream),
             Err(error) => {
-                log::debug!("net: {host} at {address}: {error}");
+                log::debug!("{host} at {address}: {error}");
                 refusal = error;
             }
         }

@@ -92,7 +92,7 @@ async fn next_request(link: &mut Link, is_first: bool, shared: &Shared) -> Resul
             }
             Ok(None) => {}
             Err(error) => {
-                log::debug!("web: refused a request: {error}");
+                log::debug!("refused a request: {error}");
                 return Err(error.status());
             }
         }
@@ -144,7 +144,7 @@ async fn conclude(mut exchange: Exchange, outcome: Result<(), Error>) -> Next {
     }
     if let Err(error) = outcome {
         if !exchange.is_open() {
-            log::debug!("web: {:?}: the response was cut: {error}", exchange.path);
+            log::debug!("{:?}: the response was cut: {error}", exchange.path);
             return Next::Cut;
         }
         let Some((status, message)) = explain(&exchange, error) else { return Next::Cut };
@@ -162,7 +162,7 @@ async fn conclude(mut exchange: Exchange, outcome: Result<(), Error>) -> Next {
     let mut transfer = exchange.transfer.into_inner();
     if let Stage::Streaming(_) = transfer.stage() {
         if let Err(error) = transfer.finish() {
-            log::error!("web: {:?}: the response was cut: {error}", exchange.path);
+            log::error!("{:?}: the response was cut: {error}", exchange.path);
             return Next::Cut;
         }
     }
@@ -189,12 +189,12 @@ fn explain(exchange: &Exchange, error: Error) -> Option<(u16, String)> {
             if !exchange.transfer.borrow().is_received() {
                 return Some((408, "the request's body took too long".to_owned()));
             }
-            log::warn!("web: {:?} took too long", exchange.path);
+            log::warn!("{:?} took too long", exchange.path);
             Some((503, "this took too long".to_owned()))
         }
         (error, None) => {
             let id = fastrand::u64(..);
-            log::error!("web: {:?} failed [{id:016x}]: {error}", exchange.path);
+            log::error!("{:?} failed [{id:016x}]: {error}", exchange.path);
             Some((500, format!("error {id:016x}")))
         }
     }

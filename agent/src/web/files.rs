@@ -136,7 +136,7 @@ pub(super) fn open(exchange: &Exchange, path: &str) -> Result<(File, Metadata), 
             Error::status(503, "too many files are open, try again")
         }
         _ => {
-            log::debug!("web: file {path:?}: {error}");
+            log::debug!("file {path:?}: {error}");
             not_found()
         }
     })

@@ -93,7 +93,7 @@ impl Listener {
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
                 Err(error) => {
                     if !std::mem::replace(&mut is_failing, true) {
-                        log::warn!("web: cannot accept connections for now: {error}");
+                        log::warn!("cannot accept connections for now: {error}");
                     }
                     Timer::after(PAUSE).await;
                 }
@@ -176,8 +176,8 @@ async fn serve_tls(
     drop(deadline);
     match handshake {
         Some(Ok(stream)) => serve(stream, (peer, true), shared, local).await,
-        Some(Err(error)) => log::debug!("web: TLS handshake failed: {error}"),
-        None => log::debug!("web: TLS handshake took too long"),
+        Some(Err(error)) => log::debug!("TLS handshake failed: {error}"),
+        None => log::debug!("TLS handshake took too long"),
     }
 }
 

@@ -154,7 +154,7 @@ impl Bound {
         }
         let left = local.connections.count();
         if left > 0 {
-            log::warn!("web: {left} connections were cut");
+            log::warn!("{left} connections were cut");
         }
     }
 }

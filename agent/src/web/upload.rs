@@ -85,7 +85,7 @@ impl Drop for Upload {
             if let Err(error) = fs::remove_file(&self.path) {
                 // The action may have moved it.
                 if error.kind() != io::ErrorKind::NotFound {
-                    log::warn!("web: the uploaded file {} cannot be removed: {error}", self.path.display());
+                    log::warn!("the uploaded file {} cannot be removed: {error}", self.path.display());
                 }
             }
         }

@@ -394,11 +394,11 @@ pub(super) async fn end(mut transfer: Transfer, wire: Wire, outcome: Result<(), 
     let code: u16 = match outcome {
         Ok(()) => 1000,
         Err(Error::Io(error)) => {
-            log::debug!("web: a WebSocket ended: {error}");
+            log::debug!("a WebSocket ended: {error}");
             1011
         }
         Err(error) => {
-            log::error!("web: the action of a WebSocket failed: {error}");
+            log::error!("the action of a WebSocket failed: {error}");
             1011
         }
     };

@@ -17,19 +17,11 @@ impl Account {
 pub(super) struct Authority;
 
 impl Authority {
-    /// Errors: the settings want users.
+    /// Errors: a route wants a role.
     pub fn new(settings: &Web) -> Result<Self, Error> {
-        let is_open = |role: &str| matches!(role, "" | "public");
-        let wants = |key: &str| {
-            Err(Error::Setting(format!(
-                "{key}: this build has no users, it needs the feature `users`: leave the key out"
-            )))
-        };
-        match () {
-            () if !settings.routes.iter().all(|route| is_open(&route.role)) => wants("web.routes[].role"),
-            () if !settings.auth.users.is_empty() => wants("web.auth.users"),
-            () if !settings.auth.login.is_empty() => wants("web.auth.login"),
-            () => Ok(Self),
+        match settings.routes.iter().all(|route| route.role.is_empty()) {
+            true => Ok(Self),
+            false => Err(Error::Setting("web.routes: a role needs users, and this build is without them".into())),
         }
     }
 

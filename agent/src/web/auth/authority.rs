@@ -114,10 +114,7 @@ impl Authority {
             _ => {
                 // A name that nobody has may be a password at the wrong place.
                 let user = account.map_or("an unknown user", |account| &account.name);
-                log::info!(
-                    "web: a login as {user} failed{}",
-                    from.map_or(String::new(), |from| format!(", from {from}"))
-                );
+                log::info!("a login as {user} failed{}", from.map_or(String::new(), |from| format!(", from {from}")));
                 Err(Refused::Wrong)
             }
         }
