@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use ioto::api::database;
+use ioto::api::{Door, database};
 use ioto::config;
 use ioto::db::{Db, Schema};
 use ioto::web::{Handle, Server};
@@ -52,7 +52,7 @@ impl Device {
         let settings = config::Web { listen: Vec::new(), ..Default::default() };
         let socket = format!("unix:{}", run.join("api.sock").display());
         let bound =
-            Server::new(settings).listen(&socket).unwrap().action("/api/db", database(db, false)).bind().unwrap();
+            Server::new(settings).listen(&socket).unwrap().action("/api/db", database(db, Door::Own)).bind().unwrap();
         let handle = bound.handle();
         let thread = std::thread::spawn(move || {
             let executor = LocalExecutor::new();

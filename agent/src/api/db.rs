@@ -12,18 +12,18 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{guard, percent_encode};
+use super::{Door, guard, percent_encode};
 use crate::db::{Db, Error as DbError, Field, Item, Model, Query};
 use crate::http1::Method;
 use crate::web::{Action, Error, Exchange};
 
-/// The action for a prefix such as `/api/db`. `open`: `web.api.open`, see [`guard`].
-pub fn database(db: Db, open: bool) -> impl Action {
-    async move |exchange: &mut Exchange| serve(&db, open, exchange).await
+/// The action for a prefix such as `/api/db`. For `door` see [`guard`].
+pub fn database(db: Db, door: Door) -> impl Action {
+    async move |exchange: &mut Exchange| serve(&db, door, exchange).await
 }
 
-async fn serve(db: &Db, open: bool, exchange: &mut Exchange) -> Result<(), Error> {
-    let answer = match guard(exchange, open) {
+async fn serve(db: &Db, door: Door, exchange: &mut Exchange) -> Result<(), Error> {
+    let answer = match guard(exchange, door) {
         Ok(()) => answer(db, exchange).await,
         Err(error) => Err(Refusal::from(error)),
     };

@@ -5,32 +5,49 @@ use std::net::IpAddr;
 use crate::http1::is_authority;
 use crate::web::{Error, Exchange, Peer};
 
+/// Through which door of the agent a request came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Door {
+    /// The agent's own socket: who reaches it may do all, since its directory has rights of its own.
+    Own,
+    /// The web server, on the network or behind another server.
+    Web {
+        /// `web.api.open`, profile dev: clients on this machine may use the API.
+        open: bool,
+    },
+}
+
 /// Lets a request pass or answers it with 403 and the reason.
 ///
-/// Processes at the Unix socket pass: the socket's directory has its own rights. Users pass who have the role or ability
-/// `api`; the web server knows them. Other clients on the network pass only when the API is open (`web.api.open`, profile dev), from this machine, under a name of this machine, and from no page of another
-/// site.
+/// All pass the agent's own socket. Through the web server pass users who have the role or ability `api`; others only when
+/// the API is open, from this machine, under a name of this machine, and from no page of another site.
 ///
 /// # Errors
 /// [`Error::Status`] with 403.
-pub fn guard(exchange: &Exchange, open: bool) -> Result<(), Error> {
+pub fn guard(exchange: &Exchange, door: Door) -> Result<(), Error> {
     if exchange.user().is_some() && exchange.can("api") {
         return Ok(());
     }
     let host = exchange.header("host").unwrap_or_default();
     let scheme = if exchange.secure() { "https" } else { "http" };
-    admit(open, exchange.peer(), host, exchange.header("origin"), scheme).map_err(|reason| Error::status(403, reason))
+    admit(door, exchange.peer(), host, exchange.header("origin"), scheme).map_err(|reason| Error::status(403, reason))
 }
 
-/// The decision of [`guard`], with the reason against.
-pub fn admit(open: bool, peer: Peer, host: &str, origin: Option<&str>, scheme: &str) -> Result<(), String> {
-    let address = match peer {
-        Peer::Unix => return Ok(()),
-        Peer::Tcp(address) => address.ip().to_canonical(),
-    };
-    if !open {
-        return Err("the API is closed on the network; use the socket of the agent, or `ioto db` on the device".into());
+/// The decision of [`guard`] about clients who are no users, with the reason against.
+pub fn admit(door: Door, peer: Peer, host: &str, origin: Option<&str>, scheme: &str) -> Result<(), String> {
+    match door {
+        Door::Own => return Ok(()),
+        Door::Web { open: true } => {}
+        Door::Web { open: false } => {
+            let text = "the API is closed on the network; use the socket of the agent, or `ioto db` on the device";
+            return Err(text.into());
+        }
     }
+    // Behind a Unix socket of `web.listen` may be a server that passes on clients from anywhere.
+    let Peer::Tcp(address) = peer else {
+        return Err("the API is not open on this socket; use the agent's own, `api.sock`".into());
+    };
+    let address = address.ip().to_canonical();
     if !address.is_loopback() {
         return Err(format!(
             "the API is open only to clients on this machine, and {address} is not; use http://localhost"
@@ -70,13 +87,19 @@ fn is_loopback_name(name: &str) -> bool {
 mod tests {
     use super::*;
 
+    const OPEN: Door = Door::Web { open: true };
+    const CLOSED: Door = Door::Web { open: false };
+
     fn peer(address: &str) -> Peer {
         Peer::Tcp(format!("{address}:40000").parse().unwrap())
     }
 
     #[test]
-    fn the_socket_always_passes() {
-        admit(false, Peer::Unix, "", Some("http://evil.example"), "http").unwrap();
+    fn all_pass_the_own_socket_and_none_a_unix_socket_of_the_web_server() {
+        admit(Door::Own, Peer::Unix, "", Some("http://evil.example"), "http").unwrap();
+        for open in [true, false] {
+            admit(Door::Web { open }, Peer::Unix, "localhost", None, "http").unwrap_err();
+        }
     }
 
     #[test]
@@ -88,10 +111,10 @@ mod tests {
             ("[::1]", "[::1]:8080"),
             ("[::ffff:127.0.0.1]", "board.localhost"),
         ] {
-            admit(true, peer(address), host, None, "http").unwrap();
-            admit(false, peer(address), host, None, "http").unwrap_err();
+            admit(OPEN, peer(address), host, None, "http").unwrap();
+            admit(CLOSED, peer(address), host, None, "http").unwrap_err();
         }
-        admit(true, peer("127.0.0.1"), "localhost:8443", Some("https://localhost:8443"), "https").unwrap();
+        admit(OPEN, peer("127.0.0.1"), "localhost:8443", Some("https://localhost:8443"), "https").unwrap();
     }
 
     #[test]
@@ -110,7 +133,7 @@ mod tests {
             ("127.0.0.1", "localhost:8080", Some("https://localhost:8080")),
             ("127.0.0.1", "localhost:8080", Some("null")),
         ] {
-            admit(true, peer(address), host, origin, "http").unwrap_err();
+            admit(OPEN, peer(address), host, origin, "http").unwrap_err();
         }
     }
 }

@@ -9,5 +9,5 @@ mod status;
 pub use self::client::{Client, Error as ClientError, percent_encode};
 #[cfg(feature = "db")]
 pub use self::db::database;
-pub use self::guard::{admit, guard};
+pub use self::guard::{Door, admit, guard};
 pub use self::status::status;

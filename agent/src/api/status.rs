@@ -2,14 +2,14 @@
 
 use serde_json::Value;
 
-use super::guard;
+use super::{Door, guard};
 use crate::http1::Method;
 use crate::web::{Action, Error, Exchange};
 
-/// The action for `/api/status`. `snapshot` is asked for each request; `open`: `web.api.open`, see [`guard`].
-pub fn status(snapshot: impl Fn() -> Value + Send + Sync + 'static, open: bool) -> impl Action {
+/// The action for `/api/status`. `snapshot` is asked for each request. For `door` see [`guard`].
+pub fn status(snapshot: impl Fn() -> Value + Send + Sync + 'static, door: Door) -> impl Action {
     async move |exchange: &mut Exchange| {
-        guard(exchange, open)?;
+        guard(exchange, door)?;
         if !exchange.rest().is_empty() {
             return Err(Error::status(404, "there is nothing here; the status is at /api/status"));
         }

@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
-use ioto::api::database;
+use ioto::api::{Door, database};
 use ioto::config;
 use ioto::db::{Db, Query};
 use ioto::web::Server;
@@ -32,7 +32,7 @@ impl Device {
         let db = scratch.open();
         let settings = config::Web { listen: Vec::new(), ..Default::default() };
         let server = Server::new(settings).listen("http://127.0.0.1:0").unwrap();
-        let bound = server.action("/api/db", database(db.clone(), open)).bind().unwrap();
+        let bound = server.action("/api/db", database(db.clone(), Door::Web { open })).bind().unwrap();
         let address = bound.addresses()[0].socket().unwrap();
         let handle = bound.handle();
         let thread = std::thread::spawn(move || {

@@ -12,7 +12,7 @@ use super::Handles;
 use crate::agent::plan::{Executor, Plan, Service};
 use crate::agent::slot::Slot;
 use crate::agent::{Board, Error, Report, ServiceError, Status, Stop};
-use crate::api;
+use crate::api::{self, Door};
 use crate::config::{Auth, Config, Listen, Scheme, Web};
 use crate::device;
 use crate::net::tls_server;
@@ -26,18 +26,21 @@ pub fn prepare(
     handles: &Handles,
 ) -> Result<(), Error> {
     let status = Arc::new(status(config, id, board, handles));
-    add(
-        plan,
-        "api",
-        Door { settings: local(config), tls: Slot::default(), status: status.clone(), handles: handles.clone() },
-        executor,
-    )?;
+    let own = Entrance {
+        settings: local(config),
+        door: Door::Own,
+        tls: Slot::default(),
+        status: status.clone(),
+        handles: handles.clone(),
+    };
+    add(plan, "api", own, executor)?;
     if config.services.web {
         let certificate = Slot::default();
         certificate.set(tls(config, id)?);
         let settings = config.web.clone();
-        let door = Door { settings, tls: certificate.clone(), status, handles: handles.clone() };
-        let handle = add(plan, "web", door, executor)?;
+        let door = Door::Web { open: settings.open };
+        let entrance = Entrance { settings, door, tls: certificate.clone(), status, handles: handles.clone() };
+        let handle = add(plan, "web", entrance, executor)?;
         let id = id.to_owned();
         plan.on_reload(move |config| {
             let new = tls(config, &id)?;
@@ -58,33 +61,34 @@ fn status(config: &Config, id: &str, board: &Board, handles: &Handles) -> Status
 }
 
 /// Binds a door now, and plans its service.
-fn add(plan: &mut Plan, name: &'static str, door: Door, executor: &Executor) -> Result<Slot<Handle>, Error> {
-    let first = Cell::new(Some(door.bind().map_err(Error::Web)?));
+fn add(plan: &mut Plan, name: &'static str, entrance: Entrance, executor: &Executor) -> Result<Slot<Handle>, Error> {
+    let first = Cell::new(Some(entrance.bind().map_err(Error::Web)?));
     let handle = Slot::default();
     let (slot, executor) = (handle.clone(), executor.clone());
     plan.add(Service::new(name, move |stop, report| {
-        let bound = first.take().map_or_else(|| door.bind(), Ok);
+        let bound = first.take().map_or_else(|| entrance.bind(), Ok);
         run(bound, executor.clone(), slot.clone(), stop, report)
     }));
     Ok(handle)
 }
 
 /// What a server is made of, each time it is bound.
-struct Door {
+struct Entrance {
     settings: Web,
+    door: Door,
     /// The certificate of the last reload.
     tls: Slot<Arc<ServerConfig>>,
     status: Arc<Status>,
     handles: Handles,
 }
 
-impl Door {
+impl Entrance {
     fn bind(&self) -> Result<Bound, WebError> {
-        let open = self.settings.open;
+        let door = self.door;
         let status = self.status.clone();
         let server = Server::new(self.settings.clone());
-        let server = server.action("/api/status", api::status(move || status.snapshot(), open));
-        let server = with_database(server, &self.handles, open);
+        let server = server.action("/api/status", api::status(move || status.snapshot(), door));
+        let server = with_database(server, &self.handles, door);
         match self.tls.get() {
             Some(tls) => server.tls(tls).bind(),
             None => server.bind(),
@@ -93,17 +97,17 @@ impl Door {
 }
 
 #[cfg(feature = "db")]
-fn with_database(server: Server, handles: &Handles, open: bool) -> Server {
+fn with_database(server: Server, handles: &Handles, door: Door) -> Server {
     use crate::web::{Action, Exchange};
     let db = handles.db.clone();
     server.action("/api/db", async move |exchange: &mut Exchange| match db.get() {
-        Some(db) => api::database(db, open).call(exchange).await,
+        Some(db) => api::database(db, door).call(exchange).await,
         None => Err(WebError::status(503, "the database is not up; `ioto status` says why")),
     })
 }
 
 #[cfg(not(feature = "db"))]
-fn with_database(server: Server, _: &Handles, _: bool) -> Server {
+fn with_database(server: Server, _: &Handles, _: Door) -> Server {
     server
 }
 
