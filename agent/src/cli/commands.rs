@@ -53,7 +53,7 @@ pub const COMMANDS: &[Command] = &[
             Opt {
                 name: "listen",
                 value: Some("URL"),
-                about: "Listen here instead, as http://:8080; any number of times",
+                about: "listen here instead, as http://:8080; any number of times",
             },
             Opt { name: "exit-after", value: Some("SECS"), about: "stop after so many seconds" },
         ],
@@ -70,7 +70,7 @@ pub const COMMANDS: &[Command] = &[
     Command {
         name: "db",
         words: "VERB …",
-        about: "read and write the database",
+        about: "Read and write the database",
         details: "Asks the running agent; when none runs, opens the database itself.\n
   ioto db models
   ioto db create MODEL FIELD=VALUE…
@@ -90,7 +90,7 @@ Values have the types of the schema; FIELD:=JSON is taken as it is.",
     Command {
         name: "password",
         words: "USER",
-        about: "make the entry of a user for web.json5",
+        about: "Make the entry of a user for web.json5",
         details: "Asks for the password, or reads a line of it when the input is no terminal, and
 writes a member of auth.users in web.json5.\n
   ioto password token NAME\n
