@@ -12,9 +12,8 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ioto::device::own_certificate;
 use ioto::net::tls_server;
-use ioto::web::{Address, Error, Server};
+use ioto::web::{Address, Error, Server, own_certificate};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use web_support::{Dir, MEGABYTE, Running, curl, get, read_response, read_to_close, server, settings, start, status};

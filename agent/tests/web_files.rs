@@ -10,8 +10,8 @@ use std::process::Command;
 use std::time::{Duration, SystemTime};
 
 use ioto::config::{Route, WebCache};
-use ioto::device::own_certificate;
 use ioto::net::tls_server;
+use ioto::web::own_certificate;
 use web_support::{Dir, MEGABYTE, Running, body, curl, field, get, read_response, server, settings, start, status};
 
 /// Bytes that are nowhere the same for long, so that a wrong offset shows.

@@ -11,9 +11,8 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use ioto::config::Web;
-use ioto::device::own_certificate;
 use ioto::net::tls_server;
-use ioto::web::{Error, Event, Exchange, Message, Server};
+use ioto::web::{Error, Event, Exchange, Message, Server, own_certificate};
 use web_support::{Dir, Running, body, curl, read_to_close, settings, status};
 
 /// A server on a free port with the actions of these tests.

@@ -9,9 +9,9 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 
 use ioto::config::{Auth, AuthAlgorithm, AuthType, Roles, Route, Secret, User, Web};
-use ioto::device::own_certificate;
 use ioto::net::tls_server::server_config;
 use ioto::web::auth::password::Hash;
+use ioto::web::own_certificate;
 use ioto::web::{Exchange, Server};
 use web_support::{Dir, Running, body, curl, field, get, settings, status};
 

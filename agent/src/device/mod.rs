@@ -1,15 +1,11 @@
 //! The device itself: who it is and how it does.
 
-#[cfg(feature = "web")]
-mod certificate;
 mod error;
 mod facts;
 mod file;
 mod identity;
 mod network;
 
-#[cfg(feature = "web")]
-pub use self::certificate::own_certificate;
 pub use self::error::Error;
 pub use self::facts::{Facts, Memory, Storage};
 pub use self::file::write_file;

@@ -14,9 +14,8 @@ use crate::agent::slot::Slot;
 use crate::agent::{Board, Error, Report, ServiceError, Status, Stop};
 use crate::api::{self, Door};
 use crate::config::{Auth, Config, Listen, Scheme, Web};
-use crate::device;
 use crate::net::tls_server;
-use crate::web::{Bound, Error as WebError, Handle, Server};
+use crate::web::{Bound, Error as WebError, Handle, Server, own_certificate};
 
 /// Opens both doors. A port that is in use is an error here; later, a server that fails is bound again.
 pub fn prepare(
@@ -163,5 +162,5 @@ fn certificate(config: &Config, id: &str) -> Result<(PathBuf, PathBuf), Error> {
         names.push(format!("{host}.local"));
         names.push(host);
     }
-    device::own_certificate(directory, &names).map_err(|error| Error::Certificate(directory.clone(), error))
+    own_certificate(directory, &names).map_err(|error| Error::Certificate(directory.clone(), error))
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair, PKCS_ECDSA_P256_SHA256, date_time_ymd};
 
-use super::write_file;
+use crate::device::write_file;
 use crate::net::{Error, base64, tls_server};
 
 /// Names that reach the device from itself.
