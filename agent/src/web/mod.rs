@@ -35,6 +35,9 @@ mod exchange;
 mod file_body;
 mod files;
 mod form;
+#[cfg(any(fuzzing, test))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod handshake;
 mod head;
 mod link;

@@ -23,3 +23,19 @@ pub(super) use self::account::Account;
 pub use self::account::warnings;
 pub(super) use self::authority::Authority;
 pub(super) use self::gate::{admit, concerns};
+
+/// What the fuzz targets look at.
+#[cfg(any(fuzzing, test))]
+pub(super) mod fuzzing {
+    pub use super::digest::Response;
+    use crate::http1::Headers;
+
+    /// The values of the cookies of that name in one field.
+    pub fn cookies(field: &str, name: &str) -> Vec<String> {
+        let mut headers = Headers::new();
+        match headers.append("Cookie", field) {
+            Ok(()) => super::cookie::values(&headers, name).map(str::to_owned).collect(),
+            Err(_) => Vec::new(),
+        }
+    }
+}
