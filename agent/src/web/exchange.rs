@@ -173,7 +173,7 @@ impl Exchange {
         }
     }
 
-    /// The whole body as JSON.
+    /// The whole body as JSON, whatever type the client says it has.
     ///
     /// # Errors
     /// 400 when it is not JSON; and those of [`Exchange::bytes`].
@@ -304,6 +304,7 @@ impl Exchange {
             length,
             headers: &self.headers,
             close: transfer.close,
+            secure: self.secure,
             version: self.head.version,
         };
         if matches!(stage, Stage::Streaming(_)) {
