@@ -144,8 +144,8 @@ pub struct Web {
     /// `web.protect`: every response carries the usual headers that tell browsers to be careful, see the README. On by default
     /// in profile prod.
     pub protect: bool,
-    /// Whether the certificate is one that browsers can verify; they are then told to use TLS alone. No key.
-    pub verified: bool,
+    /// Whether `tls.certificate` names a certificate: with [`Web::protect`] browsers are then told to use TLS alone. No key.
+    pub certified: bool,
     /// `web.redirect`
     pub redirects: Vec<Redirect>,
     /// `web.routes`; empty: actions first, then files.
@@ -178,7 +178,7 @@ impl Default for Web {
             name: None,
             headers: Vec::new(),
             protect: true,
-            verified: false,
+            certified: false,
             redirects: Vec::new(),
             routes: Vec::new(),
             mime: Vec::new(),
@@ -217,7 +217,7 @@ impl Web {
             name,
             headers: s.map("headers", |value: &String| Json::from(value.as_str()), header),
             protect: s.flag("protect", profile == Profile::Prod),
-            verified: d.verified,
+            certified: d.certified,
             redirects: Redirect::read_all(s),
             routes: s.list("routes", d.routes, show_route, |node, item| match node.value {
                 Value::Object(_) => Ok(Route::read(&item, &auth)),

@@ -45,8 +45,9 @@ impl Fields {
             if has(settings, "access-control-allow-origin") {
                 set("Cross-Origin-Resource-Policy", "")?;
             }
-            // With a certificate that only a click lets pass, the click would be gone, and with it the way to the device.
-            if secure && settings.verified {
+            // Not with a certificate that the device made itself. One that a browser cannot verify either is no danger: it
+            // then ignores the field (RFC 6797 §8.1), so the click that lets the certificate pass stays possible.
+            if secure && settings.certified {
                 set(TLS_ALONE.0, TLS_ALONE.1)?;
             }
         }
@@ -94,7 +95,7 @@ mod tests {
 
     #[test]
     fn the_configuration_wins_and_takes_away() {
-        let mut settings = Web { protect: false, verified: true, ..Web::default() };
+        let mut settings = Web { protect: false, certified: true, ..Web::default() };
         assert_eq!(names(&settings, true), ["X-Content-Type-Options: nosniff"]);
         settings.protect = true;
         assert_eq!(names(&settings, false).len(), 5);
