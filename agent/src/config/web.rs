@@ -9,7 +9,8 @@ use super::node::{Node, Value, quote};
 use super::section::{Section, choose, text};
 use super::units::{FOREVER, UNLIMITED, show_duration};
 use super::{
-    Auth, AuthAlgorithm, AuthType, Directories, Listen, Place, Profile, Redirect, Scheme, WebSockets, WebUpload, redirect,
+    Auth, AuthAlgorithm, AuthType, Directories, Listen, Place, Profile, Redirect, Scheme, WebSockets, WebUpload,
+    redirect,
 };
 
 /// Fields that frame a message or describe its body: they differ from response to response.

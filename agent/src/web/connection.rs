@@ -113,8 +113,8 @@ async fn handle(exchange: &mut Exchange) -> Result<(), Error> {
         return Err(Error::status(400, "the path is malformed"));
     }
     let shared = exchange.shared.clone();
-    if let Some(found) = redirect::find(exchange, &shared.settings.redirects) {
-        return redirect::follow(exchange, found).await;
+    if let Some((status, to)) = redirect::find(exchange, &shared.settings.redirects) {
+        return redirect::send(exchange, status, &to).await;
     }
     if is_question(exchange, &shared) {
         if let Routed::Options(allow) | Routed::NotAllowed(allow) = route(&shared, &Method::Options, &exchange.path) {

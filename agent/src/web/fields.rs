@@ -67,7 +67,10 @@ impl Fields {
         if over.iter().all(|(name, _)| self.headers.get(name).is_none()) {
             return out.extend_from_slice(&self.text);
         }
-        self.headers.iter().filter(|(name, _)| over.get(name).is_none()).for_each(|(name, value)| field(name, value, out));
+        self.headers
+            .iter()
+            .filter(|(name, _)| over.get(name).is_none())
+            .for_each(|(name, value)| field(name, value, out));
     }
 }
 

@@ -99,7 +99,8 @@ fn find(exchange: &Exchange, path: String) -> Result<Option<Found>, Error> {
 /// The file, or the precompressed one beside it that the client takes. One that is older than the file is left over from
 /// before it changed.
 fn choose(exchange: &mut Exchange, found: Found) -> Result<(File, Metadata, Option<Encoding>), Error> {
-    let set = exchange.shared.fields(exchange.secure).headers.get("vary").map(|set| format!("{set}, ")).unwrap_or_default();
+    let set =
+        exchange.shared.fields(exchange.secure).headers.get("vary").map(|set| format!("{set}, ")).unwrap_or_default();
     exchange.set_header("Vary", &format!("{set}Accept-Encoding"))?;
     let variant = accepted(exchange.headers()).find_map(|encoding| {
         let (file, metadata) = open(exchange, &format!("{}{}", found.path, encoding.suffix())).ok()?;

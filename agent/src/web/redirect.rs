@@ -4,20 +4,34 @@ use super::{Error, Exchange};
 use crate::config::{Place, Redirect, Scheme};
 use crate::http1::is_authority;
 
-/// The redirect of `web.redirect` that is meant for this request.
-pub(super) fn find<'a>(exchange: &Exchange, redirects: &'a [Redirect]) -> Option<&'a Redirect> {
-    redirects.iter().find(|redirect| covers(&redirect.from, exchange))
+/// Where `web.redirect` sends this request, and with which status.
+pub(super) fn find(exchange: &Exchange, redirects: &[Redirect]) -> Option<(u16, Place)> {
+    let meant = redirects.iter().filter(|redirect| covers(&redirect.from, exchange));
+    meant.map(|redirect| (redirect.status, target(exchange, redirect))).find(|(_, to)| !is_there(exchange, to))
 }
 
-/// Answers as a redirect says.
-pub(super) async fn follow(exchange: &mut Exchange, redirect: &Redirect) -> Result<(), Error> {
-    let from = redirect.from.path.as_deref().and_then(|path| path.strip_suffix('*'));
-    let rest = from.and_then(|front| exchange.path().strip_prefix(front)).map(encode);
+/// The target, with what the `*` at the end of `from` stands for.
+fn target(exchange: &Exchange, redirect: &Redirect) -> Place {
+    let front = |place: &'_ Place| place.path.as_deref().and_then(|path| path.strip_suffix('*')).map(str::to_owned);
     let mut to = redirect.to.clone();
-    if let (Some(rest), Some(front)) = (rest, redirect.to.path.as_deref().and_then(|path| path.strip_suffix('*'))) {
-        to.path = Some(format!("{front}{rest}"));
+    if let Some((from, front)) = front(&redirect.from).zip(front(&to)) {
+        to.path = exchange.path().strip_prefix(&from).map(|rest| format!("{front}{}", encode(rest)));
     }
-    send(exchange, redirect.status, &to).await
+    to
+}
+
+/// Whether the request is for that place already.
+fn is_there(exchange: &Exchange, to: &Place) -> bool {
+    let now = scheme(exchange);
+    let (host, port) = split(exchange.head.authority().unwrap_or_default());
+    let port = port.unwrap_or(default_port(now));
+    // A host without a port is meant with the usual one.
+    let wanted = to.port.or(to.host.as_ref().map(|_| default_port(to.scheme.unwrap_or(now))));
+    to.scheme.is_none_or(|scheme| scheme == now)
+        && to.host.as_deref().is_none_or(|to| to.eq_ignore_ascii_case(host))
+        && wanted.is_none_or(|wanted| wanted == port)
+        && to.path.as_deref().is_none_or(|path| path == exchange.head.path())
+        && (to.query.is_none() || to.query.as_deref() == exchange.head.query())
 }
 
 /// Answers with the place to go to.

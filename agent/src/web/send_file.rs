@@ -47,7 +47,9 @@ impl Exchange {
     /// a body without a length no more can be read. Forms with files have limits of their own.
     pub(super) fn limit_body(&mut self, route: Option<&Route>) -> Result<(), Error> {
         let limit = self.shared.settings.limits.body;
-        if route.is_none_or(|route| route.stream) || self.media_type().is_ok_and(|media| media.is("multipart/form-data")) {
+        if route.is_none_or(|route| route.stream)
+            || self.media_type().is_ok_and(|media| media.is("multipart/form-data"))
+        {
             return Ok(());
         }
         let transfer = self.transfer.get_mut();

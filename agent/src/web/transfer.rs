@@ -69,7 +69,16 @@ pub(super) enum Body {
 impl Transfer {
     pub fn new(link: Link, decoder: BodyDecoder, awaits_continue: bool) -> Self {
         let awaits_continue = awaits_continue && !decoder.is_done();
-        Self { link, decoder, awaits_continue, asks: false, stage: Stage::Open, budget: None, fault: None, close: false }
+        Self {
+            link,
+            decoder,
+            awaits_continue,
+            asks: false,
+            stage: Stage::Open,
+            budget: None,
+            fault: None,
+            close: false,
+        }
     }
 
     pub fn stage(&self) -> Stage {

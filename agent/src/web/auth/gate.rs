@@ -155,7 +155,8 @@ async fn refuse(exchange: &mut Exchange, shared: &Shared, route: &Route, refused
         return answer_later(exchange, refused).await;
     }
     // A page that asks for a login by itself; who brought a password is told that it is wrong.
-    let is_visit = matches!(exchange.method(), Method::Get | Method::Head) && exchange.header("authorization").is_none();
+    let is_visit =
+        matches!(exchange.method(), Method::Get | Method::Head) && exchange.header("authorization").is_none();
     if let Some(to) = route.redirect.as_ref().filter(|_| is_visit) {
         exchange.set_header("Cache-Control", "no-store")?;
         return redirect::send(exchange, 302, to).await;
