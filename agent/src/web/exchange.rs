@@ -287,6 +287,8 @@ impl Exchange {
         }
         let length = match length {
             _ if matches!(self.status, 204 | 304) => Length::None,
+            // RFC 9110 §15.3.6: nothing to show, and that is said.
+            _ if self.status == 205 => Length::Known(0),
             Some(length) => Length::Known(length),
             None if self.head.version == Version::Http10 => Length::UntilClose,
             None => Length::Chunked,
@@ -320,7 +322,7 @@ impl Exchange {
     }
 
     fn has_body(&self) -> bool {
-        self.head.method != Method::Head && !matches!(self.status, 204 | 304)
+        self.head.method != Method::Head && !matches!(self.status, 204 | 205 | 304)
     }
 }
 
