@@ -173,7 +173,7 @@ impl Exchange {
         }
     }
 
-    /// The whole body as JSON.
+    /// The whole body as JSON, whatever type the client says it has.
     ///
     /// # Errors
     /// 400 when it is not JSON; and those of [`Exchange::bytes`].
@@ -287,6 +287,8 @@ impl Exchange {
         }
         let length = match length {
             _ if matches!(self.status, 204 | 304) => Length::None,
+            // RFC 9110 §15.3.6: nothing to show, and that is said.
+            _ if self.status == 205 => Length::Known(0),
             Some(length) => Length::Known(length),
             None if self.head.version == Version::Http10 => Length::UntilClose,
             None => Length::Chunked,
@@ -304,6 +306,7 @@ impl Exchange {
             length,
             headers: &self.headers,
             close: transfer.close,
+            secure: self.secure,
             version: self.head.version,
         };
         if matches!(stage, Stage::Streaming(_)) {
@@ -319,7 +322,7 @@ impl Exchange {
     }
 
     fn has_body(&self) -> bool {
-        self.head.method != Method::Head && !matches!(self.status, 204 | 304)
+        self.head.method != Method::Head && !matches!(self.status, 204 | 205 | 304)
     }
 }
 

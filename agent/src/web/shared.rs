@@ -6,9 +6,10 @@ use std::sync::{Arc, PoisonError, RwLock};
 use rustls::ServerConfig;
 
 use super::auth::Authority;
+use super::fields::{Fields, methods};
 use super::{Action, Error};
 use crate::config::Web;
-use crate::http1::{self, Headers};
+use crate::http1;
 
 /// Settings, actions and the certificate.
 pub(super) struct Shared {
@@ -18,7 +19,13 @@ pub(super) struct Shared {
     pub actions: Vec<(String, Box<dyn Action>)>,
     pub authority: Authority,
     /// Fields of every response.
-    pub fields: Headers,
+    plain: Fields,
+    /// The same for those over TLS.
+    secure: Fields,
+    /// Pages of other sites may use this server; browsers ask before they do (CORS).
+    pub is_shared: bool,
+    /// The methods of actions where no route lists any; empty: all.
+    pub methods: Vec<String>,
     tls: RwLock<Option<Arc<ServerConfig>>>,
     stopping: AtomicBool,
 }
@@ -29,13 +36,9 @@ impl Shared {
         actions: Vec<(String, Box<dyn Action>)>,
         tls: Option<Arc<ServerConfig>>,
     ) -> Result<Self, Error> {
-        let mut fields = Headers::new();
-        for (name, value) in [("X-Content-Type-Options", "nosniff")]
-            .into_iter()
-            .chain(settings.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())))
-        {
-            fields.set(name, value).map_err(|error| Error::Setting(format!("web.headers: '{name}' {error}")))?;
-        }
+        let (plain, secure) = (Fields::new(&settings, false)?, Fields::new(&settings, true)?);
+        let is_shared = plain.headers.get("access-control-allow-origin").is_some();
+        let methods = methods(plain.headers.get("access-control-allow-methods").unwrap_or_default());
         for route in &settings.routes {
             if !matches!(route.handler.as_str(), "file" | "action" | "") {
                 let text = format!("web.routes: unknown handler '{}'; there are file and action", route.handler);
@@ -53,10 +56,18 @@ impl Shared {
             limits,
             actions,
             authority,
-            fields,
+            plain,
+            secure,
+            is_shared,
+            methods,
             tls: RwLock::new(tls),
             stopping: AtomicBool::new(false),
         })
+    }
+
+    /// The fields of every response, over TLS or not.
+    pub fn fields(&self, secure: bool) -> &Fields {
+        if secure { &self.secure } else { &self.plain }
     }
 
     /// The certificate for new connections.

@@ -14,7 +14,7 @@ use crate::config::{Auth, AuthAlgorithm, AuthType, Route};
 use crate::http1::Method;
 use crate::web::router::find_route;
 use crate::web::shared::Shared;
-use crate::web::{Error, Exchange, Peer};
+use crate::web::{Error, Exchange, Peer, redirect};
 
 /// Whether [`admit`] has anything to do with this request.
 pub fn concerns(exchange: &Exchange) -> bool {
@@ -153,6 +153,13 @@ pub fn require_tls(exchange: &Exchange) -> Result<(), Error> {
 async fn refuse(exchange: &mut Exchange, shared: &Shared, route: &Route, refused: Refused) -> Result<(), Error> {
     if matches!(refused, Refused::Wait(_) | Refused::Busy) {
         return answer_later(exchange, refused).await;
+    }
+    // A page that asks for a login by itself; who brought a password is told that it is wrong.
+    let is_visit =
+        matches!(exchange.method(), Method::Get | Method::Head) && exchange.header("authorization").is_none();
+    if let Some(to) = route.redirect.as_ref().filter(|_| is_visit) {
+        exchange.set_header("Cache-Control", "no-store")?;
+        return redirect::send(exchange, 302, to).await;
     }
     let realm = &shared.authority.settings.realm;
     let challenge = match route.auth_type {
