@@ -51,6 +51,7 @@ mod server;
 mod shared;
 mod socket;
 mod store;
+mod tls;
 mod transfer;
 mod upload;
 mod validators;

@@ -1,6 +1,6 @@
 //! What all threads of the server share.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use rustls::ServerConfig;
@@ -20,6 +20,7 @@ pub(super) struct Shared {
     /// Fields of every response.
     pub fields: Headers,
     tls: RwLock<Option<Arc<ServerConfig>>>,
+    tls_generation: AtomicU64,
     stopping: AtomicBool,
 }
 
@@ -55,17 +56,26 @@ impl Shared {
             authority,
             fields,
             tls: RwLock::new(tls),
+            tls_generation: AtomicU64::new(0),
             stopping: AtomicBool::new(false),
         })
     }
 
-    /// The certificate for new connections.
-    pub fn tls(&self) -> Option<Arc<ServerConfig>> {
-        self.tls.read().unwrap_or_else(PoisonError::into_inner).clone()
+    /// The TLS of new connections, and its [number](Self::tls_generation).
+    pub fn tls(&self) -> Option<(Arc<ServerConfig>, u64)> {
+        let tls = self.tls.read().unwrap_or_else(PoisonError::into_inner);
+        tls.clone().map(|tls| (tls, self.tls_generation()))
     }
 
     pub fn set_tls(&self, config: Arc<ServerConfig>) {
-        *self.tls.write().unwrap_or_else(PoisonError::into_inner) = Some(config);
+        let mut tls = self.tls.write().unwrap_or_else(PoisonError::into_inner);
+        *tls = Some(config);
+        self.tls_generation.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Another number after each [`Shared::set_tls`].
+    pub fn tls_generation(&self) -> u64 {
+        self.tls_generation.load(Ordering::Acquire)
     }
 
     pub fn is_stopping(&self) -> bool {
