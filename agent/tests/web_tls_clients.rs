@@ -224,7 +224,7 @@ fn a_page_of_another_site_cannot_use_the_certificate_of_the_browser() {
         assert!(post("/admin", &[foreign]).ends_with("another site may not do that 403"), "{foreign}");
         assert_eq!(post("/open", &[foreign]), "nobody jo 200", "{foreign}");
     }
-    for good in [&[][..], &[&own], &["Sec-Fetch-Site: same-origin"]] {
+    for good in [&[][..], &[own.as_str()], &["Sec-Fetch-Site: same-origin"]] {
         assert_eq!(post("/admin", good), "jo jo 200");
         assert_eq!(post("/open", good), "jo jo 200");
     }

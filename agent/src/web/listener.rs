@@ -1,8 +1,10 @@
 //! Listening sockets, and the loop that accepts connections.
 
 use std::fs;
+use std::future::poll_fn;
 use std::io;
-use std::net::{TcpListener, TcpStream, ToSocketAddrs};
+use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -10,10 +12,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rustix::net::{SocketAddrAny, SocketFlags, acceptfrom_with, sockopt};
 use rustls::ServerConfig;
-use smol::channel::Sender;
 use smol::lock::{Semaphore, SemaphoreGuardArc};
-use smol::{Async, LocalExecutor, Timer};
+use smol::{LocalExecutor, Timer};
 
 use super::connection::{refuse_with, serve};
 use super::exchange::{Caller, Peer};
@@ -24,16 +26,19 @@ use super::socket::Socket;
 use super::tls::{Handshake, handshake};
 use super::{Address, Error};
 use crate::config::{Listen, Scheme};
+use crate::net::reactor::Source;
 
 /// Pause after a failed accept: without file descriptors it would fail again at once, for ever.
 const PAUSE: Duration = Duration::from_millis(50);
 /// A connection that waits longer for a request may be closed when others wait to be accepted.
 const GRACE: Duration = Duration::from_secs(1);
+/// Connections that are accepted before those that are open get their turn.
+const TURN: usize = 64;
 
-/// A socket that listens.
+/// A socket that listens. It belongs to no thread yet, and does not block.
 pub(super) enum Listener {
-    Tcp { socket: Async<TcpListener>, is_tls: bool },
-    Unix { socket: Async<UnixListener>, file: SocketFile },
+    Tcp { socket: TcpListener, is_tls: bool },
+    Unix { socket: UnixListener, file: SocketFile },
 }
 
 /// The file of a Unix socket; removed with the listener, unless it is someone else's by then.
@@ -66,8 +71,8 @@ impl Listener {
     /// Where it listens.
     pub fn address(&self) -> io::Result<Address> {
         Ok(match self {
-            Listener::Tcp { socket, is_tls: false } => Address::Http(socket.get_ref().local_addr()?),
-            Listener::Tcp { socket, is_tls: true } => Address::Https(socket.get_ref().local_addr()?),
+            Listener::Tcp { socket, is_tls: false } => Address::Http(socket.local_addr()?),
+            Listener::Tcp { socket, is_tls: true } => Address::Https(socket.local_addr()?),
             Listener::Unix { file, .. } => Address::Unix(file.path.clone()),
         })
     }
@@ -76,16 +81,24 @@ impl Listener {
         matches!(self, Listener::Tcp { is_tls: true, .. })
     }
 
-    /// Accepts connections and passes them on, for ever. Over the limit of connections they wait in the kernel's queue.
-    pub async fn accept(self, slots: Arc<Semaphore>, accepted: Sender<Accepted>, local: Rc<Local>) {
+    /// Accepts connections and serves them as tasks, for ever. Over the limit of connections they wait in the kernel's queue.
+    pub async fn accept(self, door: &Door<'_, '_>) {
+        let (socket, is_tls, _file) = match self {
+            Listener::Tcp { socket, is_tls } => (OwnedFd::from(socket), is_tls, None),
+            Listener::Unix { socket, file } => (OwnedFd::from(socket), false, Some(file)),
+        };
+        let source = Source::new(socket, door.local.reactor.clone());
         let mut is_failing = false;
+        let mut accepted = 0;
         loop {
-            let slot = free_slot(&slots, &local).await;
-            match self.accept_one().await {
-                Ok(stream) => {
+            let slot = free_slot(door.slots, door.local).await;
+            match poll_fn(|cx| source.poll_read(cx, accept_one)).await {
+                Ok((stream, peer)) => {
                     is_failing = false;
-                    if accepted.send(Accepted { stream, slot }).await.is_err() {
-                        return;
+                    door.serve(Source::new(stream, door.local.reactor.clone()), peer, is_tls, slot);
+                    accepted += 1;
+                    if accepted % TURN == 0 {
+                        smol::future::yield_now().await;
                     }
                 }
                 // That client is gone again.
@@ -99,50 +112,39 @@ impl Listener {
             }
         }
     }
+}
 
-    async fn accept_one(&self) -> io::Result<Stream> {
-        Ok(match self {
-            Listener::Tcp { socket, is_tls } => {
-                let (stream, peer) = socket.accept().await?;
-                // Responses are written whole; waiting for more to send would only delay them.
-                let _ = stream.get_ref().set_nodelay(true);
-                Stream::Tcp(stream, Peer::Tcp(peer), *is_tls)
+/// The next connection of a listening socket, ready for its reactor.
+fn accept_one(listener: &OwnedFd) -> io::Result<(OwnedFd, Peer)> {
+    let (stream, peer) = acceptfrom_with(listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)?;
+    let peer = peer.and_then(|peer: SocketAddrAny| SocketAddr::try_from(peer).ok());
+    Ok((stream, peer.map_or(Peer::Unix, Peer::Tcp)))
+}
+
+/// What it takes to serve the connections of one thread.
+pub(super) struct Door<'a, 'e> {
+    pub executor: &'a LocalExecutor<'e>,
+    pub shared: &'a Arc<Shared>,
+    pub local: &'a Rc<Local>,
+    /// The places of connections.
+    pub slots: &'a Arc<Semaphore>,
+}
+
+impl Door<'_, '_> {
+    /// Serves a connection in a task of its own.
+    fn serve(&self, stream: Source, peer: Peer, is_tls: bool, slot: SemaphoreGuardArc) {
+        let number = self.local.connections.number();
+        let (shared, local) = (self.shared.clone(), self.local.clone());
+        let task = self.executor.spawn(async move {
+            match (is_tls, shared.tls()) {
+                (false, _) => serve(Socket(stream), (peer, false), shared, local.clone()).await,
+                (true, Some(config)) => serve_tls(Socket(stream), config, peer, shared, local.clone()).await,
+                (true, None) => {}
             }
-            Listener::Unix { socket, .. } => Stream::Unix(socket.accept().await?.0),
-        })
-    }
-}
-
-/// A new connection, with its place among those that are allowed.
-pub(super) struct Accepted {
-    stream: Stream,
-    slot: SemaphoreGuardArc,
-}
-
-enum Stream {
-    Tcp(Async<TcpStream>, Peer, bool),
-    Unix(Async<UnixStream>),
-}
-
-impl Accepted {
-    /// Serves the connection in a task of its own.
-    pub fn spawn(self, executor: &LocalExecutor<'_>, shared: &Arc<Shared>, local: &Rc<Local>) {
-        let number = local.connections.number();
-        let (shared, owned) = (shared.clone(), local.clone());
-        let task = executor.spawn(async move {
-            match self.stream {
-                Stream::Unix(stream) => serve(Socket(stream), (Peer::Unix, false), shared, owned.clone()).await,
-                Stream::Tcp(stream, peer, false) => serve(Socket(stream), (peer, false), shared, owned.clone()).await,
-                Stream::Tcp(stream, peer, true) => {
-                    if let Some(config) = shared.tls() {
-                        serve_tls(stream, config, peer, shared, owned.clone()).await;
-                    }
-                }
-            }
-            drop(self.slot);
-            owned.connections.ended(number);
+            drop(slot);
+            local.connections.ended(number);
         });
-        local.connections.keep(number, task);
+        self.local.connections.keep(number, task);
     }
 }
 
@@ -161,7 +163,7 @@ async fn free_slot(slots: &Arc<Semaphore>, local: &Local) -> SemaphoreGuardArc {
 }
 
 async fn serve_tls(
-    stream: Async<TcpStream>,
+    stream: Socket,
     (config, generation): (Arc<ServerConfig>, u64),
     peer: Peer,
     shared: Arc<Shared>,
@@ -169,7 +171,7 @@ async fn serve_tls(
 ) {
     let limit = Instant::now() + shared.settings.timeouts.tls;
     let deadline = local.watch.deadline();
-    let outcome = deadline.limit(limit, handshake(Socket(stream), config, peer)).await;
+    let outcome = deadline.limit(limit, handshake(stream, config, peer)).await;
     drop(deadline);
     match outcome {
         Some(Handshake::Done(stream, holder)) => {
@@ -185,7 +187,7 @@ async fn serve_tls(
     }
 }
 
-fn bind_tcp(listen: &Listen) -> io::Result<Async<TcpListener>> {
+fn bind_tcp(listen: &Listen) -> io::Result<TcpListener> {
     let listener = if listen.host.is_empty() {
         // A socket for all IPv6 addresses takes IPv4 as well, where the kernel has IPv6.
         TcpListener::bind(("::", listen.port)).or_else(|error| match error.kind() {
@@ -196,7 +198,10 @@ fn bind_tcp(listen: &Listen) -> io::Result<Async<TcpListener>> {
         let addresses: Vec<_> = (listen.host.as_str(), listen.port).to_socket_addrs()?.collect();
         TcpListener::bind(addresses.as_slice())?
     };
-    Async::new(listener)
+    // Responses are written whole; waiting for more to send would only delay them. Connections take it over from here.
+    sockopt::set_tcp_nodelay(&listener, true)?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
 }
 
 /// A socket for the agent's user and group. It gets its mode before it gets its name.
@@ -221,5 +226,6 @@ fn bind_unix(path: &Path) -> io::Result<Listener> {
     })();
     let inode = named.inspect_err(|_: &io::Error| drop(fs::remove_file(&temporary)))?;
     let file = SocketFile { path: path.to_owned(), inode };
-    Ok(Listener::Unix { socket: Async::new(listener)?, file })
+    listener.set_nonblocking(true)?;
+    Ok(Listener::Unix { socket: listener, file })
 }

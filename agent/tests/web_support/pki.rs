@@ -1,4 +1,5 @@
 //! Authorities and certificates made by openssl, in a directory of their own.
+#![allow(dead_code)]
 
 use std::fs;
 use std::path::{Path, PathBuf};
