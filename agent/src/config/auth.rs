@@ -19,6 +19,8 @@ pub enum AuthType {
     Digest,
     /// By a session alone.
     Session,
+    /// By a client certificate alone.
+    Certificate,
 }
 
 /// The digest of digest authentication.
@@ -55,6 +57,17 @@ pub struct Token {
     pub role: String,
 }
 
+/// A member of `web.auth.certificates`: whose a client certificate is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CertificateUser {
+    /// The key: a name in the certificate, or `SHA256:` and the hexadecimal digits of its fingerprint, small letters.
+    pub name: String,
+    /// `user`: one of `web.auth.users`; empty where there is a role.
+    pub user: String,
+    /// `role`: of somebody who is no user, and is called by the key.
+    pub role: String,
+}
+
 /// `web.sessions`, with `web.limits.sessions` and `web.timeouts.session`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sessions {
@@ -79,6 +92,8 @@ pub struct Auth {
     pub users: Vec<User>,
     /// `tokens`
     pub tokens: Vec<Token>,
+    /// `certificates`: whose they are. Without any, a certificate is of the user whose name it bears.
+    pub certificates: Vec<CertificateUser>,
     /// `roles`
     pub roles: Roles,
     /// `realm`: what users are told they log in to; a part of stored digests.
@@ -101,8 +116,12 @@ pub struct Auth {
     pub nonce_time: Duration,
 }
 
-const TYPES: [(&str, AuthType); 3] =
-    [("basic", AuthType::Basic), ("digest", AuthType::Digest), ("session", AuthType::Session)];
+const TYPES: [(&str, AuthType); 4] = [
+    ("basic", AuthType::Basic),
+    ("digest", AuthType::Digest),
+    ("session", AuthType::Session),
+    ("certificate", AuthType::Certificate),
+];
 const ALGORITHMS: [(&str, AuthAlgorithm); 2] = [("SHA-256", AuthAlgorithm::Sha256), ("MD5", AuthAlgorithm::Md5)];
 const SAME_SITE: [(&str, &str); 3] = [("Lax", "Lax"), ("Strict", "Strict"), ("None", "None")];
 /// Bytes of a name or realm.
@@ -126,6 +145,7 @@ impl Default for Auth {
         Self {
             users: Vec::new(),
             tokens: Vec::new(),
+            certificates: Vec::new(),
             roles: Roles::default(),
             realm: "web".into(),
             auth_type: AuthType::default(),
@@ -167,7 +187,18 @@ impl Auth {
         for (name, token) in tokens.iter().filter(|(_, token)| !roles.has(&token.role)) {
             place.problem(name, format!("expected a role of web.auth.roles, found {}", quote(&token.role)));
         }
+        let place = s.section("certificates");
+        let certificates = s.map("certificates", show_certificate, certificate);
+        for (name, one) in &certificates {
+            if !one.user.is_empty() && users.iter().all(|(user, _)| *user != one.user) {
+                place.problem(name, format!("expected a user of web.auth.users, found {}", quote(&one.user)));
+            }
+            if one.user.is_empty() && !roles.has(&one.role) {
+                place.problem(name, format!("expected a role of web.auth.roles, found {}", quote(&one.role)));
+            }
+        }
         Self {
+            certificates: certificates.into_iter().map(|(_, one)| one).collect(),
             tokens: tokens.into_iter().map(|(_, token)| token).collect(),
             users: users.into_iter().map(|(_, user)| user).collect(),
             roles,
@@ -305,6 +336,38 @@ fn token(name: &str, node: &Node) -> Result<Token, String> {
         // A token at the wrong place is never quoted.
         false => Err("expected token: 'SHA256:…' as `ioto password token` makes it".into()),
     }
+}
+
+/// `{user}` or `{role}` for the name in a certificate, or for its fingerprint in any of the usual forms.
+fn certificate(key: &str, node: &Node) -> Result<CertificateUser, String> {
+    let expected = || format!("expected {{user: '…'}} or {{role: '…'}}, found {}", node.describe());
+    let digits = key.split_once(':').filter(|(hash, _)| hash.eq_ignore_ascii_case("SHA256")).map(|(_, digits)| digits);
+    let name = match digits.map(|digits| digits.replace(':', "").to_ascii_lowercase()) {
+        Some(digits) if digits.len() == 64 && digits.bytes().all(|b| b.is_ascii_hexdigit()) => {
+            format!("SHA256:{digits}")
+        }
+        Some(_) => return Err("expected SHA256: and the 64 hexadecimal digits of a fingerprint".into()),
+        None if key.is_empty() || key.chars().any(char::is_control) => {
+            return Err("expected a name in the certificate, or 'SHA256:…'".into());
+        }
+        None => key.to_owned(),
+    };
+    let mut one = CertificateUser { name, user: String::new(), role: String::new() };
+    let Value::Object(members) = &node.value else { return Err(expected()) };
+    for member in members {
+        match (member.key.as_str(), &member.node.value) {
+            (_, Value::Null) => {}
+            ("user", _) => one.user = text(&member.node)?,
+            ("role", _) => one.role = text(&member.node)?,
+            (key, _) if key.starts_with('_') => {}
+            (key, _) => return Err(format!("unknown key {}, expected user or role", quote(key))),
+        }
+    }
+    if one.user.is_empty() == one.role.is_empty() { Err(expected()) } else { Ok(one) }
+}
+
+fn show_certificate(one: &CertificateUser) -> Json {
+    if one.user.is_empty() { json!({"role": one.role}) } else { json!({"user": one.user}) }
 }
 
 fn show_roles(roles: &Roles) -> Json {

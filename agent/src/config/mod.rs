@@ -8,6 +8,7 @@
 mod auth;
 mod aws;
 mod blend;
+mod ciphers;
 mod database;
 mod device;
 mod directories;
@@ -37,8 +38,9 @@ mod units;
 mod unread;
 mod web;
 
-pub use self::auth::{Auth, AuthAlgorithm, AuthType, Sessions, Token, User};
+pub use self::auth::{Auth, AuthAlgorithm, AuthType, CertificateUser, Sessions, Token, User};
 pub use self::aws::Aws;
+pub use self::ciphers::CIPHERS;
 pub use self::database::Database;
 pub use self::device::Device;
 pub use self::directories::Directories;
@@ -59,6 +61,6 @@ pub use self::secret::Secret;
 pub use self::services::Services;
 pub use self::sync::Sync;
 pub use self::timeouts::Timeouts;
-pub use self::tls::Tls;
+pub use self::tls::{ClientCertificates, Tls, TlsCertificate};
 pub use self::units::{FOREVER, UNLIMITED};
 pub use self::web::{Cache as WebCache, Limits as WebLimits, Route, Timeouts as WebTimeouts, Web};

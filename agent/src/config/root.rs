@@ -2,7 +2,7 @@
 
 use super::node::Node;
 use super::section::Reader;
-use super::{Aws, Database, Device, Directories, Log, Mqtt, Services, Sync, Timeouts, Tls, Web};
+use super::{Aws, ClientCertificates, Database, Device, Directories, Log, Mqtt, Services, Sync, Timeouts, Tls, Web};
 
 /// What a device is run as: on a developer's desk, or in the field.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -27,7 +27,7 @@ pub struct Config {
     pub device: Device,
     /// `log`
     pub log: Log,
-    /// `tls`: certificate and key of the web server
+    /// `tls`: the certificates of the web server and of its clients
     pub tls: Tls,
     /// `web`
     pub web: Web,
@@ -92,6 +92,10 @@ impl Config {
         }
         if self.services.mqtt && self.mqtt.url.host.is_empty() {
             services.problem("mqtt", "needs mqtt.endpoint, the broker as 'mqtts://HOST:PORT'");
+        }
+        if self.tls.clients == ClientCertificates::Off && !self.web.auth.certificates.is_empty() {
+            let auth = reader.root(tree).section("web").section("auth");
+            auth.problem("certificates", "needs tls.verify.client: 'optional', or nobody shows a certificate");
         }
     }
 }

@@ -131,6 +131,12 @@ impl<'a> Section<'a> {
         }
     }
 
+    /// Notes that an item of a list was understood and has no effect; this is the section of the item, `node` the item.
+    pub(super) fn left_out(&self, node: &Node, why: &str) {
+        let text = format!("{} {} {why} ({})", self.path.join("."), node.describe(), node.origin);
+        self.reader.idle.borrow_mut().push(text);
+    }
+
     /// The absolute path that `text` means, said by `node`.
     pub(super) fn resolve(&self, text: &str, node: &Node) -> Result<PathBuf, String> {
         self.reader.resolve(text, &node.origin)

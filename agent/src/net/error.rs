@@ -79,6 +79,8 @@ pub enum Error {
         /// The reason, as rustls gives it.
         reason: String,
     },
+    /// A server's TLS cannot be set up; the text says why.
+    Tls(String),
     /// None of the usual files with the system's roots is there.
     NoRoots,
 }
@@ -91,7 +93,12 @@ impl Error {
         match self {
             Self::Resolve { .. } | Self::Connect { .. } | Self::Timeout { .. } => true,
             Self::Handshake { source, .. } => source.kind() != io::ErrorKind::InvalidData,
-            Self::Name { .. } | Self::File { .. } | Self::Pem { .. } | Self::Identity { .. } | Self::NoRoots => false,
+            Self::Name { .. }
+            | Self::File { .. }
+            | Self::Pem { .. }
+            | Self::Identity { .. }
+            | Self::Tls(_)
+            | Self::NoRoots => false,
         }
     }
 }
@@ -131,6 +138,7 @@ impl fmt::Display for Error {
             Self::Identity { certificate, reason } => {
                 write!(f, "the certificate {} cannot be used with its key: {reason}", certificate.display())
             }
+            Self::Tls(text) => f.write_str(text),
             Self::NoRoots => f.write_str(
                 "no file with the system's root certificates; install ca-certificates, name an authority file, or set \
                  SSL_CERT_FILE",

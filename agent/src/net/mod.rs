@@ -6,11 +6,17 @@ mod clock;
 mod connect;
 mod error;
 pub mod reactor;
+#[cfg(feature = "tls")]
+mod sni;
 mod stream;
+#[cfg(feature = "tls")]
+mod suites;
 #[cfg(feature = "tls")]
 mod tls_client;
 #[cfg(feature = "tls")]
 pub mod tls_server;
+#[cfg(feature = "tls")]
+mod x509;
 
 pub use self::backoff::Backoff;
 pub use self::clock::{amz_date, http_date, iso8601, parse_http_date, parse_iso8601, utc_ms};
@@ -21,3 +27,5 @@ pub use self::error::{Error, Step};
 pub use self::stream::Stream;
 #[cfg(feature = "tls")]
 pub use self::tls_client::{TlsClient, TlsClientBuilder};
+#[cfg(feature = "tls")]
+pub use self::x509::Holder;

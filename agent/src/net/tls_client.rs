@@ -164,7 +164,7 @@ fn system_roots() -> Result<RootCertStore, Error> {
 }
 
 /// A root that rustls cannot use is left out: bundles hold a few for other purposes. One at least must remain.
-fn read_roots(file: &Path) -> Result<RootCertStore, Error> {
+pub(super) fn read_roots(file: &Path) -> Result<RootCertStore, Error> {
     let mut roots = RootCertStore::empty();
     let (_, ignored) = roots.add_parsable_certificates(read_certificates(file)?);
     if ignored > 0 {

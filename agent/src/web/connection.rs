@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::exchange::{Exchange, Peer};
+use super::exchange::{Caller, Exchange};
 use super::head::{Head, Length};
 use super::link::{Duplex, Link, Patience};
 use super::local::Local;
@@ -36,7 +36,13 @@ enum Next {
 }
 
 /// Serves a connection to its end.
-pub(super) async fn serve(stream: impl Duplex + 'static, from: (Peer, bool), shared: Arc<Shared>, local: Rc<Local>) {
+pub(super) async fn serve(
+    stream: impl Duplex + 'static,
+    from: impl Into<Caller>,
+    shared: Arc<Shared>,
+    local: Rc<Local>,
+) {
+    let from = from.into();
     let timeouts = shared.settings.timeouts.clone();
     let mut link = Link::new(stream, local.clone());
     let whole = link.whole();
@@ -50,12 +56,16 @@ pub(super) async fn serve(stream: impl Duplex + 'static, from: (Peer, bool), sha
         served += 1;
         let now = Instant::now();
         link.set_patience(Patience { stall: timeouts.inactivity, until: now + timeouts.request });
-        let is_last = !head.keeps_alive() || served as usize >= shared.settings.limits.requests || shared.is_stopping();
+        let is_last = !head.keeps_alive()
+            || served as usize >= shared.settings.limits.requests
+            || shared.is_stopping()
+            || from.is_outdated(&shared);
         let Ok(framing) = head.framing() else { return refuse(link, 400, &shared, &local).await };
         let path = clean_path(&head);
         let awaits_continue = head.expects_continue().unwrap_or(false);
         let transfer = Transfer::new(link, BodyDecoder::new(framing), awaits_continue);
-        let mut exchange = Exchange::new(head, path.unwrap_or_default(), from, transfer, shared.clone(), local.clone());
+        let mut exchange =
+            Exchange::new(head, path.unwrap_or_default(), from.clone(), transfer, shared.clone(), local.clone());
         exchange.last = is_last || exchange.path.is_empty();
         let outcome = whole.limit(now + timeouts.request, handle(&mut exchange)).await;
         let outcome = outcome.unwrap_or_else(|| Err(io::Error::from(io::ErrorKind::TimedOut).into()));
@@ -242,9 +252,14 @@ fn is_gone(error: &io::Error) -> bool {
 }
 
 /// Answers a request that was not understood, and ends the connection: where the next request begins is unknown.
-async fn refuse(mut link: Link, status: u16, shared: &Shared, local: &Local) {
+async fn refuse(link: Link, status: u16, shared: &Shared, local: &Local) {
+    refuse_with(link, (status, ""), shared, local).await;
+}
+
+/// The same, with a word about what is wrong.
+pub(super) async fn refuse_with(mut link: Link, (status, message): (u16, &str), shared: &Shared, local: &Local) {
     link.set_patience(for_answer(shared));
-    let text = plain(status, "");
+    let text = plain(status, message);
     let headers = Headers::new();
     let (length, version) = (Length::Known(text.len() as u64), Version::Http11);
     let head = Head { status, content_type: TEXT, length, headers: &headers, close: true, secure: false, version };
@@ -277,6 +292,7 @@ fn plain(status: u16, message: &str) -> String {
 mod tests {
     use smol::io::Cursor;
 
+    use super::super::exchange::Peer;
     use super::*;
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::cell::RefCell;
+use std::fmt;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use super::shared::Shared;
 use super::transfer::{self, Stage, Transfer};
 use super::{Body, BodyWriter, Error};
 use crate::http1::{Headers, Method, RequestHead, Version, percent_decode};
+use crate::net::Holder;
 
 /// A response body up to this size is sent in one write with its head.
 const ONE_WRITE: usize = 32 * 1024;
@@ -31,6 +33,37 @@ pub enum Peer {
     Unix,
 }
 
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Peer::Tcp(address) => address.fmt(f),
+            Peer::Unix => f.write_str("a process of this device"),
+        }
+    }
+}
+
+/// The other side of a connection.
+#[derive(Clone)]
+pub(super) struct Caller {
+    pub peer: Peer,
+    pub secure: bool,
+    /// Whose client certificate was verified, and by which configuration of [`Shared`].
+    pub certificate: Option<(Arc<Holder>, u64)>,
+}
+
+impl From<(Peer, bool)> for Caller {
+    fn from((peer, secure): (Peer, bool)) -> Self {
+        Self { peer, secure, certificate: None }
+    }
+}
+
+impl Caller {
+    /// Whether the certificate was verified by a configuration that is no longer in force.
+    pub fn is_outdated(&self, shared: &Shared) -> bool {
+        self.certificate.as_ref().is_some_and(|(_, generation)| *generation != shared.tls_generation())
+    }
+}
+
 /// One request and its response.
 ///
 /// An action reads what it needs and answers once, with [`Exchange::send`], [`Exchange::send_json`] or
@@ -44,6 +77,7 @@ pub struct Exchange {
     pub(super) rest: usize,
     pub(super) peer: Peer,
     pub(super) secure: bool,
+    pub(super) certificate: Option<Arc<Holder>>,
     /// Who asks, if the gate knows.
     pub(super) user: Option<Arc<Account>>,
     status: u16,
@@ -59,7 +93,7 @@ impl Exchange {
     pub(super) fn new(
         head: RequestHead,
         path: String,
-        (peer, secure): (Peer, bool),
+        from: Caller,
         transfer: Transfer,
         shared: Arc<Shared>,
         local: Rc<Local>,
@@ -68,8 +102,9 @@ impl Exchange {
             head,
             path,
             rest: 0,
-            peer,
-            secure,
+            peer: from.peer,
+            secure: from.secure,
+            certificate: from.certificate.map(|(holder, _)| holder),
             user: None,
             status: 200,
             headers: Headers::new(),
@@ -148,6 +183,12 @@ impl Exchange {
     /// Whether the connection is TLS.
     pub fn secure(&self) -> bool {
         self.secure
+    }
+
+    /// Whose certificate the client showed (`tls.verify.client`); it was verified. The [`user`](Self::user) may be another:
+    /// who also logs in is who logged in.
+    pub fn certificate(&self) -> Option<&Holder> {
+        self.certificate.as_deref()
     }
 
     /// The request's body as a stream.

@@ -12,17 +12,18 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures_rustls::TlsAcceptor;
 use rustix::net::{SocketAddrAny, SocketFlags, acceptfrom_with, sockopt};
 use rustls::ServerConfig;
 use smol::lock::{Semaphore, SemaphoreGuardArc};
 use smol::{LocalExecutor, Timer};
 
-use super::connection::serve;
-use super::exchange::Peer;
+use super::connection::{refuse_with, serve};
+use super::exchange::{Caller, Peer};
+use super::link::Link;
 use super::local::Local;
 use super::shared::Shared;
 use super::socket::Socket;
+use super::tls::{Handshake, handshake};
 use super::{Address, Error};
 use crate::config::{Listen, Scheme};
 use crate::net::reactor::Source;
@@ -31,8 +32,6 @@ use crate::net::reactor::Source;
 const PAUSE: Duration = Duration::from_millis(50);
 /// A connection that waits longer for a request may be closed when others wait to be accepted.
 const GRACE: Duration = Duration::from_secs(1);
-/// Bytes that rustls gathers for one connection.
-const TLS_BUFFER: usize = 16 * 1024;
 /// Connections that are accepted before those that are open get their turn.
 const TURN: usize = 64;
 
@@ -163,17 +162,28 @@ async fn free_slot(slots: &Arc<Semaphore>, local: &Local) -> SemaphoreGuardArc {
     smol::future::or(slots.acquire_arc(), make_room).await
 }
 
-async fn serve_tls(stream: Socket, config: Arc<ServerConfig>, peer: Peer, shared: Arc<Shared>, local: Rc<Local>) {
+async fn serve_tls(
+    stream: Socket,
+    (config, generation): (Arc<ServerConfig>, u64),
+    peer: Peer,
+    shared: Arc<Shared>,
+    local: Rc<Local>,
+) {
     let limit = Instant::now() + shared.settings.timeouts.tls;
-    let accept =
-        TlsAcceptor::from(config).accept_with(stream, |connection| connection.set_buffer_limit(Some(TLS_BUFFER)));
     let deadline = local.watch.deadline();
-    let handshake = deadline.limit(limit, accept).await;
+    let outcome = deadline.limit(limit, handshake(stream, config, peer)).await;
     drop(deadline);
-    match handshake {
-        Some(Ok(stream)) => serve(stream, (peer, true), shared, local).await,
-        Some(Err(error)) => log::debug!("TLS handshake failed: {error}"),
-        None => log::debug!("TLS handshake took too long"),
+    match outcome {
+        Some(Handshake::Done(stream, holder)) => {
+            let certificate = holder.map(|holder| (holder, generation));
+            serve(stream, Caller { peer, secure: true, certificate }, shared, local).await;
+        }
+        Some(Handshake::Plain(stream)) => {
+            let link = Link::new(stream, local.clone());
+            refuse_with(link, (400, "this is an https port: use https://"), &shared, &local).await;
+        }
+        Some(Handshake::Failed) => {}
+        None => log::debug!("the TLS handshake with {peer} took too long"),
     }
 }
 

@@ -57,6 +57,7 @@ mod server;
 mod shared;
 mod socket;
 mod store;
+mod tls;
 mod transfer;
 mod upload;
 mod validators;

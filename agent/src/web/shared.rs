@@ -1,6 +1,6 @@
 //! What all threads of the server share.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use rustls::ServerConfig;
@@ -27,6 +27,7 @@ pub(super) struct Shared {
     /// The methods of actions where no route lists any; empty: all.
     pub methods: Vec<String>,
     tls: RwLock<Option<Arc<ServerConfig>>>,
+    tls_generation: AtomicU64,
     stopping: AtomicBool,
 }
 
@@ -61,6 +62,7 @@ impl Shared {
             is_shared,
             methods,
             tls: RwLock::new(tls),
+            tls_generation: AtomicU64::new(0),
             stopping: AtomicBool::new(false),
         })
     }
@@ -70,13 +72,21 @@ impl Shared {
         if secure { &self.secure } else { &self.plain }
     }
 
-    /// The certificate for new connections.
-    pub fn tls(&self) -> Option<Arc<ServerConfig>> {
-        self.tls.read().unwrap_or_else(PoisonError::into_inner).clone()
+    /// The TLS of new connections, and its [number](Self::tls_generation).
+    pub fn tls(&self) -> Option<(Arc<ServerConfig>, u64)> {
+        let tls = self.tls.read().unwrap_or_else(PoisonError::into_inner);
+        tls.clone().map(|tls| (tls, self.tls_generation()))
     }
 
     pub fn set_tls(&self, config: Arc<ServerConfig>) {
-        *self.tls.write().unwrap_or_else(PoisonError::into_inner) = Some(config);
+        let mut tls = self.tls.write().unwrap_or_else(PoisonError::into_inner);
+        *tls = Some(config);
+        self.tls_generation.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Another number after each [`Shared::set_tls`].
+    pub fn tls_generation(&self) -> u64 {
+        self.tls_generation.load(Ordering::Acquire)
     }
 
     pub fn is_stopping(&self) -> bool {

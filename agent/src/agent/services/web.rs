@@ -13,8 +13,8 @@ use crate::agent::plan::{Executor, Plan, Service};
 use crate::agent::slot::Slot;
 use crate::agent::{Board, Error, Report, ServiceError, Status, Stop};
 use crate::api::{self, Door};
-use crate::config::{Auth, Config, Listen, Scheme, Web};
-use crate::net::tls_server;
+use crate::config::{Auth, ClientCertificates, Config, Listen, Scheme, Web};
+use crate::net::{self, tls_server::TlsServer};
 use crate::web::{Bound, Error as WebError, Handle, Server, own_certificate};
 
 /// Opens both doors. A port that is in use is an error here; later, a server that fails is bound again.
@@ -156,15 +156,32 @@ fn tls(config: &Config, id: &str) -> Result<Option<Arc<ServerConfig>>, Error> {
     if config.web.listen.iter().all(|listen| listen.scheme != Scheme::Https) {
         return Ok(None);
     }
-    let (certificate, key) = certificate(config, id)?;
-    tls_server::server_config(&certificate, &key).map(Some).map_err(Error::Tls)
+    let settings = &config.tls;
+    let mut server = TlsServer::new().ciphers(settings.ciphers.iter().cloned());
+    match (&settings.certificate, &settings.key) {
+        (Some(certificate), Some(key)) => server = server.identity(certificate, key),
+        _ if settings.certificates.is_empty() => {
+            let (certificate, key) = own(config, id)?;
+            server = server.identity(certificate, key);
+        }
+        _ => {}
+    }
+    for one in &settings.certificates {
+        server = server.identity_for(&one.certificate, &one.key, one.names.iter().cloned());
+    }
+    if settings.clients != ClientCertificates::Off {
+        let authority = settings.authority.as_ref();
+        let authority = authority.ok_or_else(|| Error::Tls(net::Error::Tls("tls.authority is not said".into())))?;
+        server = server.clients(authority).clients_optional(settings.clients == ClientCertificates::Optional);
+        if let Some(lists) = &settings.crl {
+            server = server.revoked(lists);
+        }
+    }
+    server.build().map(Some).map_err(Error::Tls)
 }
 
-/// The configured certificate and key, or the device's own, which are made at the first start.
-fn certificate(config: &Config, id: &str) -> Result<(PathBuf, PathBuf), Error> {
-    if let (Some(certificate), Some(key)) = (&config.tls.certificate, &config.tls.key) {
-        return Ok((certificate.clone(), key.clone()));
-    }
+/// The device's own certificate and key, which are made at the first start.
+fn own(config: &Config, id: &str) -> Result<(PathBuf, PathBuf), Error> {
     let directory = &config.directories.certs;
     let mut names = vec![id.to_ascii_lowercase()];
     if let Ok(host) = nix::unistd::gethostname().map(|host| host.to_string_lossy().into_owned()) {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::password::{Hash, Stored};
-use crate::config::{Auth, Token, User};
+use crate::config::{Auth, CertificateUser, Token, User};
 
 /// A user.
 #[derive(Debug)]
@@ -71,6 +71,16 @@ pub fn tokens(auth: &Auth) -> HashMap<String, Arc<Account>> {
         (digits.to_ascii_lowercase(), Arc::new(account))
     };
     auth.tokens.iter().map(token).collect()
+}
+
+/// Those whose certificates are named, by name or fingerprint; `None`: none are named.
+pub fn certificates(auth: &Auth, accounts: &HashMap<String, Arc<Account>>) -> Option<HashMap<String, Arc<Account>>> {
+    let certificate = |one: &CertificateUser| {
+        let role = || Account { name: one.name.clone(), role: one.role.clone(), password: None, ha1: Vec::new() };
+        let account = if one.user.is_empty() { Some(Arc::new(role())) } else { accounts.get(&one.user).cloned() };
+        account.map(|account| (one.name.clone(), account))
+    };
+    (!auth.certificates.is_empty()).then(|| auth.certificates.iter().filter_map(certificate).collect())
 }
 
 #[cfg(test)]

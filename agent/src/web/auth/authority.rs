@@ -10,7 +10,7 @@ use ring::hmac;
 use smol::lock::Semaphore;
 
 use super::super::Error;
-use super::account::{Account, accounts, tokens};
+use super::account::{Account, accounts, certificates, tokens};
 use super::compare::random;
 use super::digest::Response;
 use super::nonces::{Nonces, Worth};
@@ -18,6 +18,7 @@ use super::password::{Hash, verify};
 use super::sessions::Sessions;
 use super::throttle::Throttle;
 use crate::config::{Auth, Web};
+use crate::net::Holder;
 
 /// Verifications that wait for their turn; more are told to come again.
 const QUEUE: usize = 16;
@@ -44,6 +45,8 @@ pub struct Authority {
     pub settings: Auth,
     accounts: HashMap<String, Arc<Account>>,
     tokens: HashMap<String, Arc<Account>>,
+    /// By name or fingerprint; `None`: by the names of the users.
+    certificates: Option<HashMap<String, Arc<Account>>>,
     throttle: Mutex<Throttle>,
     /// One verification at a time: each takes 19 MiB.
     turn: Arc<Semaphore>,
@@ -62,6 +65,7 @@ impl Authority {
         let (accounts, warnings) = accounts(&settings);
         warnings.iter().for_each(|warning| log::warn!("{warning}"));
         Ok(Self {
+            certificates: certificates(&settings, &accounts),
             accounts,
             tokens: tokens(&settings),
             nonces: Mutex::new(Nonces::new(&secret, settings.nonce_time, settings.nonces, Instant::now())),
@@ -165,6 +169,18 @@ impl Authority {
     /// neither at once nor bit by bit.
     pub fn token(&self, token: &str) -> Option<Arc<Account>> {
         self.tokens.get(&Hash::Sha256.of(token)).cloned()
+    }
+
+    /// The user whose certificate that is: its fingerprint is before its common name, its e-mail addresses and host names.
+    pub fn certified(&self, holder: &Holder) -> Option<Arc<Account>> {
+        let account = match &self.certificates {
+            None => holder.names().find_map(|name| self.accounts.get(name)),
+            Some(all) => {
+                let own = all.get(&format!("SHA256:{}", holder.fingerprint));
+                own.or_else(|| holder.names().find_map(|name| all.get(name)))
+            }
+        };
+        account.cloned()
     }
 
     /// A new nonce for a challenge.

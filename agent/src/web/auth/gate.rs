@@ -21,7 +21,7 @@ pub fn concerns(exchange: &Exchange) -> bool {
     let Auth { login, logout, .. } = &exchange.shared.authority.settings;
     let may_have_session = !login.is_empty()
         && (exchange.path == *login || exchange.path == *logout || exchange.header("cookie").is_some());
-    may_have_session || role(&exchange.shared, &exchange.path).is_some()
+    may_have_session || exchange.certificate.is_some() || role(&exchange.shared, &exchange.path).is_some()
 }
 
 /// Lets the request go on to its handler (`true`) or answers it.
@@ -40,6 +40,9 @@ pub async fn admit(exchange: &mut Exchange) -> Result<bool, Error> {
     let route = role(&shared, &exchange.path);
     if let Some((account, xsrf)) = session(exchange) {
         return enter(exchange, account, &xsrf, route.map(|route| route.role.as_str())).map(|()| true);
+    }
+    if let Some(account) = certified(exchange) {
+        return enter_certified(exchange, account, route.map(|route| route.role.as_str())).map(|()| true);
     }
     let Some(route) = route else { return Ok(true) };
     let is_token = bearer::token(exchange.header("authorization").unwrap_or_default()).is_some();
@@ -102,6 +105,33 @@ fn enter(exchange: &mut Exchange, account: Arc<Account>, xsrf: &str, role: Optio
     Ok(())
 }
 
+/// The user of the client certificate. Who sends a password or a token means that instead.
+fn certified(exchange: &Exchange) -> Option<Arc<Account>> {
+    let holder = exchange.certificate().filter(|_| exchange.header("authorization").is_none())?;
+    // The connection may be older than the end of its certificate.
+    exchange.shared.authority.certified(holder).filter(|_| holder.is_current())
+}
+
+/// Lets the user of a client certificate in. A browser shows it with every request, also with those that the page of another
+/// site makes: those may look, as far as the browser lets them see it, and change nothing.
+fn enter_certified(exchange: &mut Exchange, account: Arc<Account>, role: Option<&str>) -> Result<(), Error> {
+    let is_own = is_safe(exchange.method()) || origin::is_own(exchange.headers(), exchange.secure());
+    if let Some(role) = role {
+        if !exchange.shared.authority.can(Some(&account), role) {
+            return Err(Error::status(403, "this user may not do that"));
+        }
+        if !is_own {
+            return Err(Error::status(403, "a page of another site may not do that"));
+        }
+    }
+    // On a route that is open to all, the request of another site is nobody's.
+    if is_own {
+        exchange.user = Some(account);
+        exchange.set_header("Cache-Control", "private")?;
+    }
+    Ok(())
+}
+
 /// The user that the request names and proves by the way of the route.
 async fn known(exchange: &Exchange, shared: &Shared, route: &Route) -> Result<Result<Arc<Account>, Refused>, Error> {
     let mut fields = exchange.headers().get_all("authorization");
@@ -129,7 +159,7 @@ async fn known(exchange: &Exchange, shared: &Shared, route: &Route) -> Result<Re
             }
             None => Err(Refused::Wrong),
         },
-        AuthType::Session => Err(Refused::Wrong),
+        AuthType::Session | AuthType::Certificate => Err(Refused::Wrong),
     })
 }
 
@@ -169,6 +199,7 @@ async fn refuse(exchange: &mut Exchange, shared: &Shared, route: &Route, refused
             digest::challenge(hash(route), realm, &nonce, refused == Refused::Stale)
         }
         AuthType::Session => format!("Session realm=\"{realm}\""),
+        AuthType::Certificate => return answer(exchange, 403, "this needs the client certificate of a user").await,
     };
     exchange.set_header("WWW-Authenticate", &challenge)?;
     answer(exchange, 401, "log in").await
