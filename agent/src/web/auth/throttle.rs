@@ -66,7 +66,7 @@ impl Throttle {
         let failures = address.map(|address| self.addresses.get(&address).map_or(0, |attempts| attempts.failures(now)));
         if let Some(attempts) = self.users.get_mut(user).filter(|_| !is_known) {
             let wait = attempts.until.saturating_duration_since(now);
-            if !wait.is_zero() && !(failures == Some(0) && attempts.hears_stranger(now)) {
+            if !wait.is_zero() && (failures != Some(0) || !attempts.hears_stranger(now)) {
                 return Err(wait);
             }
         }
