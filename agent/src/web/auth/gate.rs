@@ -209,7 +209,7 @@ async fn refuse(exchange: &mut Exchange, shared: &Shared, route: &Route, refused
 pub async fn answer_later(exchange: &mut Exchange, refused: Refused) -> Result<(), Error> {
     let (status, seconds, text) = match refused {
         Refused::Wait(wait) => (429, wait.as_secs() + 1, "too many attempts"),
-        Refused::Wrong | Refused::Busy | Refused::Stale => (503, 1, "too many log in at the same time"),
+        Refused::Wrong | Refused::Busy | Refused::Stale => (429, 2, "too many log in at the same time"),
     };
     exchange.set_header("Retry-After", &seconds.to_string())?;
     answer(exchange, status, text).await
