@@ -54,9 +54,7 @@ const KEYS: &[&str] = &[
     "web.routes[].redirect",
     "web.routes[].stream",
     "web.routes[].trim",
-    "web.routes[].validate",
     "web.routes[].xsrf",
-    "web.signatures",
     "web.threads",
     "web.user",
 ];

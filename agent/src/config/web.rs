@@ -8,7 +8,9 @@ use serde_json::{Value as Json, json};
 use super::node::{Node, Value, quote};
 use super::section::{Section, text};
 use super::units::{FOREVER, UNLIMITED, show_duration};
-use super::{Auth, AuthAlgorithm, AuthType, Directories, Listen, Profile, Scheme, WebSockets, WebUpload};
+use super::{
+    Auth, AuthAlgorithm, AuthType, Directories, Listen, Profile, Scheme, WebSignatures, WebSockets, WebUpload,
+};
 
 /// Fields that frame a message or describe its body: they differ from response to response.
 const OWN_HEADERS: [&str; 5] = ["connection", "content-length", "content-type", "date", "transfer-encoding"];
@@ -35,6 +37,8 @@ pub struct Route {
     pub compressed: bool,
     /// `cache`: what `Cache-Control` tells of the files; without it there is no such field.
     pub cache: Option<Cache>,
+    /// `validate`: requests and responses must fit their signatures, see [`WebSignatures`].
+    pub validate: bool,
 }
 
 /// `web.routes[].cache`
@@ -142,6 +146,8 @@ pub struct Web {
     pub upload: WebUpload,
     /// `web.auth`
     pub auth: Auth,
+    /// `web.signatures`
+    pub signatures: WebSignatures,
     /// `web.api.open`: the management API is open to clients on this machine. Profile dev only.
     pub open: bool,
 }
@@ -163,6 +169,7 @@ impl Default for Web {
             sockets: WebSockets::default(),
             upload: WebUpload::default(),
             auth: Auth::default(),
+            signatures: WebSignatures::default(),
             open: false,
         }
     }
@@ -173,6 +180,7 @@ impl Web {
         let d = Self::default();
         let api = s.section("api");
         let auth = Auth::read(s);
+        let signatures = WebSignatures::read(&s.section("signatures"), directories);
         let web = Self {
             listen: s.list(
                 "listen",
@@ -190,7 +198,7 @@ impl Web {
             index: s.value("index", d.index, |index| Json::from(index.as_str()), index),
             headers: s.map("headers", |value: &String| Json::from(value.as_str()), header),
             routes: s.list("routes", d.routes, show_route, |node, item| match node.value {
-                Value::Object(_) => Ok(Route::read(&item, &auth)),
+                Value::Object(_) => Ok(Route::read(&item, &auth, &signatures)),
                 _ => Err(format!("expected an object, found {}", node.describe())),
             }),
             mime: s.map("mime", |value: &String| Json::from(value.as_str()), |_, node| header_value(node)),
@@ -199,6 +207,7 @@ impl Web {
             sockets: WebSockets::read(&s.section("webSockets")),
             upload: WebUpload::read(&s.section("upload"), directories),
             auth: auth.clone(),
+            signatures: signatures.clone(),
             open: api.flag("open", d.open),
         };
         if web.open && profile == Profile::Prod {
@@ -245,7 +254,7 @@ impl Timeouts {
 }
 
 impl Route {
-    fn read(s: &Section, auth: &Auth) -> Self {
+    fn read(s: &Section, auth: &Auth, signatures: &WebSignatures) -> Self {
         let (role, auth_type, algorithm) = auth.read_route(s);
         Self {
             matches: s.text("match", ""),
@@ -264,6 +273,7 @@ impl Route {
             ),
             compressed: s.flag("compressed", false),
             cache: Cache::read(s),
+            validate: signatures.read_route(s),
             role,
             auth_type,
             algorithm,
@@ -296,6 +306,9 @@ fn show_route(route: &Route) -> Json {
     let mut shown = json!({"match": route.matches, "handler": route.handler, "methods": route.methods, "role": role});
     if route.compressed {
         shown["compressed"] = Json::from(true);
+    }
+    if route.validate {
+        shown["validate"] = Json::from(true);
     }
     if let Some(cache) = &route.cache {
         shown["cache"] = json!({"directives": cache.directives, "extensions": cache.extensions});

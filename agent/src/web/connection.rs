@@ -12,7 +12,7 @@ use super::local::Local;
 use super::router::{Routed, clean_path, route};
 use super::shared::Shared;
 use super::transfer::{Stage, Transfer};
-use super::{Error, auth, files, websocket};
+use super::{Error, auth, files, signatures, websocket};
 use crate::http1::{BodyDecoder, Headers, RequestHead, Version, parse_request, reason};
 
 /// Bytes of an unread request body that are read and dropped to keep the connection; for longer ones it is closed.
@@ -118,6 +118,9 @@ async fn handle(exchange: &mut Exchange) -> Result<(), Error> {
     match route(&shared, &exchange.head.method, &exchange.path) {
         Routed::Action(action, rest) => {
             exchange.rest = rest;
+            if shared.validates() && !Box::pin(signatures::enter(exchange)).await? {
+                return Ok(());
+            }
             action.call(exchange).await
         }
         // On the heap only while a file is served: it would be the larger part of every idle connection.

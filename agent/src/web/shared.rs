@@ -6,6 +6,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use rustls::ServerConfig;
 
 use super::auth::Authority;
+use super::signatures::{Signatures, knows};
 use super::{Action, Error};
 use crate::config::Web;
 use crate::http1::{self, Headers};
@@ -20,6 +21,9 @@ pub(super) struct Shared {
     /// Fields of every response.
     pub fields: Headers,
     tls: RwLock<Option<Arc<ServerConfig>>>,
+    /// There are routes that validate.
+    validates: bool,
+    signatures: RwLock<Option<Arc<Signatures>>>,
     stopping: AtomicBool,
 }
 
@@ -48,7 +52,9 @@ impl Shared {
             target: settings.limits.uri,
         };
         let authority = Authority::new(&settings)?;
-        Ok(Self {
+        let shared = Self {
+            validates: settings.signatures.enable && settings.routes.iter().any(|route| route.validate),
+            signatures: RwLock::default(),
             settings,
             limits,
             actions,
@@ -56,7 +62,9 @@ impl Shared {
             fields,
             tls: RwLock::new(tls),
             stopping: AtomicBool::new(false),
-        })
+        };
+        shared.load_signatures()?;
+        Ok(shared)
     }
 
     /// The certificate for new connections.
@@ -66,6 +74,26 @@ impl Shared {
 
     pub fn set_tls(&self, config: Arc<ServerConfig>) {
         *self.tls.write().unwrap_or_else(PoisonError::into_inner) = Some(config);
+    }
+
+    /// Reads the file of signatures, again perhaps; where it cannot be used those that are there stay.
+    pub fn load_signatures(&self) -> Result<(), Error> {
+        if self.settings.signatures.enable {
+            let knows = |role: &str| knows(&self.settings, role);
+            let signatures = Signatures::load(&self.settings.signatures, &knows).map_err(Error::Setting)?;
+            *self.signatures.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(signatures));
+        }
+        Ok(())
+    }
+
+    /// Whether any route validates.
+    pub fn validates(&self) -> bool {
+        self.validates
+    }
+
+    /// The signatures, if they are wanted.
+    pub fn signatures(&self) -> Option<Arc<Signatures>> {
+        self.signatures.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub fn is_stopping(&self) -> bool {

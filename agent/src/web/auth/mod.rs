@@ -22,4 +22,4 @@ mod throttle;
 pub(super) use self::account::Account;
 pub use self::account::warnings;
 pub(super) use self::authority::Authority;
-pub(super) use self::gate::{admit, concerns};
+pub(super) use self::gate::{admit, admit_to, concerns};
