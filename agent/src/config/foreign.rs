@@ -46,9 +46,7 @@ const KEYS: &[&str] = &[
     "web.fiberBlocks",
     "web.group",
     "web.limits.buffer",
-    "web.routes[].validate",
     "web.routes[].xsrf",
-    "web.signatures",
     "web.threads",
     "web.user",
 ];

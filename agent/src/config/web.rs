@@ -9,8 +9,8 @@ use super::node::{Node, Value, quote};
 use super::section::{Section, choose, text};
 use super::units::{FOREVER, UNLIMITED, show_duration};
 use super::{
-    Auth, AuthAlgorithm, AuthType, Directories, Listen, Place, Profile, Redirect, Scheme, WebSockets, WebUpload,
-    redirect,
+    Auth, AuthAlgorithm, AuthType, Directories, Listen, Place, Profile, Redirect, Scheme, WebSignatures, WebSockets,
+    WebUpload, redirect,
 };
 
 /// Fields that frame a message or describe its body: they differ from response to response.
@@ -47,6 +47,8 @@ pub struct Route {
     pub compressed: bool,
     /// `cache`: what `Cache-Control` tells of the files; without it there is no such field.
     pub cache: Option<Cache>,
+    /// `validate`: requests and responses must fit their signatures, see [`WebSignatures`].
+    pub validate: bool,
 }
 
 /// `web.routes[].cache`
@@ -163,6 +165,8 @@ pub struct Web {
     pub upload: WebUpload,
     /// `web.auth`
     pub auth: Auth,
+    /// `web.signatures`
+    pub signatures: WebSignatures,
     /// `web.api.open`: the management API is open to clients on this machine. Profile dev only.
     pub open: bool,
 }
@@ -188,6 +192,7 @@ impl Default for Web {
             sockets: WebSockets::default(),
             upload: WebUpload::default(),
             auth: Auth::default(),
+            signatures: WebSignatures::default(),
             open: false,
         }
     }
@@ -200,6 +205,7 @@ impl Web {
         let name = Place::read_name(s);
         let realm = name.as_ref().map(Place::authority);
         let auth = Auth::read(s, realm.as_deref());
+        let signatures = WebSignatures::read(&s.section("signatures"), directories);
         let web = Self {
             listen: s.list(
                 "listen",
@@ -221,7 +227,7 @@ impl Web {
             certified: d.certified,
             redirects: Redirect::read_all(s),
             routes: s.list("routes", d.routes, show_route, |node, item| match node.value {
-                Value::Object(_) => Ok(Route::read(&item, &auth)),
+                Value::Object(_) => Ok(Route::read(&item, &auth, &signatures)),
                 _ => Err(format!("expected an object, found {}", node.describe())),
             }),
             mime: s.map("mime", |value: &String| Json::from(value.as_str()), |_, node| header_value(node)),
@@ -230,6 +236,7 @@ impl Web {
             sockets: WebSockets::read(&s.section("webSockets")),
             upload: WebUpload::read(&s.section("upload"), directories),
             auth: auth.clone(),
+            signatures: signatures.clone(),
             open: api.flag("open", d.open),
         };
         if web.open && profile == Profile::Prod {
@@ -277,7 +284,7 @@ impl Timeouts {
 }
 
 impl Route {
-    fn read(s: &Section, auth: &Auth) -> Self {
+    fn read(s: &Section, auth: &Auth, signatures: &WebSignatures) -> Self {
         let (role, auth_type, algorithm) = auth.read_route(s);
         Self {
             matches: s.text("match", ""),
@@ -299,6 +306,7 @@ impl Route {
             stream: s.flag("stream", false),
             compressed: s.flag("compressed", false),
             cache: Cache::read(s),
+            validate: signatures.read_route(s),
             role,
             auth_type,
             algorithm,
@@ -352,6 +360,9 @@ fn show_route(route: &Route) -> Json {
     }
     if route.compressed {
         shown["compressed"] = Json::from(true);
+    }
+    if route.validate {
+        shown["validate"] = Json::from(true);
     }
     if let Some(cache) = &route.cache {
         shown["cache"] = json!({"directives": cache.directives, "extensions": cache.extensions});

@@ -12,7 +12,7 @@ use super::local::Local;
 use super::router::{Routed, clean_path, find_route, route, trim};
 use super::shared::Shared;
 use super::transfer::{Stage, Transfer};
-use super::{Error, auth, files, redirect, websocket};
+use super::{Error, auth, files, redirect, signatures, websocket};
 use crate::config::Route;
 use crate::http1::{BodyDecoder, Headers, Method, RequestHead, Version, parse_request, reason};
 
@@ -139,13 +139,18 @@ async fn handle(exchange: &mut Exchange) -> Result<(), Error> {
         return redirect::send(exchange, 302, to).await;
     }
     let routed = route(&shared, &exchange.head.method, &exchange.path);
+    if let Routed::Action(..) = routed {
+        exchange.limit_body(decided)?;
+        if shared.validates() && !Box::pin(signatures::enter(exchange)).await? {
+            return Ok(());
+        }
+    }
     if let Some(path) = decided.and_then(|route| trim(&route.trim, &exchange.path)) {
         exchange.path = path;
     }
     match routed {
         Routed::Action(action, rest) => {
             exchange.rest = rest;
-            exchange.limit_body(decided)?;
             action.call(exchange).await
         }
         // On the heap only while a file is served: it would be the larger part of every idle connection.

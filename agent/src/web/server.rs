@@ -104,6 +104,14 @@ impl Handle {
         self.stop.close();
     }
 
+    /// Reads the file of signatures again (`web.signatures.path`), for requests from now on.
+    ///
+    /// # Errors
+    /// All that is wrong in the file; the signatures stay as they are then.
+    pub fn reload_signatures(&self) -> Result<(), Error> {
+        self.shared.load_signatures()
+    }
+
     /// Uses this certificate for new connections; those that are open go on.
     pub fn set_tls(&self, config: Arc<ServerConfig>) {
         self.shared.set_tls(config);

@@ -7,6 +7,7 @@ use rustls::ServerConfig;
 
 use super::auth::Authority;
 use super::fields::{Fields, methods};
+use super::signatures::{Signatures, knows};
 use super::{Action, Error};
 use crate::config::Web;
 use crate::http1;
@@ -28,6 +29,9 @@ pub(super) struct Shared {
     pub methods: Vec<String>,
     tls: RwLock<Option<Arc<ServerConfig>>>,
     tls_generation: AtomicU64,
+    /// There are routes that validate.
+    validates: bool,
+    signatures: RwLock<Option<Arc<Signatures>>>,
     stopping: AtomicBool,
 }
 
@@ -52,7 +56,9 @@ impl Shared {
             target: settings.limits.uri,
         };
         let authority = Authority::new(&settings)?;
-        Ok(Self {
+        let shared = Self {
+            validates: settings.signatures.enable && settings.routes.iter().any(|route| route.validate),
+            signatures: RwLock::default(),
             settings,
             limits,
             actions,
@@ -64,7 +70,9 @@ impl Shared {
             tls: RwLock::new(tls),
             tls_generation: AtomicU64::new(0),
             stopping: AtomicBool::new(false),
-        })
+        };
+        shared.load_signatures()?;
+        Ok(shared)
     }
 
     /// The fields of every response, over TLS or not.
@@ -87,6 +95,26 @@ impl Shared {
     /// Another number after each [`Shared::set_tls`].
     pub fn tls_generation(&self) -> u64 {
         self.tls_generation.load(Ordering::Acquire)
+    }
+
+    /// Reads the file of signatures, again perhaps; where it cannot be used those that are there stay.
+    pub fn load_signatures(&self) -> Result<(), Error> {
+        if self.settings.signatures.enable {
+            let knows = |role: &str| knows(&self.settings, role);
+            let signatures = Signatures::load(&self.settings.signatures, &knows).map_err(Error::Setting)?;
+            *self.signatures.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(signatures));
+        }
+        Ok(())
+    }
+
+    /// Whether any route validates.
+    pub fn validates(&self) -> bool {
+        self.validates
+    }
+
+    /// The signatures, if they are wanted.
+    pub fn signatures(&self) -> Option<Arc<Signatures>> {
+        self.signatures.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub fn is_stopping(&self) -> bool {

@@ -13,7 +13,7 @@ use crate::agent::plan::{Executor, Plan, Service};
 use crate::agent::slot::Slot;
 use crate::agent::{Board, Error, Report, ServiceError, Status, Stop};
 use crate::api::{self, Door};
-use crate::config::{Auth, ClientCertificates, Config, Listen, Scheme, Web};
+use crate::config::{Auth, ClientCertificates, Config, Listen, Scheme, Web, WebSignatures};
 use crate::net::{self, tls_server::TlsServer};
 use crate::web::{Bound, Error as WebError, Handle, Server, own_certificate};
 
@@ -44,8 +44,11 @@ pub fn prepare(
         plan.on_reload(move |config| {
             let new = tls(config, &id)?;
             certificate.set(new.clone());
-            new.zip(handle.get()).into_iter().for_each(|(new, handle)| handle.set_tls(new));
-            Ok(())
+            let Some(handle) = handle.get() else { return Ok(()) };
+            if let Some(new) = new {
+                handle.set_tls(new);
+            }
+            handle.reload_signatures().map_err(Error::Web)
         });
     }
     Ok(())
@@ -147,6 +150,7 @@ fn local(config: &Config) -> Web {
         redirects: Vec::new(),
         routes: Vec::new(),
         auth: Auth::default(),
+        signatures: WebSignatures::default(),
         ..config.web.clone()
     }
 }

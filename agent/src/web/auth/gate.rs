@@ -44,13 +44,33 @@ pub async fn admit(exchange: &mut Exchange) -> Result<bool, Error> {
     if let Some(account) = certified(exchange) {
         return enter_certified(exchange, account, route.map(|route| route.role.as_str())).map(|()| true);
     }
-    let Some(route) = route else { return Ok(true) };
-    let is_token = bearer::token(exchange.header("authorization").unwrap_or_default()).is_some();
-    match known(exchange, &shared, route).await? {
-        Ok(account) => exchange.user = Some(account),
-        Err(refused) => return refuse(exchange, &shared, route, refused).await.map(|()| false),
+    match route {
+        Some(route) => prove(exchange, &shared, route, &route.role).await,
+        None => Ok(true),
     }
-    if !exchange.can(&route.role) {
+}
+
+/// Lets in who has a role that the route itself does not ask for, after [`admit`].
+///
+/// # Errors
+/// As [`admit`].
+pub async fn admit_to(exchange: &mut Exchange, route: &Route, role: &str) -> Result<bool, Error> {
+    let shared = exchange.shared.clone();
+    match exchange.user {
+        Some(_) if exchange.can(role) => Ok(true),
+        Some(_) => Err(Error::status(403, "this user may not do that")),
+        None => prove(exchange, &shared, route, role).await,
+    }
+}
+
+/// Has the user of a request prove who it is, by the way of the route.
+async fn prove(exchange: &mut Exchange, shared: &Shared, route: &Route, role: &str) -> Result<bool, Error> {
+    let is_token = bearer::token(exchange.header("authorization").unwrap_or_default()).is_some();
+    match known(exchange, shared, route).await? {
+        Ok(account) => exchange.user = Some(account),
+        Err(refused) => return refuse(exchange, shared, route, refused).await.map(|()| false),
+    }
+    if !exchange.can(role) {
         return Err(Error::status(403, "this user may not do that"));
     }
     // A browser adds a password by itself, and never a token.

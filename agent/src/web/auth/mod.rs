@@ -23,7 +23,7 @@ mod throttle;
 pub(super) use self::account::Account;
 pub use self::account::warnings;
 pub(super) use self::authority::Authority;
-pub(super) use self::gate::{admit, concerns};
+pub(super) use self::gate::{admit, admit_to, concerns};
 
 /// What the fuzz targets look at.
 #[cfg(any(fuzzing, test))]
