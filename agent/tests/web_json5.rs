@@ -191,7 +191,7 @@ fn every_key_is_known_and_what_has_no_effect_is_said() {
     let shown = device.call(&["config", "show", "--json"]);
     let shown: serde_json::Value = serde_json::from_slice(&shown.stdout).unwrap();
     assert_eq!(shown["services"]["database"], false);
-    assert_eq!(shown["web"]["name"], "//localhost");
+    assert_eq!(shown["web"]["name"], "localhost");
     assert_eq!(
         shown["web"]["redirect"][1],
         serde_json::json!({"from": "/old.html", "to": "/home.html", "status": 308})

@@ -276,7 +276,12 @@ pub(super) fn refuse_circles(s: &Section, web: &Web) {
 }
 
 fn read(s: &Section, key: &str, parse: fn(&str) -> Result<Place, String>) -> Option<Place> {
-    let show = |place: &Option<Place>| Json::from(place.as_ref().map(Place::to_string).unwrap_or_default());
+    // A host alone is shown as it is written.
+    let shown = |place: &Place| match place {
+        Place { scheme: None, path: None, query: None, fragment: None, .. } => place.authority(),
+        place => place.to_string(),
+    };
+    let show = |place: &Option<Place>| Json::from(place.as_ref().map(shown).unwrap_or_default());
     s.value(key, None, show, |node| match text(node)? {
         text if text.is_empty() => Ok(None),
         text => parse(&text).map(Some),

@@ -1,6 +1,6 @@
 //! Requests that are sent elsewhere: `web.redirect`, `web.routes[].redirect`, and directories without their slash.
 
-use super::{Error, Exchange};
+use super::{Error, Exchange, Peer};
 use crate::config::{Place, Redirect, Scheme};
 use crate::http1::is_authority;
 
@@ -27,7 +27,7 @@ fn is_there(exchange: &Exchange, to: &Place) -> bool {
     let port = port.unwrap_or(default_port(now));
     // A host without a port is meant with the usual one.
     let wanted = to.port.or(to.host.as_ref().map(|_| default_port(to.scheme.unwrap_or(now))));
-    to.scheme.is_none_or(|scheme| scheme == now)
+    to.scheme.is_none_or(|scheme| scheme == now || exchange.peer() == Peer::Unix)
         && to.host.as_deref().is_none_or(|to| to.eq_ignore_ascii_case(host))
         && wanted.is_none_or(|wanted| wanted == port)
         && to.path.as_deref().is_none_or(|path| path == exchange.head.path())
@@ -44,6 +44,10 @@ pub(super) async fn send(exchange: &mut Exchange, status: u16, to: &Place) -> Re
 
 fn covers(from: &Place, exchange: &Exchange) -> bool {
     let scheme = scheme(exchange);
+    // Behind a Unix socket is another server: whether its client has TLS is not known here, and it would be sent in a circle.
+    if from.scheme.is_some() && exchange.peer() == Peer::Unix {
+        return false;
+    }
     let path = exchange.path();
     let covers_path = match from.path.as_deref() {
         None => true,
