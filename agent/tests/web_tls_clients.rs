@@ -177,7 +177,7 @@ fn a_certificate_is_the_user_whose_name_it_bears() {
     let dir = Dir::new();
     let jar = dir.0.join("jar").to_str().unwrap().to_owned();
     let form = "username=jo&password=open%20sesame";
-    assert!(site.ask("mail", "/login", &["-c", &jar, "-d", form]).ends_with(" 204"));
+    assert!(site.ask("mail", "/login", &["-c", &jar, "-d", form]).ends_with(" 303"));
     assert_eq!(site.ask("mail", "/admin", &["-b", &jar]), "jo mo@example.com 200");
 }
 

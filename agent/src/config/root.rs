@@ -2,7 +2,10 @@
 
 use super::node::Node;
 use super::section::Reader;
-use super::{Aws, ClientCertificates, Database, Device, Directories, Log, Mqtt, Services, Sync, Timeouts, Tls, Web};
+use super::{
+    AuthType, Aws, ClientCertificates, Database, Device, Directories, Log, Mqtt, Route, Services, Sync, Timeouts, Tls,
+    Web,
+};
 
 /// What a device is run as: on a developer's desk, or in the field.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -93,9 +96,16 @@ impl Config {
         if self.services.mqtt && self.mqtt.url.host.is_empty() {
             services.problem("mqtt", "needs mqtt.endpoint, the broker as 'mqtts://HOST:PORT'");
         }
-        if self.tls.clients == ClientCertificates::Off && !self.web.auth.certificates.is_empty() {
-            let auth = reader.root(tree).section("web").section("auth");
-            auth.problem("certificates", "needs tls.verify.client: 'optional', or nobody shows a certificate");
+        if self.tls.clients == ClientCertificates::Off {
+            let (web, text) =
+                (reader.root(tree).section("web"), "needs tls.verify.client: 'optional', or nobody shows one");
+            if !self.web.auth.certificates.is_empty() {
+                web.section("auth").problem("certificates", text);
+            }
+            let wants_one = |route: &Route| !route.role.is_empty() && route.auth_type == AuthType::Certificate;
+            if self.web.routes.iter().any(wants_one) {
+                web.problem("routes", format!("authType 'certificate' {text}"));
+            }
         }
     }
 }

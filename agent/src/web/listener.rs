@@ -171,7 +171,8 @@ async fn serve_tls(
 ) {
     let limit = Instant::now() + shared.settings.timeouts.tls;
     let deadline = local.watch.deadline();
-    let outcome = deadline.limit(limit, handshake(stream, config, peer)).await;
+    // On the heap until it ends: what follows would pay for its room.
+    let outcome = deadline.limit(limit, Box::pin(handshake(stream, config, peer))).await;
     drop(deadline);
     match outcome {
         Some(Handshake::Done(stream, holder)) => {

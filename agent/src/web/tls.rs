@@ -1,9 +1,12 @@
 //! The beginning of a connection with TLS: the handshake, and who the client is.
 
+use std::fmt;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use futures_rustls::TlsAcceptor;
 use futures_rustls::server::TlsStream;
@@ -17,7 +20,11 @@ use crate::net::tls_server::Failure;
 /// Bytes that rustls gathers for one connection.
 const BUFFER: usize = 16 * 1024;
 
+/// Lines of the log about who was not let in.
+const TOLD_PER_MINUTE: u64 = 20;
+
 /// How a handshake ended.
+#[expect(clippy::large_enum_variant, reason = "it is taken apart at once")]
 pub(super) enum Handshake<S> {
     /// With a connection, and the verified certificate of the client if it showed one.
     Done(TlsStream<Opening<S>>, Option<Arc<Holder>>),
@@ -40,7 +47,7 @@ pub(super) async fn handshake<S: AsyncRead + AsyncWrite + Unpin>(
         Ok(stream) => match holder(&stream) {
             Ok(holder) => Handshake::Done(stream, holder),
             Err(reason) => {
-                log::warn!("{peer} was not let in: {reason}");
+                tell(peer, reason);
                 Handshake::Failed
             }
         },
@@ -50,11 +57,30 @@ pub(super) async fn handshake<S: AsyncRead + AsyncWrite + Unpin>(
         }
         Err((error, _)) => {
             match error.get_ref().and_then(|inner| inner.downcast_ref()).map(Failure) {
-                Some(failure) if failure.is_of_certificate() => log::warn!("{peer} was not let in: {failure}"),
+                Some(failure) if failure.is_of_certificate() => tell(peer, failure),
                 _ => log::debug!("the TLS handshake with {peer} failed: {error}"),
             }
             Handshake::Failed
         }
+    }
+}
+
+/// Says who was not let in; not more often than somebody wants to read it.
+fn tell(peer: Peer, reason: impl fmt::Display) {
+    // The minute, and in the last 16 bits how many it had.
+    static TOLD: AtomicU64 = AtomicU64::new(0);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() / 60);
+    let next = |told: u64| {
+        let count = if told >> 16 == now { (told & 0xffff) + 1 } else { 1 };
+        now << 16 | count.min(0xffff)
+    };
+    let told = TOLD.fetch_update(Ordering::AcqRel, Ordering::Acquire, |told| Some(next(told))).map_or(0, next) & 0xffff;
+    match told {
+        ..=TOLD_PER_MINUTE => log::warn!("{peer} was not let in: {reason}"),
+        _ if told == TOLD_PER_MINUTE + 1 => {
+            log::warn!("{peer} was not let in, nor are others of this minute: {reason}")
+        }
+        _ => {}
     }
 }
 
