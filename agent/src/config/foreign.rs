@@ -47,7 +47,6 @@ const KEYS: &[&str] = &[
     "web.group",
     "web.limits.buffer",
     "web.routes[].xsrf",
-    "web.threads",
     "web.user",
 ];
 

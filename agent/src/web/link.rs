@@ -30,9 +30,18 @@ pub(super) trait Duplex: AsyncRead + AsyncWrite + Unpin {
     fn poll_send_file(&mut self, _: &mut Context<'_>, _: &File, _: usize) -> Poll<io::Result<usize>> {
         Poll::Ready(Err(io::ErrorKind::Unsupported.into()))
     }
+
+    /// Whether something is to be sent at the end, so that the peer knows it is one.
+    fn has_farewell(&self) -> bool {
+        false
+    }
 }
 
-impl<T: AsyncRead + AsyncWrite + Unpin> Duplex for TlsStream<T> {}
+impl<T: AsyncRead + AsyncWrite + Unpin> Duplex for TlsStream<T> {
+    fn has_farewell(&self) -> bool {
+        true
+    }
+}
 
 #[cfg(test)]
 impl Duplex for smol::io::Cursor<Vec<u8>> {}
@@ -220,6 +229,9 @@ impl Link {
 
     /// Ends the connection after everything was received and sent.
     pub async fn close(mut self) {
+        if !self.stream.has_farewell() {
+            return;
+        }
         self.set_patience(Patience { stall: LINGER, until: Instant::now() + LINGER });
         let _ = poll_fn(|cx| {
             let result = Pin::new(&mut self.stream).poll_close(cx);

@@ -27,6 +27,7 @@ mod body;
 mod cache_control;
 mod certificate;
 mod connection;
+mod crew;
 mod date;
 mod encodings;
 mod error;

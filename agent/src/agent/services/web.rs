@@ -144,6 +144,7 @@ fn local(config: &Config) -> Web {
     let listen = Listen { scheme: Scheme::Unix, host: socket.to_string_lossy().into_owned(), port: 0 };
     Web {
         listen: vec![listen],
+        threads: 1,
         name: None,
         headers: Vec::new(),
         protect: false,
