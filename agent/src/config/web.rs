@@ -9,7 +9,8 @@ use super::node::{Node, Value, quote};
 use super::section::{Section, text};
 use super::units::{FOREVER, UNLIMITED, show_duration};
 use super::{
-    Auth, AuthAlgorithm, AuthType, Directories, Listen, Profile, Scheme, WebSignatures, WebSockets, WebUpload,
+    AccessLog, Auth, AuthAlgorithm, AuthType, Directories, Listen, Profile, Scheme, WebSignatures, WebSockets,
+    WebUpload,
 };
 
 /// Fields that frame a message or describe its body: they differ from response to response.
@@ -148,6 +149,8 @@ pub struct Web {
     pub auth: Auth,
     /// `web.signatures`
     pub signatures: WebSignatures,
+    /// `web.accessLog`
+    pub access_log: AccessLog,
     /// `web.api.open`: the management API is open to clients on this machine. Profile dev only.
     pub open: bool,
 }
@@ -170,6 +173,7 @@ impl Default for Web {
             upload: WebUpload::default(),
             auth: Auth::default(),
             signatures: WebSignatures::default(),
+            access_log: AccessLog::default(),
             open: false,
         }
     }
@@ -208,6 +212,7 @@ impl Web {
             upload: WebUpload::read(&s.section("upload"), directories),
             auth: auth.clone(),
             signatures: signatures.clone(),
+            access_log: AccessLog::read(&s.section("accessLog")),
             open: api.flag("open", d.open),
         };
         if web.open && profile == Profile::Prod {

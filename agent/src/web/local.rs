@@ -1,11 +1,13 @@
 //! What the connections of one thread share without locks.
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use smol::Task;
 
+use super::access::Pot;
 use super::date::DateCache;
 use super::root::OpenRoot;
 use super::validators::EtagCache;
@@ -23,6 +25,8 @@ pub(super) struct Local {
     /// Where all connections receive: one that waits owns no buffer.
     pub scratch: RefCell<Box<[u8]>>,
     pub connections: Connections,
+    /// Where lines of the access log gather.
+    pub access: OnceCell<Arc<Pot>>,
 }
 
 impl Local {
@@ -34,6 +38,7 @@ impl Local {
             root: OpenRoot::default(),
             scratch: RefCell::new(vec![0; SCRATCH].into()),
             connections: Connections::default(),
+            access: OnceCell::new(),
         }
     }
 }

@@ -5,6 +5,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use rustls::ServerConfig;
 
+use super::access::Writer;
 use super::auth::Authority;
 use super::signatures::{Signatures, knows};
 use super::{Action, Error};
@@ -20,6 +21,8 @@ pub(super) struct Shared {
     pub authority: Authority,
     /// Fields of every response.
     pub fields: Headers,
+    /// The access log, if it is wanted; opened with the sockets.
+    pub access: Option<Writer>,
     tls: RwLock<Option<Arc<ServerConfig>>>,
     /// There are routes that validate.
     validates: bool,
@@ -60,6 +63,7 @@ impl Shared {
             actions,
             authority,
             fields,
+            access: None,
             tls: RwLock::new(tls),
             stopping: AtomicBool::new(false),
         };

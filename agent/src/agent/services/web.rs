@@ -13,7 +13,7 @@ use crate::agent::plan::{Executor, Plan, Service};
 use crate::agent::slot::Slot;
 use crate::agent::{Board, Error, Report, ServiceError, Status, Stop};
 use crate::api::{self, Door};
-use crate::config::{Auth, Config, Listen, Scheme, Web, WebSignatures};
+use crate::config::{AccessLog, Auth, Config, Listen, Scheme, Web, WebSignatures};
 use crate::net::tls_server;
 use crate::web::{Bound, Error as WebError, Handle, Server, own_certificate};
 
@@ -48,6 +48,7 @@ pub fn prepare(
             if let Some(new) = new {
                 handle.set_tls(new);
             }
+            handle.reopen_access_log();
             handle.reload_signatures().map_err(Error::Web)
         });
     }
@@ -143,7 +144,9 @@ fn local(config: &Config) -> Web {
     let socket = config.directories.api_socket();
     let listen = Listen { scheme: Scheme::Unix, host: socket.to_string_lossy().into_owned(), port: 0 };
     let signatures = WebSignatures::default();
-    Web { listen: vec![listen], routes: Vec::new(), auth: Auth::default(), signatures, ..config.web.clone() }
+    let access_log = AccessLog::default();
+    let (routes, auth) = (Vec::new(), Auth::default());
+    Web { listen: vec![listen], routes, auth, signatures, access_log, ..config.web.clone() }
 }
 
 /// The TLS configuration of the web server; nothing when no listener wants it.
