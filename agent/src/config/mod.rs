@@ -5,6 +5,7 @@
 //! of the environment, the command line. In each directory `ioto.json5` comes first, then `web.json5` (section `web`),
 //! `device.json5` (section `device`) and, as the last word, `local.json5`.
 
+mod access_log;
 mod auth;
 mod aws;
 mod blend;
@@ -39,6 +40,7 @@ mod units;
 mod unread;
 mod web;
 
+pub use self::access_log::{AccessFormat, AccessLog, AccessTarget};
 pub use self::auth::{Auth, AuthAlgorithm, AuthType, CertificateUser, Sessions, Token, User};
 pub use self::aws::Aws;
 pub use self::ciphers::CIPHERS;

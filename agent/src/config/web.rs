@@ -9,8 +9,8 @@ use super::node::{Node, Value, quote};
 use super::section::{Section, choose, text};
 use super::units::{FOREVER, UNLIMITED, show_duration};
 use super::{
-    Auth, AuthAlgorithm, AuthType, Directories, Listen, Place, Profile, Redirect, Scheme, WebSignatures, WebSockets,
-    WebUpload, redirect,
+    AccessLog, Auth, AuthAlgorithm, AuthType, Directories, Listen, Place, Profile, Redirect, Scheme, WebSignatures,
+    WebSockets, WebUpload, redirect,
 };
 
 /// Fields that frame a message or describe its body: they differ from response to response.
@@ -169,6 +169,8 @@ pub struct Web {
     pub auth: Auth,
     /// `web.signatures`
     pub signatures: WebSignatures,
+    /// `web.accessLog`
+    pub access_log: AccessLog,
     /// `web.api.open`: the management API is open to clients on this machine. Profile dev only.
     pub open: bool,
 }
@@ -196,6 +198,7 @@ impl Default for Web {
             upload: WebUpload::default(),
             auth: Auth::default(),
             signatures: WebSignatures::default(),
+            access_log: AccessLog::default(),
             open: false,
         }
     }
@@ -241,6 +244,7 @@ impl Web {
             upload: WebUpload::read(&s.section("upload"), directories),
             auth: auth.clone(),
             signatures: signatures.clone(),
+            access_log: AccessLog::read(&s.section("accessLog")),
             open: api.flag("open", d.open),
         };
         if web.open && profile == Profile::Prod {

@@ -12,7 +12,7 @@ use super::local::Local;
 use super::router::{Routed, clean_path, find_route, route, trim};
 use super::shared::Shared;
 use super::transfer::{Stage, Transfer};
-use super::{Error, auth, files, redirect, signatures, websocket};
+use super::{Error, access, auth, files, redirect, signatures, websocket};
 use crate::config::Route;
 use crate::http1::{BodyDecoder, Headers, Method, RequestHead, Version, parse_request, reason};
 
@@ -51,7 +51,7 @@ pub(super) async fn serve(
         let head = match next_request(&mut link, served == 0, &shared).await {
             Ok(Some(head)) => head,
             Ok(None) => return link.close().await,
-            Err(status) => return refuse(link, status, &shared, &local).await,
+            Err(status) => return refuse(link, status, from, &shared, &local).await,
         };
         served += 1;
         let now = Instant::now();
@@ -60,7 +60,7 @@ pub(super) async fn serve(
             || served as usize >= shared.settings.limits.requests
             || shared.is_stopping()
             || from.is_outdated(&shared);
-        let Ok(framing) = head.framing() else { return refuse(link, 400, &shared, &local).await };
+        let Ok(framing) = head.framing() else { return refuse(link, 400, from, &shared, &local).await };
         let path = clean_path(&head);
         let awaits_continue = head.expects_continue().unwrap_or(false);
         let transfer = Transfer::new(link, BodyDecoder::new(framing), awaits_continue);
@@ -69,7 +69,10 @@ pub(super) async fn serve(
         exchange.last = is_last || exchange.path.is_empty();
         let outcome = whole.limit(now + timeouts.request, handle(&mut exchange)).await;
         let outcome = outcome.unwrap_or_else(|| Err(io::Error::from(io::ErrorKind::TimedOut).into()));
-        link = match conclude(exchange, outcome).await {
+        let logged = access::begin(&exchange, now);
+        let next = conclude(exchange, outcome).await;
+        drop(logged);
+        link = match next {
             Next::Request(link) => link,
             Next::Linger(link) => return link.linger().await,
             Next::Close(link) => return link.close().await,
@@ -257,7 +260,8 @@ fn is_gone(error: &io::Error) -> bool {
 }
 
 /// Answers a request that was not understood, and ends the connection: where the next request begins is unknown.
-async fn refuse(link: Link, status: u16, shared: &Shared, local: &Local) {
+async fn refuse(link: Link, status: u16, from: Caller, shared: &Shared, local: &Local) {
+    access::refused(shared, local, (from.peer, from.secure), status);
     refuse_with(link, (status, ""), shared, local).await;
 }
 

@@ -408,6 +408,7 @@ impl Exchange {
         let result = head.write(&self.shared, &self.local, &mut output);
         transfer.link.output = output;
         result?;
+        transfer.link.begin_body(self.status);
         transfer.begin(stage);
         Ok(())
     }

@@ -1,5 +1,6 @@
 //! One connection's stream with its buffers and deadlines.
 
+use std::cell::Cell;
 use std::fs::File;
 use std::future::poll_fn;
 use std::io;
@@ -60,6 +61,31 @@ pub(super) struct Link {
     patience: Patience,
     whole: Rc<Deadline>,
     turn: usize,
+    tally: Rc<Tally>,
+}
+
+/// What was answered to a request, for the access log.
+#[derive(Default)]
+pub(super) struct Tally {
+    status: Cell<u16>,
+    sent: Cell<u64>,
+    /// How many bytes are sent when the body begins.
+    body: Cell<u64>,
+}
+
+impl Tally {
+    /// The status, 0 when there was no answer, and the bytes of the body that were sent; and begins anew.
+    pub fn take(&self) -> (u16, u64) {
+        let bytes = self.sent.take().saturating_sub(self.body.take());
+        match self.status.take() {
+            0 => (0, 0),
+            status => (status, bytes),
+        }
+    }
+
+    fn add(&self, bytes: usize) {
+        self.sent.set(self.sent.get() + bytes as u64);
+    }
 }
 
 /// How long one read or write may take, and all of them together.
@@ -93,7 +119,19 @@ impl Link {
             sent: 0,
             patience: Patience { stall: LINGER, until: Instant::now() + LINGER },
             turn: TURN,
+            tally: Rc::default(),
         }
+    }
+
+    /// What is answered on this connection.
+    pub fn tally(&self) -> Rc<Tally> {
+        self.tally.clone()
+    }
+
+    /// A head with this status is the last that stands in the output: what is sent after it is the body.
+    pub fn begin_body(&self, status: u16) {
+        self.tally.status.set(status);
+        self.tally.body.set(self.tally.sent.get() + self.output.len().saturating_sub(self.sent) as u64);
     }
 
     pub fn set_patience(&mut self, patience: Patience) {
@@ -205,6 +243,7 @@ impl Link {
         let result = Pin::new(&mut self.stream).poll_write(cx, data);
         let sent = ready!(self.guard(Direction::Write, cx, result))?;
         self.turn = self.turn.saturating_sub(sent);
+        self.tally.add(sent);
         match sent {
             0 => Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
             _ => Poll::Ready(Ok(sent)),
@@ -217,6 +256,7 @@ impl Link {
         let result = self.stream.poll_send_file(cx, file, bytes.min(TURN));
         let sent = ready!(self.guard(Direction::Write, cx, result))?;
         self.turn = self.turn.saturating_sub(sent);
+        self.tally.add(sent);
         Poll::Ready(Ok(sent))
     }
 

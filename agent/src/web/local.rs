@@ -1,14 +1,16 @@
 //! What the connections of one thread share without locks.
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
 use std::io;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use smol::Task;
 use smol::channel::Sender;
 
+use super::access::Pot;
 use super::date::DateCache;
 use super::root::OpenRoot;
 use super::validators::EtagCache;
@@ -30,6 +32,8 @@ pub(super) struct Local {
     pub connections: Connections,
     /// Asks the other threads for places.
     pub neighbours: Vec<Sender<()>>,
+    /// Where lines of the access log gather.
+    pub access: OnceCell<Arc<Pot>>,
 }
 
 impl Local {
@@ -44,6 +48,7 @@ impl Local {
             root: OpenRoot::default(),
             scratch: RefCell::new(vec![0; SCRATCH].into()),
             connections: Connections::default(),
+            access: OnceCell::new(),
             neighbours,
         })
     }

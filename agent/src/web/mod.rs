@@ -16,6 +16,7 @@
 //! }
 //! ```
 
+mod access;
 mod action;
 mod address;
 #[cfg(feature = "users")]
@@ -68,6 +69,7 @@ mod watch;
 mod websocket;
 mod writer;
 
+pub use self::access::AccessSink;
 pub use self::action::Action;
 pub use self::address::Address;
 pub use self::body::Body;

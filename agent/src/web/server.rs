@@ -11,7 +11,7 @@ use smol::channel::{self, Receiver, Sender};
 use super::crew::{Crew, parts};
 use super::listener::Listener;
 use super::shared::Shared;
-use super::{Action, Address, Error};
+use super::{AccessSink, Action, Address, Error, access};
 use crate::config::Web;
 
 /// How long requests may go on after [`Handle::stop`].
@@ -22,13 +22,14 @@ pub struct Server {
     settings: Web,
     actions: Vec<(String, Box<dyn Action>)>,
     tls: Option<Arc<ServerConfig>>,
+    access: Option<Box<dyn AccessSink>>,
     drain: Duration,
 }
 
 impl Server {
     /// A server with these settings, without actions and certificate.
     pub fn new(settings: Web) -> Self {
-        Self { settings, actions: Vec::new(), tls: None, drain: DRAIN }
+        Self { settings, actions: Vec::new(), tls: None, access: None, drain: DRAIN }
     }
 
     /// Also listens there: `http://HOST:PORT`, `https://HOST:PORT` or `unix:PATH`. No host: all addresses. Port 0: any free
@@ -44,6 +45,12 @@ impl Server {
     /// The certificate of `https` listeners, see [`server_config`](crate::net::tls_server::server_config).
     pub fn tls(mut self, config: Arc<ServerConfig>) -> Self {
         self.tls = Some(config);
+        self
+    }
+
+    /// Where the access log goes that the settings send to the `syslog` or the `database`.
+    pub fn access_sink(mut self, sink: Box<dyn AccessSink>) -> Self {
+        self.access = Some(sink);
         self
     }
 
@@ -77,7 +84,9 @@ impl Server {
             return Err(Error::Setting("web.listen: https needs a certificate".to_owned()));
         }
         let addresses = listeners.iter().map(Listener::address).collect::<Result<_, _>>()?;
-        let shared = Arc::new(Shared::new(self.settings, self.actions, self.tls)?);
+        let mut shared = Shared::new(self.settings, self.actions, self.tls)?;
+        shared.access = access::open(&shared.settings.access_log, self.access)?;
+        let shared = Arc::new(shared);
         let (stop, stopped) = channel::bounded(1);
         let listeners = iter::once(listeners).chain(more).collect();
         Ok(Bound { listeners, addresses, handle: Handle { shared, stop }, stopped, drain: self.drain })
@@ -114,6 +123,13 @@ impl Handle {
     /// All that is wrong in the file; the signatures stay as they are then.
     pub fn reload_signatures(&self) -> Result<(), Error> {
         self.shared.load_signatures()
+    }
+
+    /// Opens the file of the access log again, for who moved it away; that it is gone is noticed without this, too.
+    pub fn reopen_access_log(&self) {
+        if let Some(writer) = &self.shared.access {
+            writer.reopen();
+        }
     }
 
     /// Uses this certificate for new connections; those that are open go on.

@@ -5,6 +5,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use rustls::ServerConfig;
 
+use super::access::Writer;
 use super::auth::Authority;
 use super::fields::{Fields, methods};
 use super::signatures::{Signatures, knows};
@@ -27,6 +28,8 @@ pub(super) struct Shared {
     pub is_shared: bool,
     /// The methods of actions where no route lists any; empty: all.
     pub methods: Vec<String>,
+    /// The access log, if it is wanted; opened with the sockets.
+    pub access: Option<Writer>,
     tls: RwLock<Option<Arc<ServerConfig>>>,
     tls_generation: AtomicU64,
     /// There are routes that validate.
@@ -67,6 +70,7 @@ impl Shared {
             secure,
             is_shared,
             methods,
+            access: None,
             tls: RwLock::new(tls),
             tls_generation: AtomicU64::new(0),
             stopping: AtomicBool::new(false),

@@ -13,7 +13,7 @@ use crate::agent::plan::{Executor, Plan, Service};
 use crate::agent::slot::Slot;
 use crate::agent::{Board, Error, Report, ServiceError, Status, Stop};
 use crate::api::{self, Door};
-use crate::config::{Auth, ClientCertificates, Config, Listen, Scheme, Web, WebSignatures};
+use crate::config::{AccessLog, Auth, ClientCertificates, Config, Listen, Scheme, Web, WebSignatures};
 use crate::net::{self, tls_server::TlsServer};
 use crate::web::{Bound, Error as WebError, Handle, Server, own_certificate};
 
@@ -48,6 +48,7 @@ pub fn prepare(
             if let Some(new) = new {
                 handle.set_tls(new);
             }
+            handle.reopen_access_log();
             handle.reload_signatures().map_err(Error::Web)
         });
     }
@@ -152,6 +153,7 @@ fn local(config: &Config) -> Web {
         routes: Vec::new(),
         auth: Auth::default(),
         signatures: WebSignatures::default(),
+        access_log: AccessLog::default(),
         ..config.web.clone()
     }
 }
