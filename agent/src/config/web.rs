@@ -9,6 +9,7 @@ use super::node::{Node, Value, quote};
 use super::section::{Section, text};
 use super::units::{FOREVER, UNLIMITED, show_duration};
 use super::{Auth, AuthAlgorithm, AuthType, Directories, Listen, Profile, Scheme, WebSockets, WebUpload};
+use super::{Proxies, Proxy};
 
 /// Fields that frame a message or describe its body: they differ from response to response.
 const OWN_HEADERS: [&str; 5] = ["connection", "content-length", "content-type", "date", "transfer-encoding"];
@@ -18,7 +19,7 @@ const OWN_HEADERS: [&str; 5] = ["connection", "content-length", "content-type", 
 pub struct Route {
     /// `match`: empty matches all, a trailing `/` matches a prefix, anything else the exact path.
     pub matches: String,
-    /// `handler`: `file` or `action`.
+    /// `handler`: `file`, `action` or `proxy`.
     pub handler: String,
     /// `methods`; empty: GET and HEAD for files, all for actions. For files also `PUT` (writes the file) and `DELETE`
     /// (removes it) can be listed; then everyone who may use the route may do so.
@@ -29,6 +30,8 @@ pub struct Route {
     pub auth_type: AuthType,
     /// `algorithm`: of digest authentication.
     pub algorithm: AuthAlgorithm,
+    /// `proxy`: the program that answers, for the handler of that name.
+    pub proxy: Option<Proxy>,
     /// `compressed`: beside a file `x` may lie `x.br` and `x.gz` with the same content, not older than it; they are sent in
     /// its place to clients that take them. Off unless it is set, because looking for them costs each request two system
     /// calls.
@@ -140,6 +143,8 @@ pub struct Web {
     pub sockets: WebSockets,
     /// `web.upload`
     pub upload: WebUpload,
+    /// `web.proxy`
+    pub proxy: Proxies,
     /// `web.auth`
     pub auth: Auth,
     /// `web.api.open`: the management API is open to clients on this machine. Profile dev only.
@@ -162,6 +167,7 @@ impl Default for Web {
             timeouts: Timeouts::default(),
             sockets: WebSockets::default(),
             upload: WebUpload::default(),
+            proxy: Proxies::default(),
             auth: Auth::default(),
             open: false,
         }
@@ -198,6 +204,7 @@ impl Web {
             timeouts: Timeouts::read(&s.section("timeouts")),
             sockets: WebSockets::read(&s.section("webSockets")),
             upload: WebUpload::read(&s.section("upload"), directories),
+            proxy: Proxies::read(&s.section("proxy")),
             auth: auth.clone(),
             open: api.flag("open", d.open),
         };
@@ -247,9 +254,12 @@ impl Timeouts {
 impl Route {
     fn read(s: &Section, auth: &Auth) -> Self {
         let (role, auth_type, algorithm) = auth.read_route(s);
+        let handlers = [("file", "file"), ("action", "action"), ("proxy", "proxy")];
+        let handler = s.choice("handler", &handlers, "file");
         Self {
             matches: s.text("match", ""),
-            handler: s.choice("handler", &[("file", "file"), ("action", "action")], "file").into(),
+            handler: handler.into(),
+            proxy: Proxy::read(s, handler),
             methods: s.list(
                 "methods",
                 Vec::new(),
@@ -294,6 +304,9 @@ impl Cache {
 fn show_route(route: &Route) -> Json {
     let role = if route.role.is_empty() { "public" } else { &route.role };
     let mut shown = json!({"match": route.matches, "handler": route.handler, "methods": route.methods, "role": role});
+    if let Some(proxy) = &route.proxy {
+        shown["proxy"] = Json::from(proxy.to_string());
+    }
     if route.compressed {
         shown["compressed"] = Json::from(true);
     }

@@ -12,7 +12,7 @@ use super::local::Local;
 use super::router::{Routed, clean_path, route};
 use super::shared::Shared;
 use super::transfer::{Stage, Transfer};
-use super::{Error, auth, files, websocket};
+use super::{Error, auth, files, proxy, websocket};
 use crate::http1::{BodyDecoder, Headers, RequestHead, Version, parse_request, reason};
 
 /// Bytes of an unread request body that are read and dropped to keep the connection; for longer ones it is closed.
@@ -122,6 +122,7 @@ async fn handle(exchange: &mut Exchange) -> Result<(), Error> {
         }
         // On the heap only while a file is served: it would be the larger part of every idle connection.
         Routed::File(route) => Box::pin(files::serve(exchange, route)).await,
+        Routed::Proxy(route) => Box::pin(proxy::serve(exchange, route)).await,
         Routed::Options(allow) => {
             exchange.set_header("Allow", &allow)?;
             exchange.set_status(204);

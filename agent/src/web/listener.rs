@@ -34,7 +34,7 @@ const TLS_BUFFER: usize = 16 * 1024;
 /// A socket that listens.
 pub(super) enum Listener {
     Tcp { socket: Async<TcpListener>, is_tls: bool },
-    Unix { socket: Async<UnixListener>, file: SocketFile },
+    Unix { socket: Async<UnixListener>, file: Option<SocketFile> },
 }
 
 /// The file of a Unix socket; removed with the listener, unless it is someone else's by then.
@@ -64,12 +64,21 @@ impl Listener {
         })
     }
 
+    /// A Unix socket that somebody else opened, and whose file is theirs.
+    pub fn inherited(socket: UnixListener) -> io::Result<Self> {
+        Ok(Listener::Unix { socket: Async::new(socket)?, file: None })
+    }
+
     /// Where it listens.
     pub fn address(&self) -> io::Result<Address> {
         Ok(match self {
             Listener::Tcp { socket, is_tls: false } => Address::Http(socket.get_ref().local_addr()?),
             Listener::Tcp { socket, is_tls: true } => Address::Https(socket.get_ref().local_addr()?),
-            Listener::Unix { file, .. } => Address::Unix(file.path.clone()),
+            Listener::Unix { file: Some(file), .. } => Address::Unix(file.path.clone()),
+            Listener::Unix { socket, .. } => {
+                let address = socket.get_ref().local_addr()?;
+                Address::Unix(address.as_pathname().unwrap_or(Path::new("")).to_owned())
+            }
         })
     }
 
@@ -217,5 +226,5 @@ fn bind_unix(path: &Path) -> io::Result<Listener> {
     })();
     let inode = named.inspect_err(|_: &io::Error| drop(fs::remove_file(&temporary)))?;
     let file = SocketFile { path: path.to_owned(), inode };
-    Ok(Listener::Unix { socket: Async::new(listener)?, file })
+    Ok(Listener::Unix { socket: Async::new(listener)?, file: Some(file) })
 }

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use smol::Task;
 
 use super::date::DateCache;
+use super::proxy::Pools;
 use super::root::OpenRoot;
 use super::validators::EtagCache;
 use super::watch::Watch;
@@ -23,6 +24,7 @@ pub(super) struct Local {
     /// Where all connections receive: one that waits owns no buffer.
     pub scratch: RefCell<Box<[u8]>>,
     pub connections: Connections,
+    pub programs: Pools,
 }
 
 impl Local {
@@ -34,6 +36,7 @@ impl Local {
             root: OpenRoot::default(),
             scratch: RefCell::new(vec![0; SCRATCH].into()),
             connections: Connections::default(),
+            programs: Pools::default(),
         }
     }
 }

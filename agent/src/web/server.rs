@@ -12,7 +12,8 @@ use smol::{LocalExecutor, Task, Timer};
 use super::listener::Listener;
 use super::local::Local;
 use super::shared::Shared;
-use super::{Action, Address, Error};
+use super::worker::Isolated;
+use super::{Action, Address, Error, Worker};
 use crate::config::Web;
 
 /// How long requests may go on after [`Handle::stop`].
@@ -22,6 +23,7 @@ const DRAIN: Duration = Duration::from_secs(3);
 pub struct Server {
     settings: Web,
     actions: Vec<(String, Box<dyn Action>)>,
+    workers: Vec<Arc<Worker>>,
     tls: Option<Arc<ServerConfig>>,
     drain: Duration,
 }
@@ -29,7 +31,7 @@ pub struct Server {
 impl Server {
     /// A server with these settings, without actions and certificate.
     pub fn new(settings: Web) -> Self {
-        Self { settings, actions: Vec::new(), tls: None, drain: DRAIN }
+        Self { settings, actions: Vec::new(), workers: Vec::new(), tls: None, drain: DRAIN }
     }
 
     /// Also listens there: `http://HOST:PORT`, `https://HOST:PORT` or `unix:PATH`. No host: all addresses. Port 0: any free
@@ -56,6 +58,14 @@ impl Server {
         self
     }
 
+    /// Binds a program of its own to a path and all paths below it, as [`Server::action`] binds an action: it may crash, and
+    /// the server lives on.
+    pub fn isolated(mut self, prefix: &str, worker: Worker) -> Self {
+        let worker = Arc::new(worker);
+        self.workers.push(worker.clone());
+        self.action(prefix, Isolated(worker))
+    }
+
     /// How long requests that run may go on after [`Handle::stop`]; 3 s when not set.
     pub fn drain(mut self, limit: Duration) -> Self {
         self.drain = limit;
@@ -69,11 +79,18 @@ impl Server {
     /// [`Error::Setting`] for a setting that cannot be used, such as `https` without a certificate.
     pub fn bind(self) -> Result<Bound, Error> {
         let listeners = self.settings.listen.iter().map(Listener::bind).collect::<Result<Vec<_>, _>>()?;
+        self.bind_to(listeners)
+    }
+
+    /// Serves on these sockets, whatever the settings say.
+    pub(super) fn bind_to(self, listeners: Vec<Listener>) -> Result<Bound, Error> {
         if self.tls.is_none() && listeners.iter().any(Listener::is_tls) {
             return Err(Error::Setting("web.listen: https needs a certificate".to_owned()));
         }
         let addresses = listeners.iter().map(Listener::address).collect::<Result<_, _>>()?;
-        let shared = Arc::new(Shared::new(self.settings, self.actions, self.tls)?);
+        let mut shared = Shared::new(self.settings, self.actions, self.tls)?;
+        shared.workers.extend(self.workers);
+        let shared = Arc::new(shared);
         let (stop, stopped) = channel::bounded(1);
         Ok(Bound { listeners, addresses, handle: Handle { shared, stop }, stopped, drain: self.drain })
     }
@@ -156,6 +173,15 @@ impl Bound {
         if left > 0 {
             log::warn!("{left} connections were cut");
         }
+        // What answers nobody any more goes too. Dropped without this, the server leaves it to the end of its process.
+        let workers = &shared.workers;
+        let mut ending: Vec<Task<()>> = Vec::new();
+        for worker in workers.iter().cloned() {
+            ending.push(executor.spawn(async move { worker.stop().await }));
+        }
+        for task in ending {
+            task.await;
+        }
     }
 }
 
@@ -165,5 +191,6 @@ struct Abort(Rc<Local>);
 impl Drop for Abort {
     fn drop(&mut self) {
         self.0.connections.abort();
+        self.0.programs.clear();
     }
 }

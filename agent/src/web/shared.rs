@@ -6,8 +6,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 use rustls::ServerConfig;
 
 use super::auth::Authority;
-use super::{Action, Error};
-use crate::config::Web;
+use super::{Action, Error, Worker};
+use crate::config::{ProxyTarget, Web};
 use crate::http1::{self, Headers};
 
 /// Settings, actions and the certificate.
@@ -17,6 +17,8 @@ pub(super) struct Shared {
     /// The longest prefix first.
     pub actions: Vec<(String, Box<dyn Action>)>,
     pub authority: Authority,
+    /// Programs that this server starts.
+    pub workers: Vec<Arc<Worker>>,
     /// Fields of every response.
     pub fields: Headers,
     tls: RwLock<Option<Arc<ServerConfig>>>,
@@ -37,9 +39,19 @@ impl Shared {
             fields.set(name, value).map_err(|error| Error::Setting(format!("web.headers: '{name}' {error}")))?;
         }
         for route in &settings.routes {
-            if !matches!(route.handler.as_str(), "file" | "action" | "") {
-                let text = format!("web.routes: unknown handler '{}'; there are file and action", route.handler);
+            if !matches!(route.handler.as_str(), "file" | "action" | "proxy" | "") {
+                let text = format!("web.routes: unknown handler '{}'; there are file, action and proxy", route.handler);
                 return Err(Error::Setting(text));
+            }
+        }
+        let mut workers: Vec<Arc<Worker>> = Vec::new();
+        let targets = settings.routes.iter().filter_map(|route| route.proxy.as_ref()).map(|proxy| &proxy.target);
+        for target in targets {
+            let ProxyTarget::Program(command) = target else { continue };
+            if let Some((program, arguments)) = command.split_first() {
+                if !workers.iter().any(|worker| worker.is(command)) {
+                    workers.push(Arc::new(Worker::program(program, arguments)));
+                }
             }
         }
         let limits = http1::Limits {
@@ -53,6 +65,7 @@ impl Shared {
             limits,
             actions,
             authority,
+            workers,
             fields,
             tls: RwLock::new(tls),
             stopping: AtomicBool::new(false),
