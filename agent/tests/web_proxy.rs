@@ -1,5 +1,7 @@
 //! Programs behind the server, over real sockets: what is passed on, and what is not when a program does wrong.
 
+#![allow(clippy::unwrap_used)]
+
 mod proxy_support;
 mod web_support;
 

@@ -1,5 +1,7 @@
 //! Actions in a process of their own: whatever happens to it, the server answers.
 
+#![allow(clippy::unwrap_used)]
+
 mod web_support;
 
 use std::io::{Read, Write};

@@ -176,7 +176,8 @@ impl Bound {
         // What answers nobody any more goes too. Dropped without this, the server leaves it to the end of its process.
         let workers = &shared.workers;
         let mut ending: Vec<Task<()>> = Vec::new();
-        for worker in workers.iter().cloned() {
+        for worker in workers {
+            let worker = worker.clone();
             ending.push(executor.spawn(async move { worker.stop().await }));
         }
         for task in ending {

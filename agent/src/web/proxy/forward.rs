@@ -61,10 +61,10 @@ pub(in crate::web) async fn forward(exchange: &mut Exchange, way: &Way<'_>) -> R
     }
     // Who refuses a request may not want the rest of it.
     exchange.last |= !call.is_sent && response.status >= 400;
-    match length(exchange, &response, framing) {
-        Some(length) => drop(exchange.stream_length(&content_type, length)?),
-        None => drop(exchange.stream(&content_type)?),
-    }
+    let _ = match length(exchange, &response, framing) {
+        Some(length) => exchange.stream_length(&content_type, length)?,
+        None => exchange.stream(&content_type)?,
+    };
     call.body(exchange, is_endless).await?;
     if response.keeps_alive() && framing != Framing::UntilClose {
         if let Some(link) = call.into_link() {

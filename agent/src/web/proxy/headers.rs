@@ -1,10 +1,11 @@
 //! Which header fields pass, which are ours, and what is told about the client.
 
+use std::borrow::Cow;
 use std::fmt::Write;
 
 use super::Way;
 use super::fault::Failure;
-use crate::http1::{Framing, Headers, Method, RequestHead, ResponseHead, Version};
+use crate::http1::{Framing, Headers, Method, RequestHead, ResponseHead, Version, percent_decode};
 use crate::web::{Error, Exchange, Peer};
 
 /// Fields of one connection, not of what goes over it (RFC 9110 §7.6.1), and those that frame a message.
@@ -33,7 +34,13 @@ const RESPONSE: [&str; 3] = ["date", "server", "content-type"];
 /// The request cannot be passed on.
 pub(super) fn request(exchange: &Exchange, way: &Way<'_>, upgrade: bool) -> Result<RequestHead, Failure> {
     let client = &exchange.head;
-    let mut head = RequestHead::new(client.method.clone(), target(client, way));
+    let (front, path) = split_path(client.path(), &exchange.path);
+    let mut target = format!("{}{path}", way.base);
+    if let Some(query) = client.query() {
+        target.push('?');
+        target.push_str(query);
+    }
+    let mut head = RequestHead::new(client.method.clone(), target);
     let host = match client.authority() {
         Some(host) => host.to_owned(),
         None => "localhost".to_owned(),
@@ -49,8 +56,9 @@ pub(super) fn request(exchange: &Exchange, way: &Way<'_>, upgrade: bool) -> Resu
         if is_odd || is_ours || is_hop(&client.headers, name) {
             continue;
         }
-        // What proved to the gate who asks is none of the program's business: it could be somebody else there.
-        if is("authorization") && way.is_gated || has_sessions && is("x-xsrf-token") {
+        // What proved to the gate who asks is none of the program's business, which could use it to be that user. Where the gate
+        // asked for nothing, the field is for the program.
+        if is("authorization") && exchange.user.is_some() || has_sessions && is("x-xsrf-token") {
             continue;
         }
         if is("cookie") && has_sessions {
@@ -76,6 +84,9 @@ pub(super) fn request(exchange: &Exchange, way: &Way<'_>, upgrade: bool) -> Resu
         head.headers.append("Upgrade", "websocket")?;
     }
     about_client(exchange, &host, way, &mut head.headers)?;
+    if !front.is_empty() {
+        head.headers.append("X-Forwarded-Prefix", front)?;
+    }
     Ok(head)
 }
 
@@ -105,14 +116,22 @@ fn about_client(exchange: &Exchange, host: &str, way: &Way<'_>, headers: &mut He
     Ok(())
 }
 
-/// The target as the client encoded it, in the form that servers expect.
-fn target(client: &RequestHead, way: &Way<'_>) -> String {
-    let mut target = format!("{}{}", way.base, client.path());
-    if let Some(query) = client.query() {
-        target.push('?');
-        target.push_str(query);
+/// The path as the client encoded it, in two: the front that the route took off, and the rest, which `path` is when it is
+/// decoded.
+fn split_path<'a>(raw: &'a str, path: &str) -> (&'a str, Cow<'a, str>) {
+    let whole = percent_decode(raw).unwrap_or_default();
+    let rest = if whole.ends_with(path) { path } else { path.trim_start_matches('/') };
+    let mut front = whole.len().saturating_sub(rest.len());
+    let mut at = 0;
+    while front > 0 {
+        at += if raw.as_bytes().get(at) == Some(&b'%') { 3 } else { 1 };
+        front -= 1;
     }
-    target
+    let (front, rest) = raw.split_at_checked(at).unwrap_or(("", raw));
+    match rest.starts_with('/') {
+        true => (front, rest.into()),
+        false => (front, format!("/{rest}").into()),
+    }
 }
 
 /// Takes over the fields of the program's response; its content type.
@@ -213,6 +232,21 @@ mod tests {
             ("", ""),
         ] {
             assert_eq!(without_cookie(field, "s"), rest, "{field}");
+        }
+    }
+
+    #[test]
+    fn what_a_route_takes_off_the_path_is_taken_off_as_it_was_encoded() {
+        for (raw, path, front, rest) in [
+            ("/a%20b/c", "/a b/c", "", "/a%20b/c"),
+            ("/app/a%20b", "/a b", "/app", "/a%20b"),
+            ("/%61pp/%78", "/x", "/%61pp", "/%78"),
+            ("/app", "/", "/app", "/"),
+            ("/app/", "/", "/app", "/"),
+            ("/", "/", "", "/"),
+            ("/gr%c3%bcn/x", "/x", "/gr%c3%bcn", "/x"),
+        ] {
+            assert_eq!(split_path(raw, path), (front, rest.into()), "{raw} {path}");
         }
     }
 

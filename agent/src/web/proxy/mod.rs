@@ -28,8 +28,6 @@ pub(super) struct Way<'a> {
     pub base: &'a str,
     /// How long the program may take to begin its answer.
     pub timeout: Duration,
-    /// The gate let only a known user in.
-    pub is_gated: bool,
     /// A request that met a closed connection is sent once more, if that makes no difference.
     pub repeats: bool,
     /// What this server is called in `Via`.
@@ -49,7 +47,6 @@ pub(super) async fn serve(exchange: &mut Exchange, route: &Route) -> Result<(), 
         target: &proxy.target,
         base: &proxy.base,
         timeout: shared.settings.timeouts.request,
-        is_gated: !route.role.is_empty(),
         repeats: true,
         name: name(),
     };

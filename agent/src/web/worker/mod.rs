@@ -14,7 +14,6 @@ use smol::future::or;
 
 use self::child::{Child, Run, Turn};
 use super::proxy::{self, Failure, Fault, Way, forward};
-use super::router::find_route;
 use super::transfer::Stage;
 use super::{Action, Error, Exchange, Server};
 use crate::config::ProxyTarget;
@@ -100,7 +99,6 @@ impl Worker {
     async fn pass_on(&self, exchange: &mut Exchange) -> Result<(), Error> {
         let shared = exchange.shared.clone();
         let wait = shared.settings.proxy.wait;
-        let is_gated = find_route(&shared, &exchange.path).is_some_and(|route| !route.role.is_empty());
         let limit = Instant::now() + wait;
         loop {
             let Some(run) = self.running(limit).await? else {
@@ -110,9 +108,12 @@ impl Worker {
             let target = ProxyTarget::Unix(run.socket.clone());
             let timeout = self.timeout.unwrap_or(shared.settings.timeouts.request);
             // Another attempt could be another crash.
-            let way = Way { target: &target, base: "", timeout, is_gated, repeats: false, name: proxy::name() };
+            let way = Way { target: &target, base: "", timeout, repeats: false, name: proxy::name() };
             match forward(exchange, &way).await {
-                Ok(()) => return Ok(self.child.proved(&run)),
+                Ok(()) => {
+                    self.child.proved(&run);
+                    return Ok(());
+                }
                 Err(Failure::Client(error)) => return Err(error),
                 // It died before it got anything of this request.
                 Err(Failure::Program(Fault::Connect(_))) if run.has_ended() && Instant::now() < limit => {}
