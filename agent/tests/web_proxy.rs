@@ -1,5 +1,5 @@
 //! Programs behind the server, over real sockets: what is passed on, and what is not when a program does wrong.
-
+#![cfg(feature = "web")]
 #![allow(clippy::unwrap_used)]
 
 mod proxy_support;

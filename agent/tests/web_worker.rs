@@ -1,5 +1,5 @@
 //! Actions in a process of their own: whatever happens to it, the server answers.
-
+#![cfg(feature = "web")]
 #![allow(clippy::unwrap_used)]
 
 mod web_support;
