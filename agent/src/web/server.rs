@@ -11,7 +11,8 @@ use smol::channel::{self, Receiver, Sender};
 use super::crew::{Crew, parts};
 use super::listener::Listener;
 use super::shared::Shared;
-use super::{AccessSink, Action, Address, Error, access};
+use super::worker::Isolated;
+use super::{AccessSink, Action, Address, Error, Worker, access};
 use crate::config::Web;
 
 /// How long requests may go on after [`Handle::stop`].
@@ -21,6 +22,7 @@ const DRAIN: Duration = Duration::from_secs(3);
 pub struct Server {
     settings: Web,
     actions: Vec<(String, Box<dyn Action>)>,
+    workers: Vec<Arc<Worker>>,
     tls: Option<Arc<ServerConfig>>,
     access: Option<Box<dyn AccessSink>>,
     drain: Duration,
@@ -29,7 +31,7 @@ pub struct Server {
 impl Server {
     /// A server with these settings, without actions and certificate.
     pub fn new(settings: Web) -> Self {
-        Self { settings, actions: Vec::new(), tls: None, access: None, drain: DRAIN }
+        Self { settings, actions: Vec::new(), workers: Vec::new(), tls: None, access: None, drain: DRAIN }
     }
 
     /// Also listens there: `http://HOST:PORT`, `https://HOST:PORT` or `unix:PATH`. No host: all addresses. Port 0: any free
@@ -62,6 +64,14 @@ impl Server {
         self
     }
 
+    /// Binds a program of its own to a path and all paths below it, as [`Server::action`] binds an action: it may crash, and
+    /// the server lives on.
+    pub fn isolated(mut self, prefix: &str, worker: Worker) -> Self {
+        let worker = Arc::new(worker);
+        self.workers.push(worker.clone());
+        self.action(prefix, Isolated(worker))
+    }
+
     /// How long requests that run may go on after [`Handle::stop`]; 3 s when not set.
     pub fn drain(mut self, limit: Duration) -> Self {
         self.drain = limit;
@@ -75,6 +85,11 @@ impl Server {
     /// [`Error::Setting`] for a setting that cannot be used, such as `https` without a certificate.
     pub fn bind(self) -> Result<Bound, Error> {
         let listeners = self.settings.listen.iter().map(Listener::bind).collect::<Result<Vec<_>, _>>()?;
+        self.bind_to(listeners)
+    }
+
+    /// Serves on these sockets, whatever the settings say.
+    pub(super) fn bind_to(self, listeners: Vec<Listener>) -> Result<Bound, Error> {
         let mut more = Vec::new();
         for _ in 1..self.settings.threads {
             let again = listeners.iter().map(Listener::again).collect::<Result<Vec<_>, _>>()?;
@@ -86,6 +101,7 @@ impl Server {
         let addresses = listeners.iter().map(Listener::address).collect::<Result<_, _>>()?;
         let mut shared = Shared::new(self.settings, self.actions, self.tls)?;
         shared.access = access::open(&shared.settings.access_log, self.access)?;
+        shared.workers.extend(self.workers);
         let shared = Arc::new(shared);
         let (stop, stopped) = channel::bounded(1);
         let listeners = iter::once(listeners).chain(more).collect();
@@ -154,10 +170,17 @@ impl Bound {
     ///
     /// It costs least under [`reactor::block_on`](crate::net::reactor::block_on), and runs under `smol::block_on` as well.
     pub async fn run(self, executor: &LocalExecutor<'_>) {
-        let mut parts = parts(self.listeners, &self.handle.shared, &self.stopped, self.drain).into_iter();
+        let shared = self.handle.shared.clone();
+        let mut parts = parts(self.listeners, &shared, &self.stopped, self.drain).into_iter();
         let Some(ours) = parts.next() else { return };
         let crew = Crew::start(parts.collect());
         ours.serve(executor).await;
         crew.ended().await;
+        // What answers nobody any more goes too. Dropped without this, the server leaves it to the end of its process.
+        let ending: Vec<_> =
+            shared.workers.iter().cloned().map(|worker| executor.spawn(async move { worker.stop().await })).collect();
+        for task in ending {
+            task.await;
+        }
     }
 }

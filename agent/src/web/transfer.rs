@@ -5,7 +5,7 @@ use std::io;
 use std::task::{Context, Poll, ready};
 
 use super::link::Link;
-use crate::http1::{BodyDecoder, LAST_CHUNK};
+use crate::http1::{BodyDecoder, Framing, LAST_CHUNK};
 
 /// Bytes of a streamed response that are gathered before they are sent as one chunk.
 const CHUNK: usize = 16 * 1024;
@@ -79,6 +79,17 @@ impl Transfer {
             fault: None,
             close: false,
         }
+    }
+
+    /// The exchange on a connection to a program behind the server: the body that is sent is the request's, and the one that
+    /// is received, see [`Transfer::expect`], the response's.
+    pub fn upstream(link: Link, stage: Stage) -> Self {
+        Self { stage, ..Self::new(link, BodyDecoder::new(Framing::Empty), false) }
+    }
+
+    /// A body comes that is framed so.
+    pub fn expect(&mut self, framing: Framing) {
+        self.decoder = BodyDecoder::new(framing);
     }
 
     pub fn stage(&self) -> Stage {

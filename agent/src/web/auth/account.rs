@@ -23,6 +23,11 @@ impl Account {
         &self.name
     }
 
+    /// The role.
+    pub fn role(&self) -> &str {
+        &self.role
+    }
+
     /// What digest authentication verifies, if this user has it for that digest.
     pub fn ha1(&self, hash: Hash) -> Option<&str> {
         self.ha1.iter().chain(&self.password).find_map(|stored| match stored {
