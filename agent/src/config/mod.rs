@@ -36,7 +36,7 @@ mod units;
 mod unread;
 mod web;
 
-pub use self::auth::{Auth, AuthAlgorithm, AuthType, Sessions, Token, User};
+pub use self::auth::{Auth, AuthAlgorithm, AuthType, SessionStorage, Sessions, Token, User};
 pub use self::aws::Aws;
 pub use self::database::Database;
 pub use self::device::Device;
