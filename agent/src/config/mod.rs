@@ -42,7 +42,7 @@ mod unread;
 mod web;
 
 pub use self::access_log::{AccessFormat, AccessLog, AccessTarget};
-pub use self::auth::{Auth, AuthAlgorithm, AuthType, CertificateUser, Sessions, Token, User};
+pub use self::auth::{Auth, AuthAlgorithm, AuthType, CertificateUser, SessionStorage, Sessions, Token, User};
 pub use self::aws::Aws;
 pub use self::ciphers::CIPHERS;
 pub use self::database::Database;

@@ -43,6 +43,8 @@ pub struct Route {
     pub stream: bool,
     /// `proxy`: the program that answers, for the handler of that name.
     pub proxy: Option<Proxy>,
+    /// `xsrf`: requests that change something must carry the token that answers to GET bring.
+    pub xsrf: bool,
     /// `compressed`: beside a file `x` may lie `x.br` and `x.gz` with the same content, not older than it; they are sent in
     /// its place to clients that take them. Off unless it is set, because looking for them costs each request two system
     /// calls.
@@ -321,6 +323,7 @@ impl Route {
             trim: s.value("trim", String::new(), |path| Json::from(path.as_str()), trim),
             stream: s.flag("stream", false),
             compressed: s.flag("compressed", false),
+            xsrf: s.flag("xsrf", false),
             cache: Cache::read(s),
             validate: signatures.read_route(s),
             role,
@@ -376,6 +379,9 @@ fn show_route(route: &Route) -> Json {
     }
     if let Some(proxy) = &route.proxy {
         shown["proxy"] = Json::from(proxy.to_string());
+    }
+    if route.xsrf {
+        shown["xsrf"] = Json::from(true);
     }
     if route.compressed {
         shown["compressed"] = Json::from(true);

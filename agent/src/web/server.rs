@@ -8,12 +8,16 @@ use rustls::ServerConfig;
 use smol::LocalExecutor;
 use smol::channel::{self, Receiver, Sender};
 
+#[cfg(feature = "users")]
+use super::auth::{People, SessionStore};
 use super::crew::{Crew, parts};
 use super::listener::Listener;
 use super::shared::Shared;
 use super::worker::Isolated;
 use super::{AccessSink, Action, Address, Error, Worker, access};
 use crate::config::Web;
+#[cfg(feature = "users")]
+use crate::config::{Auth, User};
 
 /// How long requests may go on after [`Handle::stop`].
 const DRAIN: Duration = Duration::from_secs(3);
@@ -25,13 +29,24 @@ pub struct Server {
     workers: Vec<Arc<Worker>>,
     tls: Option<Arc<ServerConfig>>,
     access: Option<Box<dyn AccessSink>>,
+    #[cfg(feature = "users")]
+    sessions: Option<Arc<dyn SessionStore>>,
     drain: Duration,
 }
 
 impl Server {
     /// A server with these settings, without actions and certificate.
     pub fn new(settings: Web) -> Self {
-        Self { settings, actions: Vec::new(), workers: Vec::new(), tls: None, access: None, drain: DRAIN }
+        Self {
+            settings,
+            actions: Vec::new(),
+            workers: Vec::new(),
+            tls: None,
+            access: None,
+            #[cfg(feature = "users")]
+            sessions: None,
+            drain: DRAIN,
+        }
     }
 
     /// Also listens there: `http://HOST:PORT`, `https://HOST:PORT` or `unix:PATH`. No host: all addresses. Port 0: any free
@@ -72,6 +87,13 @@ impl Server {
         self.action(prefix, Isolated(worker))
     }
 
+    /// Keeps the sessions of users there, so that they outlive the server.
+    #[cfg(feature = "users")]
+    pub fn sessions(mut self, store: Arc<dyn SessionStore>) -> Self {
+        self.sessions = Some(store);
+        self
+    }
+
     /// How long requests that run may go on after [`Handle::stop`]; 3 s when not set.
     pub fn drain(mut self, limit: Duration) -> Self {
         self.drain = limit;
@@ -102,6 +124,8 @@ impl Server {
         let mut shared = Shared::new(self.settings, self.actions, self.tls)?;
         shared.access = access::open(&shared.settings.access_log, self.access)?;
         shared.workers.extend(self.workers);
+        #[cfg(feature = "users")]
+        shared.authority.keep_sessions(self.sessions);
         let shared = Arc::new(shared);
         let (stop, stopped) = channel::bounded(1);
         let listeners = iter::once(listeners).chain(more).collect();
@@ -151,6 +175,50 @@ impl Handle {
     /// Uses this certificate for new connections; those that are open go on.
     pub fn set_tls(&self, config: Arc<ServerConfig>) {
         self.shared.set_tls(config);
+    }
+}
+
+/// Users, from now on. Sessions of users who were removed or have another password end.
+#[cfg(feature = "users")]
+impl Handle {
+    /// Takes over users, tokens and roles, as after a change of the configuration.
+    pub fn set_auth(&self, auth: &Auth) {
+        self.shared.authority.set_people(People::new(auth));
+    }
+
+    /// Adds a user; the stored password is made by [`password::hash`](super::auth::password::hash). It is one until the next
+    /// start or [`Handle::set_auth`]: the configuration is not changed.
+    ///
+    /// # Errors
+    /// There is one of that name, the role is none of `web.auth.roles`, or the stored password is in no known format.
+    pub fn add_user(&self, user: User) -> Result<(), Error> {
+        match self.shared.authority.people().accounts.contains_key(&user.name) {
+            true => Err(Error::Setting(format!("there is a user '{}' already", user.name))),
+            false => self.shared.authority.set_user(user),
+        }
+    }
+
+    /// Gives a user another password or role.
+    ///
+    /// # Errors
+    /// As [`Handle::add_user`], but there is none of that name.
+    pub fn update_user(&self, user: User) -> Result<(), Error> {
+        match self.shared.authority.people().accounts.contains_key(&user.name) {
+            true => self.shared.authority.set_user(user),
+            false => Err(Error::Setting(format!("there is no user '{}'", user.name))),
+        }
+    }
+
+    /// Removes a user; `false`: there is none of that name.
+    pub fn remove_user(&self, name: &str) -> bool {
+        self.shared.authority.remove_user(name)
+    }
+
+    /// Waits until all sessions of users are kept as they are now. For the end of a program; they are kept in time anyway,
+    /// but for their last use.
+    pub async fn save_sessions(&self) {
+        // What went wrong is in the log.
+        let _ = self.shared.authority.keeper.save().await;
     }
 }
 
