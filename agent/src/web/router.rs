@@ -53,7 +53,7 @@ pub(super) fn route<'a>(shared: &'a Shared, method: &Method, path: &str) -> Rout
     };
     let methods = match route.map_or(&[][..], |route| &route.methods) {
         // Files are written and removed only where a route lists it.
-        [] if !is_file => &shared.methods,
+        [] if !is_file && route.is_none_or(|route| route.handler == "action") => &shared.methods,
         listed => listed,
     };
     if !is_allowed(method, methods, is_file) {
@@ -189,6 +189,20 @@ mod tests {
         assert_eq!(outcome(&shared, Method::Get, "/exact/x"), "404");
         assert_eq!(outcome(&shared, Method::Get, "/"), "file");
         assert_eq!(outcome(&shared, Method::Get, "/lines"), "404");
+    }
+
+    #[test]
+    fn the_front_of_a_path_is_taken_off_at_a_slash() {
+        for (front, path, expected) in [
+            ("/app", "/app/x", Some("/x")),
+            ("/app/", "/app/x", Some("/x")),
+            ("/app", "/app", Some("/")),
+            ("/app", "/apple", None),
+            ("", "/x", None),
+            ("/other", "/x", None),
+        ] {
+            assert_eq!(trim(front, path).as_deref(), expected, "{front} {path}");
+        }
     }
 
     #[test]
