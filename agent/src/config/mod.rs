@@ -2,8 +2,8 @@
 //!
 //! [`load`] does all of it. Layers, later wins: the defaults of the image (`/usr/share/ioto`), the integrator's directory
 //! (`/etc/ioto`, `--config`), its drop-ins (`ioto.d/*.json5`, sorted), what the agent wrote itself (`STATE/config`), `IOTO_*`
-//! of the environment, the command line. In each directory `ioto.json5` comes first, then `web.json5` (section `web`),
-//! `device.json5` (section `device`) and, as the last word, `local.json5`.
+//! of the environment, the command line. In each directory `ioto.json5` comes first, then `web.json5` (section `web`, or a
+//! whole configuration when it has a key `web`), `device.json5` (section `device`) and, as the last word, `local.json5`.
 
 mod access_log;
 mod auth;

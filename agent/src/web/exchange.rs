@@ -131,6 +131,7 @@ impl Exchange {
     }
 
     /// The path, percent-decoded. It holds no control characters, no backslash and no segment `.` or `..`.
+    /// What the route trims is gone; [`Exchange::target`] still has it.
     pub fn path(&self) -> &str {
         &self.path
     }

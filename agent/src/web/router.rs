@@ -55,7 +55,7 @@ pub(super) fn route<'a>(shared: &'a Shared, method: &Method, path: &str) -> Rout
     };
     let methods = match route.map_or(&[][..], |route| &route.methods) {
         // Files are written and removed only where a route lists it.
-        [] if !is_file => &shared.methods,
+        [] if !is_file && route.is_none_or(|route| route.handler == "action") => &shared.methods,
         listed => listed,
     };
     let proxy = route.filter(|route| route.handler == "proxy");
@@ -255,6 +255,20 @@ mod tests {
             "/%7f",
         ] {
             assert_eq!(clean(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_front_of_a_path_is_taken_off_at_a_slash() {
+        for (front, path, expected) in [
+            ("/app", "/app/x", Some("/x")),
+            ("/app/", "/app/x", Some("/x")),
+            ("/app", "/app", Some("/")),
+            ("/app", "/apple", None),
+            ("", "/x", None),
+            ("/other", "/x", None),
+        ] {
+            assert_eq!(trim(front, path).as_deref(), expected, "{front} {path}");
         }
     }
 }
