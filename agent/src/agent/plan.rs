@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use smol::LocalExecutor;
 
-use super::{Error, Report, ServiceError, Stop, services};
+use super::{Error, Options, Report, ServiceError, Stop, services};
 use crate::agent::Board;
 use crate::config::Config;
 
@@ -48,9 +48,15 @@ pub struct Plan {
 
 impl Plan {
     /// Prepares all services: whatever is wrong with their configuration shows here, before the first one starts.
-    pub fn new(config: &Config, id: &str, board: &Board, executor: &Executor) -> Result<Self, Error> {
+    pub fn new(
+        config: &Config,
+        id: &str,
+        board: &Board,
+        executor: &Executor,
+        options: &Options,
+    ) -> Result<Self, Error> {
         let mut plan = Self::default();
-        services::prepare(&mut plan, config, id, board, executor)?;
+        services::prepare(&mut plan, config, id, (board, executor), options)?;
         Ok(plan)
     }
 

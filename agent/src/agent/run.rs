@@ -3,6 +3,8 @@
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
+#[cfg(feature = "web")]
+use std::rc::Rc;
 use std::time::Duration;
 
 use smol::Timer;
@@ -16,6 +18,8 @@ use crate::device;
 use crate::logs::{self, Logger};
 use crate::net::reactor;
 use crate::system::Notify;
+#[cfg(feature = "web")]
+use crate::web::Server;
 
 /// What stopping may take in all: SIGTERM is followed by SIGKILL after 5 s on many systems.
 const STOP: Duration = Duration::from_millis(4_500);
@@ -32,6 +36,27 @@ pub struct Options {
     pub exit_after: Option<Duration>,
     /// Reads the configuration again, on SIGHUP.
     pub reload: Box<dyn Fn() -> Result<Config, String>>,
+    /// Adds actions of the program's own to the web server, each time that is bound.
+    #[cfg(feature = "web")]
+    pub extend: Rc<dyn Fn(Server) -> Server>,
+}
+
+impl Options {
+    /// Runs until a signal ends it, with the configuration that it has, and nothing beside what that says.
+    pub fn new() -> Self {
+        Self {
+            exit_after: None,
+            reload: Box::new(|| Err("this program does not read it again".to_owned())),
+            #[cfg(feature = "web")]
+            extend: Rc::new(|server| server),
+        }
+    }
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 /// Runs the agent until it is asked to stop. Errors are those that keep it from starting.
@@ -59,7 +84,7 @@ fn start(config: Config, options: &Options, logger: &Logger) -> Result<(), Error
 
     let board = Board::default();
     let executor = Executor::default();
-    let plan = Plan::new(&config, &id, &board, &executor)?;
+    let plan = Plan::new(&config, &id, &board, &executor, options)?;
     reactor::block_on(executor.run(stay(executor.clone(), plan, board, signals, options, logger)));
     Ok(())
 }

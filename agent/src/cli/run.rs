@@ -24,7 +24,7 @@ pub fn main(args: Args) -> ExitCode {
             .map(|loaded| loaded.config)
             .map_err(|all| all.to_string().trim_end().replace('\n', "; "))
     };
-    match agent::run(loaded.config, &Options { exit_after, reload: Box::new(again) }) {
+    match agent::run(loaded.config, &Options { exit_after, reload: Box::new(again), ..Options::new() }) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             complain(&format!("ioto: {error}"));

@@ -14,7 +14,7 @@ mod web;
 use super::plan::{Executor, Plan};
 #[cfg(feature = "db")]
 use super::slot::Slot;
-use super::{Board, Error};
+use super::{Board, Error, Options};
 use crate::config::Config;
 
 /// What services have of each other.
@@ -31,12 +31,18 @@ struct Handles {
 
 /// Plans what the configuration wants, in order of need.
 #[allow(unused_mut, unused_variables, reason = "a build with few features has little to plan")]
-pub fn prepare(plan: &mut Plan, config: &Config, id: &str, board: &Board, executor: &Executor) -> Result<(), Error> {
+pub fn prepare(
+    plan: &mut Plan,
+    config: &Config,
+    id: &str,
+    (board, executor): (&Board, &Executor),
+    options: &Options,
+) -> Result<(), Error> {
     let mut handles = Handles::default();
     #[cfg(feature = "db")]
     database::prepare(plan, config, id, &mut handles)?;
     #[cfg(feature = "web")]
-    web::prepare(plan, config, (id, board, executor), &handles)?;
+    web::prepare(plan, config, (id, board, executor), &handles, &options.extend)?;
     #[cfg(feature = "mqtt")]
     mqtt::prepare(plan, config, id, executor);
     #[cfg(feature = "sync")]

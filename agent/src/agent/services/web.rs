@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use rustls::ServerConfig;
@@ -23,6 +24,7 @@ pub fn prepare(
     config: &Config,
     (id, board, executor): (&str, &Board, &Executor),
     handles: &Handles,
+    extend: &Rc<dyn Fn(Server) -> Server>,
 ) -> Result<(), Error> {
     let status = Arc::new(status(config, id, board, handles));
     let own = Entrance {
@@ -32,6 +34,7 @@ pub fn prepare(
         tls: Slot::default(),
         status: status.clone(),
         handles: handles.clone(),
+        extend: Rc::new(|server| server),
     };
     add(plan, "api", own, executor)?;
     if config.services.web {
@@ -41,8 +44,8 @@ pub fn prepare(
         let auth = Slot::default();
         auth.set(Some(settings.auth.clone()));
         let door = Door::Web { open: settings.open };
-        let handles = handles.clone();
-        let entrance = Entrance { settings, auth: auth.clone(), door, tls: certificate.clone(), status, handles };
+        let (handles, extend) = (handles.clone(), extend.clone());
+        let entrance = Entrance { settings, auth: auth.clone(), door, tls: certificate.clone(), status, handles, extend };
         let handle = add(plan, "web", entrance, executor)?;
         let id = id.to_owned();
         plan.on_reload(move |config| {
@@ -90,6 +93,8 @@ struct Entrance {
     tls: Slot<Arc<ServerConfig>>,
     status: Arc<Status>,
     handles: Handles,
+    /// Adds what the program has beside the agent's own.
+    extend: Rc<dyn Fn(Server) -> Server>,
 }
 
 impl Entrance {
@@ -102,7 +107,7 @@ impl Entrance {
         }
         let server = with_sessions(Server::new(settings.clone()), &settings, &self.handles);
         let server = server.action("/api/status", api::status(move || status.snapshot(), door));
-        let server = with_database(server, &self.handles, door);
+        let server = (self.extend)(with_database(server, &self.handles, door));
         match self.tls.get() {
             Some(tls) => server.tls(tls).bind(),
             None => server.bind(),
