@@ -52,5 +52,5 @@ pub fn ended(id: u32) {
 
 /// Asks a process to end.
 pub fn terminate(id: u32) {
-    let _ = kill(Pid::from_raw(id.cast_signed()), Signal::SIGTERM);
+    let _ = kill(Pid::from_raw(id as i32), Signal::SIGTERM);
 }

@@ -34,7 +34,7 @@ fn parent(id: u32) -> Option<u32> {
 /// `/proc/PID/stat` add up to, in nanoseconds instead of ticks of 10 ms.
 pub fn cpu(processes: &[u32]) -> Outcome<Duration> {
     let clock = |&id: &u32| {
-        let clock = clock_getcpuclockid(Pid::from_raw(id.cast_signed()))?;
+        let clock = clock_getcpuclockid(Pid::from_raw(id as i32))?;
         Ok(Duration::from(clock.now()?))
     };
     let times: nix::Result<Vec<Duration>> = processes.iter().map(clock).collect();
