@@ -601,3 +601,105 @@ fn a_client_of_http_1_0_gets_no_chunks() {
     assert_eq!(status(&server.talk("GET / HTTP/1.0\r\n\r\n")), 200);
     assert_eq!(field(&program.last(), "host").as_deref(), Some("localhost"));
 }
+
+#[test]
+fn random_bodies_come_back_from_a_program_that_answers_while_it_reads() {
+    let seed = fastrand::u64(..);
+    println!("seed {seed}");
+    let mut random = fastrand::Rng::with_seed(seed);
+    let program = Program::start(|conn| {
+        while let Some(head) = conn.head() {
+            if field(&head, "transfer-encoding").is_none() {
+                conn.send(ok("none"));
+                continue;
+            }
+            conn.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
+            while let Some(chunk) = conn.chunk() {
+                if chunk.is_empty() {
+                    conn.send("0\r\n\r\n");
+                    break;
+                }
+                // In two pieces, so that chunks come apart.
+                let (first, second) = chunk.split_at(chunk.len() / 2);
+                conn.send(format!("{:x}\r\n", chunk.len()));
+                conn.send(first);
+                conn.send(second);
+                conn.send("\r\n");
+            }
+        }
+    });
+    let (server, _dir) = front(&program.address, |_| {});
+    let mut stream = server.connect();
+    for _ in 0..12 {
+        let length = random.usize(1..400_000);
+        let body: Vec<u8> = std::iter::repeat_with(|| random.u8(..)).take(length).collect();
+        let mut request = b"POST /echo HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec();
+        let mut rest = body.as_slice();
+        while !rest.is_empty() {
+            let (chunk, later) = rest.split_at(random.usize(1..=rest.len().min(30_000)));
+            request.extend_from_slice(format!("{:x}\r\n", chunk.len()).as_bytes());
+            request.extend_from_slice(chunk);
+            request.extend_from_slice(b"\r\n");
+            rest = later;
+        }
+        request.extend_from_slice(b"0\r\n\r\n");
+        let mut writer = stream.try_clone().unwrap();
+        let sending = std::thread::spawn(move || writer.write_all(&request).unwrap());
+        assert!(read_chunked(&mut stream) == body, "seed {seed}");
+        sending.join().unwrap();
+    }
+    assert_eq!(program.count(), 12, "what may not be repeated goes to new connections");
+}
+
+/// A chunked response's body.
+fn read_chunked(stream: &mut impl Read) -> Vec<u8> {
+    let mut byte = [0];
+    let mut line = |stream: &mut dyn Read| {
+        let mut line = Vec::new();
+        while !line.ends_with(b"\r\n") {
+            stream.read_exact(&mut byte).unwrap();
+            line.push(byte[0]);
+        }
+        String::from_utf8(line).unwrap().trim().to_owned()
+    };
+    while !line(stream).is_empty() {}
+    let mut body = Vec::new();
+    loop {
+        let size = usize::from_str_radix(&line(stream), 16).unwrap();
+        let start = body.len();
+        body.resize(start + size, 0);
+        stream.read_exact(&mut body[start..]).unwrap();
+        assert_eq!(line(stream), "");
+        if size == 0 {
+            return body;
+        }
+    }
+}
+
+#[test]
+fn a_client_with_tls_can_tell_a_part_from_the_whole() {
+    let program = Program::start(|conn| {
+        conn.head();
+        conn.send("HTTP/1.1 200 OK\r\n\r\nall of it");
+        conn.end();
+        conn.request();
+    });
+    let cut = Program::start(|conn| {
+        conn.head();
+        conn.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\npart\r\n");
+        conn.end();
+        conn.request();
+    });
+    let dir = web_support::Dir::new();
+    let mut settings = web_support::settings(dir.0.clone());
+    settings.routes = vec![route("/all", &program.address), route("/cut", &cut.address)];
+    let (certificate, key) = ioto::web::own_certificate(&dir.0.join("certs"), &["localhost".into()]).unwrap();
+    let tls = ioto::net::tls_server::server_config(&certificate, &key).unwrap();
+    let server = web_support::server(settings).listen("https://127.0.0.1:0").unwrap().tls(tls);
+    let server = web_support::Running::start(server);
+    let url = |path: &str| format!("https://{}{path}", server.address());
+    assert_eq!(web_support::curl(&["-k", &url("/all")]), "all of it");
+    let output = std::process::Command::new("curl").args(["-sSk", "--max-time", "20", &url("/cut")]).output().unwrap();
+    assert!(!output.status.success() && output.stdout == b"part", "{output:?}");
+    assert!(program.last().contains("X-Forwarded-Proto: https\r\n"));
+}
