@@ -310,6 +310,28 @@ fn a_program_that_does_not_answer_gives_504_and_others_are_served() {
 }
 
 #[test]
+fn a_client_that_sends_its_body_too_slowly_gets_408() {
+    let program = Program::start(|conn| {
+        conn.head();
+        assert!(conn.is_left(Duration::from_secs(20)));
+    });
+    let (server, _dir) = front(&program.address, |settings| settings.timeouts.request = Duration::from_millis(1200));
+    let mut stream = server.connect();
+    stream.write_all(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1000\r\n\r\n").unwrap();
+    let mut writer = stream.try_clone().unwrap();
+    let sending = std::thread::spawn(move || {
+        while writer.write_all(b"x").is_ok() {
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    });
+    let start = Instant::now();
+    assert_eq!(status(&read_to_close(&mut stream)), 408);
+    assert!(start.elapsed() < Duration::from_secs(5));
+    drop(stream);
+    sending.join().unwrap();
+}
+
+#[test]
 fn a_program_that_stalls_in_its_answer_is_cut_and_one_that_stops_reading_gives_504() {
     let program = Program::start(|conn| {
         if conn.head().unwrap().starts_with("GET") {
