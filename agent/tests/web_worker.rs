@@ -296,9 +296,12 @@ fn a_worker_dies_with_the_process_of_its_server() {
         }
     };
     assert!(kill(Pid::from_raw(worker), None).is_ok());
+    let socket = socket_of(worker);
     child.kill().unwrap();
     child.wait().unwrap();
     assert!(is_gone(worker));
+    // Nobody was left to take it away.
+    std::fs::remove_dir_all(socket.parent().unwrap()).unwrap();
 }
 
 /// Not a test: a server that is killed.
