@@ -247,24 +247,26 @@ fn the_stop_ends_the_worker_and_takes_its_files_away() {
 
 #[test]
 fn a_worker_that_ignores_the_stop_is_killed() {
-    // A shell that takes no connection and no signal.
-    let script = "trap '' TERM; while :; do sleep 1; done";
-    let worker = Worker::program("/bin/sh", ["-c", script]).timeout(Duration::from_millis(300));
-    let (server, _dir) = start(worker, |_| {});
-    let slow = std::thread::spawn({
-        let address = server.address();
-        move || {
-            let mut stream = std::net::TcpStream::connect(address).unwrap();
-            stream.write_all(b"GET /crash/x HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n").unwrap();
-            web_support::read_to_close(&mut stream)
-        }
-    });
-    // It accepts nothing: late, and killed for that; the next one is there when the server stops.
-    assert_eq!(status(&slow.join().unwrap()), 504);
+    let script = "import os, signal, socket\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\ns = socket.socket(fileno=0)\n\
+                  while True:\n    c, _ = s.accept()\n    c.recv(65536)\n    body = str(os.getpid()).encode()\n    \
+                  c.sendall(b'HTTP/1.1 200 OK\\r\\nContent-Length: %d\\r\\n\\r\\n' % len(body) + body)\n    c.close()\n";
+    let (server, _dir) = start(Worker::program("/usr/bin/python3", ["-c", script]), |_| {});
+    let worker = pid(&get(&server, "/crash/x", ""));
     let start = Instant::now();
     server.handle.stop();
     server.join();
-    assert!(start.elapsed() < Duration::from_secs(6), "{:?}", start.elapsed());
+    assert!(kill(Pid::from_raw(worker), None).is_err(), "it ends before the server");
+    let passed = start.elapsed();
+    assert!(passed > Duration::from_millis(1900) && passed < Duration::from_secs(5), "{passed:?}");
+}
+
+#[test]
+fn a_program_that_never_accepts_a_connection_is_killed() {
+    let worker = Worker::program("/bin/sleep", ["60"]).timeout(Duration::from_millis(300));
+    let (server, _dir) = start(worker, |_| {});
+    let response = get(&server, "/crash/x", "");
+    assert_eq!(status(&response), 504);
+    assert!(logged(&response).contains("the worker /bin/sleep ("));
 }
 
 #[test]
@@ -294,9 +296,12 @@ fn a_worker_dies_with_the_process_of_its_server() {
         }
     };
     assert!(kill(Pid::from_raw(worker), None).is_ok());
+    let socket = socket_of(worker);
     child.kill().unwrap();
     child.wait().unwrap();
     assert!(is_gone(worker));
+    // Nobody was left to take it away.
+    std::fs::remove_dir_all(socket.parent().unwrap()).unwrap();
 }
 
 /// Not a test: a server that is killed.

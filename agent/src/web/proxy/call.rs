@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 use super::fault::{Failure, Fault};
 use super::pump::{Pump, Side};
 use crate::http1::{Framing, Limits, RequestHead, ResponseHead, encode_request, parse_response};
-use crate::web::Exchange;
 use crate::web::link::{Link, Patience};
 use crate::web::transfer::{Body, Stage, Transfer};
 use crate::web::watch::Deadline;
+use crate::web::{Error, Exchange};
 
 /// Bounds of the head of a response.
 const LIMITS: Limits = Limits { head: 32 * 1024, headers: 128, target: 0 };
@@ -40,7 +40,7 @@ impl Call {
     /// A call that is to be sent.
     pub fn new(exchange: &Exchange, mut link: Link, head: &RequestHead) -> Result<Self, Failure> {
         encode_request(head, &mut link.output)
-            .map_err(|_| Failure::Client(crate::web::Error::status(400, "the request's target cannot be passed on")))?;
+            .map_err(|_| Failure::Client(Error::status(400, "the request's target cannot be passed on")))?;
         let stage = match head.framing()? {
             Framing::Length(length) => Stage::Streaming(Body::Length(length)),
             Framing::Chunked => Stage::Streaming(Body::Chunked(None)),
@@ -83,9 +83,20 @@ impl Call {
                 }
             }
             self.poll_client(cx, exchange)?;
-            late.poll_over(cx).map(|()| Err(Fault::Late.into()))
+            late.poll_over(cx).map(|()| Err(self.blame(exchange)))
         })
         .await
+    }
+
+    /// Who is late.
+    fn blame(&self, exchange: &Exchange) -> Failure {
+        let owes = self.upload.as_ref().is_some_and(|upload| !upload.is_blocked);
+        let mut client = exchange.transfer.borrow_mut();
+        if !owes || client.is_received() {
+            return Fault::Late.into();
+        }
+        client.fault = Some(408);
+        Failure::Client(Error::status(408, "the request's body took too long"))
     }
 
     fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<ResponseHead, Fault>> {

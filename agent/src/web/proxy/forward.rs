@@ -9,6 +9,7 @@ use super::{Way, headers, tunnel};
 use crate::config::FOREVER;
 use crate::http1::{Framing, Method, ResponseHead, Version};
 use crate::web::handshake::{is_same_origin, origin};
+use crate::web::link::Patience;
 use crate::web::{Error, Exchange};
 
 /// A request may be late by so much before the connection cuts it: until then it gets an answer.
@@ -23,8 +24,14 @@ pub(in crate::web) async fn forward(exchange: &mut Exchange, way: &Way<'_>) -> R
     let settings = &shared.settings.proxy;
     let now = Instant::now();
     let until = now + way.timeout;
-    let whole = exchange.transfer.get_mut().link.whole();
-    whole.set(now + way.timeout.max(shared.settings.timeouts.request) + GRACE);
+    let timeouts = &shared.settings.timeouts;
+    let end = now + way.timeout.max(timeouts.request) + GRACE;
+    let whole = {
+        let link = &mut exchange.transfer.get_mut().link;
+        link.set_patience(Patience { stall: timeouts.inactivity, until: end });
+        link.whole()
+    };
+    whole.set(end);
 
     let upgrade = wants_websocket(exchange)?;
     let head = headers::request(exchange, way, upgrade)?;
@@ -57,7 +64,7 @@ pub(in crate::web) async fn forward(exchange: &mut Exchange, way: &Way<'_>) -> R
     let is_endless = content_type.starts_with("text/event-stream");
     if is_endless {
         whole.set(Instant::now() + FOREVER);
-        exchange.transfer.get_mut().link.live(shared.settings.timeouts.inactivity);
+        exchange.transfer.get_mut().link.live(timeouts.inactivity);
     }
     // Who refuses a request may not want the rest of it.
     exchange.last |= !call.is_sent && response.status >= 400;
