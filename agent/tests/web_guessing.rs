@@ -111,7 +111,7 @@ fn ten_thousand_failed_logins_from_fifty_addresses_delay_nobody_else() {
     );
     assert!(statuses[401] <= 10 * ADDRESSES, "{} guesses were verified", statuses[401]);
     for (status, time) in logins {
-        assert!(status == 200 && time < Duration::from_secs(5), "{status} after {time:?}");
+        assert!(status == 200 && time < Duration::from_secs(10), "{status} after {time:?}");
     }
     // The goal is 50 ms on a quiet machine; this one may be busy.
     assert!(p99 < Duration::from_millis(500), "{p99:?}");

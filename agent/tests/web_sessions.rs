@@ -126,6 +126,10 @@ fn visitors_have_variables_that_end_with_a_login() {
     assert_eq!((jo.who().as_str(), body(&jo.ask("/check", &[]))), ("jo 0", "none"));
     jo.ask("/create?value=three", &[]);
     assert_eq!((jo.who().as_str(), body(&jo.ask("/check", &[]))), ("jo 0", "three"));
+    // A page of another site can post, and takes away neither the variable nor the cookie.
+    let posted = jo.ask("/create?value=evil", &["-d", "x", "-H", "Origin: http://evil.example"]);
+    assert!(status(&posted) == 403 && field(&posted, "set-cookie").is_none(), "{posted}");
+    assert_eq!((jo.who().as_str(), body(&jo.ask("/check", &[]))), ("jo 0", "three"));
     // Thousands of visitors push out each other, and no user.
     for _ in 0..300 {
         get(&running, "/create?value=x", "");

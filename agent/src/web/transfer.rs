@@ -108,14 +108,18 @@ impl Transfer {
         self.stage = stage;
     }
 
-    /// Whether the whole request was received.
+    /// Whether the whole request was received, and nothing of its body was put back.
     pub fn is_received(&self) -> bool {
-        self.decoder.is_done()
+        self.decoder.is_done() && self.put_back_bytes() == 0
     }
 
     /// The bytes of the request's body that are still to come, if known.
     pub fn remaining(&self) -> Option<u64> {
-        self.decoder.remaining()
+        self.decoder.remaining().map(|left| left + self.put_back_bytes() as u64)
+    }
+
+    fn put_back_bytes(&self) -> usize {
+        self.again.as_ref().map_or(0, |again| again.0.len())
     }
 
     /// Whether the client holds its body back and was not asked for it. It may or may not send it after a final response, so

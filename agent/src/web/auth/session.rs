@@ -31,7 +31,8 @@ impl Session<'_> {
     /// Sets a variable, and begins a session where there is none.
     ///
     /// # Errors
-    /// There is no room for it: 413. No session can begin: the response has begun, or the system gives no random bytes.
+    /// There is no room for it: 413. The session is that of a user, and the request, which changes something, did not bring its
+    /// token: 403. No session can begin: the response has begun, or the system gives no random bytes.
     pub fn set(&mut self, name: &str, value: &str) -> Result<(), Error> {
         let key = match key(self.0) {
             Some(key) => key,
@@ -66,6 +67,10 @@ impl Session<'_> {
             return Err(Error::Answered);
         }
         let shared = exchange.shared.clone();
+        if is_of_user(exchange) {
+            // Else a page of another site could take away the user's cookie.
+            return Err(Error::status(403, "this needs the session's token in the field X-XSRF-TOKEN"));
+        }
         let id = shared.authority.keeper.sessions().visit(address(exchange), Instant::now());
         let id = id.ok_or_else(|| Error::status(503, "no session can begin now"))?;
         give(exchange, &id)?;
@@ -145,6 +150,14 @@ fn end(exchange: &Exchange, sessions: &mut super::sessions::Sessions) {
             sessions.remove(&found.key);
         }
     }
+}
+
+/// Whether the client has a session as a user, though this request may not use it.
+fn is_of_user(exchange: &Exchange) -> bool {
+    let authority = &exchange.shared.authority;
+    let mut sessions = authority.keeper.sessions();
+    let mut ids = cookie::values(exchange.headers(), &authority.settings.sessions.cookie);
+    ids.any(|id| sessions.find(id, Instant::now()).is_some_and(|found| found.user.is_some()))
 }
 
 /// The session of the request, if it is one of the user whom the gate let in, or a visitor's.

@@ -17,7 +17,8 @@ const PER_USER: usize = 10;
 const PER_ADDRESS: usize = 10;
 /// Variables of a session, and bytes of their names and values together.
 const VARIABLES: (usize, usize) = (32, 4096);
-/// A session that is used is kept anew so often: each time wears the flash.
+/// A session that is used is kept anew so often, or twice in the time that it lives unused, but not more often than changes:
+/// each time wears the flash.
 const KEEP_USE: Duration = Duration::from_secs(5 * 60);
 /// And after so long when its variables changed.
 const KEEP_CHANGE: Duration = Duration::from_secs(30);
@@ -145,7 +146,8 @@ impl Sessions {
     pub fn changes(&mut self, now: Instant, all: bool) -> Changes {
         self.sweep(now);
         let Some(gone) = &self.gone else { return Changes::default() };
-        let due = self.users.iter().filter(|(_, session)| session.is_due(now, all));
+        let pause = self.pause();
+        let due = self.users.iter().filter(|(_, session)| session.is_due(now, pause, all));
         let kept: Vec<_> = due.map(|(key, session)| (*key, session_store::write(session, now))).collect();
         // What only ended by itself can wait until something else is written.
         let removed = if all || !kept.is_empty() { gone.clone() } else { Vec::new() };
@@ -154,7 +156,7 @@ impl Sessions {
 
     /// Whether [`Sessions::changes`] has something of that session.
     pub fn is_due(&self, key: &Key, now: Instant) -> bool {
-        self.gone.is_some() && self.users.get(key).is_some_and(|session| session.is_due(now, false))
+        self.gone.is_some() && self.users.get(key).is_some_and(|session| session.is_due(now, self.pause(), false))
     }
 
     /// These changes are kept.
@@ -201,6 +203,10 @@ impl Sessions {
         }
     }
 
+    fn pause(&self) -> Duration {
+        (self.settings.idle / 2).clamp(KEEP_CHANGE, KEEP_USE)
+    }
+
     fn sweep(&mut self, now: Instant) {
         let settings = self.settings.clone();
         self.end(|session| !session.is_alive(&settings, now));
@@ -244,13 +250,13 @@ impl Session {
             && now.saturating_duration_since(self.created) < settings.absolute
     }
 
-    fn is_due(&self, now: Instant, all: bool) -> bool {
+    fn is_due(&self, now: Instant, pause: Duration, all: bool) -> bool {
         let since = |at: Instant| now.saturating_duration_since(at);
         match self.kept {
             None => true,
             Some(kept) => {
                 let changed = self.changed.is_some_and(|at| all || since(at) >= KEEP_CHANGE);
-                let used = if all { self.used > kept } else { since(kept) >= KEEP_USE };
+                let used = if all { self.used > kept } else { since(kept) >= pause };
                 changed || used
             }
         }
