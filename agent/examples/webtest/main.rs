@@ -14,13 +14,24 @@ mod show;
 
 use std::error::Error;
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::rc::Rc;
 use std::time::Duration;
 
 use ioto::agent::{self, Options};
 use ioto::config::{Invocation, load};
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("webtest: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1).peekable();
     if arguments.peek().is_some_and(|first| first == crash::WORKER) {
         return Ok(crash::work()?);
@@ -44,7 +55,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let state = Temporary::new()?;
     invocation.state_dir.get_or_insert_with(|| state.0.clone());
     let again = invocation.clone();
-    options.reload = Box::new(move || load(&again).map(|loaded| loaded.config).map_err(|problems| problems.to_string()));
+    options.reload =
+        Box::new(move || load(&again).map(|loaded| loaded.config).map_err(|problems| problems.to_string()));
     let loaded = load(&invocation).map_err(|problems| problems.to_string())?;
     loaded.warnings.iter().for_each(|warning| eprintln!("webtest: {warning}"));
     agent::run(loaded.config, &options)?;

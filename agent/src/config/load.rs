@@ -74,6 +74,7 @@ pub fn load(invocation: &Invocation) -> Result<Loaded, Problems> {
     if !problems.iter().any(is_unread_file) {
         config.check(&tree, &reader);
     }
+    let mut warnings = reader.notes();
     let (entries, wrong, passed) = reader.finish();
     problems.append(unknown);
     problems.append(wrong);
@@ -82,10 +83,9 @@ pub fn load(invocation: &Invocation) -> Result<Loaded, Problems> {
     if !problems.is_empty() {
         return Err(problems.sorted());
     }
-    let warnings = match idle.is_empty() {
-        true => Vec::new(),
-        false => vec![format!("these keys have no effect in this version: {}", idle.join(", "))],
-    };
+    if !idle.is_empty() {
+        warnings.push(format!("these keys have no effect in this version: {}", idle.join(", ")));
+    }
     Ok(Loaded { config, effective: Effective::new(entries), warnings })
 }
 

@@ -78,7 +78,7 @@ impl Log {
         let levels = if cfg!(debug_assertions) { &LEVELS[..] } else { &LEVELS[..4] };
         let log = Self {
             target: read_or_pass(s, "path", &TARGETS, |path| {
-                path == "default" || path == "cloud" || path.ends_with(".log")
+                path == "default" || path == "cloud" || path.contains(['.', '/'])
             }),
             format: read_or_pass(s, "format", &FORMATS, |format| format.contains('%')),
             level: s.choice("level", levels, d.level),

@@ -37,6 +37,7 @@ pub(super) struct Reader {
     entries: RefCell<Vec<Entry>>,
     problems: RefCell<Problems>,
     idle: RefCell<Vec<String>>,
+    notes: RefCell<Vec<String>>,
 }
 
 impl Reader {
@@ -49,6 +50,7 @@ impl Reader {
             entries: RefCell::default(),
             problems: RefCell::default(),
             idle: RefCell::default(),
+            notes: RefCell::default(),
         }
     }
 
@@ -84,6 +86,11 @@ impl Reader {
     /// The keys that were read, by dotted path; the keys of list items are below `KEY[]`.
     pub(super) fn keys(&self) -> BTreeMap<String, Kind> {
         self.keys.borrow().clone()
+    }
+
+    /// What was noted so far.
+    pub(super) fn notes(&self) -> Vec<String> {
+        self.notes.take()
     }
 
     /// Every value that was read, all that was wrong, and the values without effect.
@@ -122,6 +129,12 @@ impl<'a> Section<'a> {
     pub(super) fn problem(&self, key: &str, text: impl Into<String>) {
         let origin = self.get(key).map(|node| node.origin.clone()).unwrap_or_default();
         self.reader.problems.borrow_mut().add(origin, self.path_of(key).join("."), text);
+    }
+
+    /// Notes what the owner should know about `key` although it is no error.
+    pub(super) fn note(&self, key: &str, text: &str) {
+        let place = self.get(key).map(|node| format!("{}: ", node.origin)).unwrap_or_default();
+        self.reader.notes.borrow_mut().push(format!("{place}{}: {text}", self.path_of(key).join(".")));
     }
 
     /// Notes that the value of `key` was understood and has no effect.
@@ -282,6 +295,19 @@ impl<'a> Section<'a> {
         });
         let read: Vec<T> = read.collect();
         self.value(key, Vec::new(), show, |_| Ok(read))
+    }
+
+    /// As [`Section::list`], of texts; one text stands for the list of what its commas separate.
+    pub(super) fn texts(&self, key: &str, parse: fn(&str) -> Result<String, String>) -> Vec<String> {
+        let show = |item: &String| Json::from(item.as_str());
+        match self.get(key).map(|node| &node.value) {
+            Some(Value::Text(all)) => {
+                let show = |items: &Vec<String>| items.iter().map(show).collect::<Json>();
+                let items = all.split(',').map(str::trim).filter(|item| !item.is_empty());
+                self.value(key, Vec::new(), show, |_| items.map(parse).collect())
+            }
+            _ => self.list(key, Vec::new(), show, |node, _| parse(&text(node)?)),
+        }
     }
 
     /// An object with free keys, each value read by `parse` together with its key.

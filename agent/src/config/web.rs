@@ -353,13 +353,10 @@ impl Cache {
             true => Some(s.duration("maxAge", Duration::ZERO..=FOREVER, Duration::ZERO)),
             false => s.value("maxAge", None, show, |_| Ok(None)),
         };
-        let texts = |key: &str, parse: fn(&str) -> Result<String, String>| {
-            s.list(key, Vec::new(), |item: &String| Json::from(item.as_str()), |node, _| parse(&text(node)?))
-        };
         let cache = Self {
             max_age,
-            directives: texts("directives", directive),
-            extensions: texts("extensions", |extension| Ok(extension.trim_start_matches('.').to_ascii_lowercase())),
+            directives: s.texts("directives", directive),
+            extensions: s.texts("extensions", |extension| Ok(extension.trim_start_matches('.').to_ascii_lowercase())),
         };
         route.has("cache").then_some(cache)
     }

@@ -45,7 +45,8 @@ pub fn prepare(
         auth.set(Some(settings.auth.clone()));
         let door = Door::Web { open: settings.open };
         let (handles, extend) = (handles.clone(), extend.clone());
-        let entrance = Entrance { settings, auth: auth.clone(), door, tls: certificate.clone(), status, handles, extend };
+        let entrance =
+            Entrance { settings, auth: auth.clone(), door, tls: certificate.clone(), status, handles, extend };
         let handle = add(plan, "web", entrance, executor)?;
         let id = id.to_owned();
         plan.on_reload(move |config| {

@@ -13,7 +13,8 @@ use crate::web::Error;
 
 /// What makes an object a method, and what else it may say.
 const METHOD: [&str; 5] = ["role", "request", "request.query", "query", "response"];
-const BLOCK: [&str; 9] = ["type", "required", "default", "drop", "role", "fields", "of", "hasWild", "hasRequired"];
+const BLOCK: [&str; 10] =
+    ["type", "required", "default", "drop", "role", "fields", "of", "hasWild", "hasRequired", "hasDrop"];
 /// For people.
 const REMARKS: [&str; 6] = ["description", "doc", "example", "label", "notes", "title"];
 /// The field that stands for all fields that are not named.
@@ -196,7 +197,9 @@ impl Reader<'_> {
             role: self.role(node, place),
             ..Block::default()
         };
+        // What these say shows in the fields.
         self.flag(node, "hasRequired", place);
+        self.flag(node, "hasDrop", place);
         (block.drop_request, block.drop_response) = self.drops(node, place);
         match node.get("fields") {
             Some(fields) if kind == Kind::Object => self.fields(fields, &join(place, "fields"), &mut block, depth),
@@ -410,7 +413,7 @@ mod tests {
                 ),
                 format!(
                     "s.json5:4: user.put.request.fields.a.typ: unknown key, expected one of type required default drop \
-                     role fields of hasWild hasRequired"
+                     role fields of hasWild hasRequired hasDrop"
                 ),
                 format!("s.json5:4: user.put.request.fields.b.default: expected a number that fits, found `x`"),
                 format!(
