@@ -2,7 +2,7 @@
 
 use super::node::Node;
 use super::section::Reader;
-use super::{Aws, Database, Device, Directories, Log, Mqtt, Services, Sync, Timeouts, Tls, Web};
+use super::{AccessTarget, Aws, Database, Device, Directories, Log, Mqtt, Services, Sync, Timeouts, Tls, Web};
 
 /// What a device is run as: on a developer's desk, or in the field.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -84,6 +84,10 @@ impl Config {
         let services = reader.root(tree).section("services");
         if self.services.sync && !self.services.database {
             services.problem("sync", "needs the database, expected services.database: true");
+        }
+        if self.web.access_log.target == AccessTarget::Database && !self.services.database {
+            let log = reader.root(tree).section("web").section("accessLog");
+            log.problem("path", "needs the database, expected services.database: true");
         }
         if self.services.sync && self.sync.table.is_empty() {
             services.problem("sync", "needs sync.table, the name of the DynamoDB table");

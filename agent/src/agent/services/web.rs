@@ -8,7 +8,7 @@ use rustls::ServerConfig;
 use serde_json::{Map, json};
 use smol::future::FutureExt;
 
-use super::Handles;
+use super::{Handles, access};
 use crate::agent::plan::{Executor, Plan, Service};
 use crate::agent::slot::Slot;
 use crate::agent::{Board, Error, Report, ServiceError, Status, Stop};
@@ -42,14 +42,18 @@ pub fn prepare(
         let handle = add(plan, "web", entrance, executor)?;
         let id = id.to_owned();
         plan.on_reload(move |config| {
-            let new = tls(config, &id)?;
-            certificate.set(new.clone());
-            let Some(handle) = handle.get() else { return Ok(()) };
-            if let Some(new) = new {
-                handle.set_tls(new);
+            let handle = handle.get();
+            if let Some(handle) = &handle {
+                handle.reopen_access_log();
             }
-            handle.reopen_access_log();
-            handle.reload_signatures().map_err(Error::Web)
+            let new = tls(config, &id)?;
+            // What can fail comes first: all of it is taken over, or nothing.
+            if let Some(handle) = &handle {
+                handle.reload_signatures().map_err(Error::Web)?;
+            }
+            certificate.set(new.clone());
+            new.zip(handle).into_iter().for_each(|(new, handle)| handle.set_tls(new));
+            Ok(())
         });
     }
     Ok(())
@@ -91,7 +95,10 @@ impl Entrance {
         let status = self.status.clone();
         let server = Server::new(self.settings.clone());
         let server = server.action("/api/status", api::status(move || status.snapshot(), door));
-        let server = with_database(server, &self.handles, door);
+        let mut server = with_database(server, &self.handles, door);
+        if let Some(sink) = access::sink(&self.settings, &self.handles) {
+            server = server.access_sink(sink);
+        }
         match self.tls.get() {
             Some(tls) => server.tls(tls).bind(),
             None => server.bind(),
