@@ -13,7 +13,7 @@ mod writer;
 use std::io::Write;
 use std::time::Duration;
 
-pub(super) use self::entry::{begin, refused};
+pub(super) use self::entry::{Entry, begin, refused};
 pub(super) use self::writer::{Pot, Writer};
 use super::Error;
 use crate::config::{AccessLog, AccessTarget};
