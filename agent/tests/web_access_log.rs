@@ -71,7 +71,7 @@ fn a_line_tells_what_was_asked_and_answered_and_no_secret() {
     get(&server, "/big?mb=2", "");
     get(&server, "/fail", "");
     get(&server, "/late", "");
-    get(&server, "/none/\u{e4}", "");
+    get(&server, "/none/%22%0d%0a", "");
     server.talk("HEAD /hello HTTP/1.0\r\n\r\n");
     server.talk("POST /json HTTP/1.1\r\nHost: h\r\nConnection: close\r\nContent-Length: 7\r\n\r\n{\"a\":1}");
     let lines = lines(&dir.0.join("log/access.log"), 8);
@@ -82,7 +82,7 @@ fn a_line_tells_what_was_asked_and_answered_and_no_secret() {
         r#"] "GET /big?mb=2 HTTP/1.1" 200 2098"#,
         r#"] "GET /fail HTTP/1.1" 500 50 "#,
         r#"] "GET /late HTTP/1.1" 200 "#,
-        r#"] "GET /none/\xc3\xa4 HTTP/1.1" 404 "#,
+        r#"] "GET /none/%22%0d%0a HTTP/1.1" 400 "#,
         r#"] "HEAD /hello HTTP/1.0" 200 - "#,
         r#"] "POST /json HTTP/1.1" 201 7 "#,
     ]) {
@@ -161,4 +161,32 @@ fn a_log_that_cannot_be_opened_keeps_the_server_from_starting() {
     let web = Web { access_log, ..settings(std::env::temp_dir()) };
     let error = server(web).bind().err().unwrap().to_string();
     assert!(error.starts_with("web.accessLog.path: /proc/none/access.log: cannot be written: "), "{error}");
+}
+
+#[cfg(feature = "users")]
+#[test]
+fn only_users_who_proved_who_they_are_are_named() {
+    use ioto::config::{Auth, Roles, Route, Secret, User};
+    use ioto::web::auth::password::Hash;
+
+    let (server, dir) = start(|web| {
+        let password = Secret::new(Hash::Sha256.stored(&Hash::Sha256.ha1("jo", "web", "open sesame")));
+        let jo = User { name: "jo".into(), password, ha1: Vec::new(), role: "admin".into() };
+        let roles = Roles::new(&[("admin".to_owned(), vec![])]).unwrap();
+        web.auth = Auth { users: vec![jo], roles, require_tls: false, ..Auth::default() };
+        let route = |matches: &str, role: &str| Route {
+            matches: matches.into(),
+            handler: "action".into(),
+            role: role.into(),
+            ..Route::default()
+        };
+        web.routes = vec![route("/hello", "admin"), route("", "")];
+    });
+    let basic = |text: &str| format!("Authorization: Basic {}\r\n", ioto::net::base64::encode(text.as_bytes()));
+    assert_eq!(status(&get(&server, "/hello", &basic("jo:open sesame"))), 200);
+    assert_eq!(status(&get(&server, "/hello", &basic("jo:wrong"))), 401);
+    assert_eq!(status(&get(&server, "/nothing", &basic("jo:open sesame"))), 202);
+    let lines = lines(&dir.0.join("log/access.log"), 3);
+    let users: Vec<_> = lines.iter().map(|line| line.split(' ').nth(2).unwrap()).collect();
+    assert_eq!(users, ["jo", "-", "-"], "{lines:#?}");
 }

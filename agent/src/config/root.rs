@@ -3,8 +3,8 @@
 use super::node::Node;
 use super::section::Reader;
 use super::{
-    AuthType, Aws, ClientCertificates, Database, Device, Directories, Log, Mqtt, Route, Services, SessionStorage, Sync,
-    Timeouts, Tls, Web,
+    AccessTarget, AuthType, Aws, ClientCertificates, Database, Device, Directories, Log, Mqtt, Route, Services,
+    SessionStorage, Sync, Timeouts, Tls, Web,
 };
 
 /// What a device is run as: on a developer's desk, or in the field.
@@ -89,6 +89,10 @@ impl Config {
         let services = reader.root(tree).section("services");
         if self.services.sync && !self.services.database {
             services.problem("sync", "needs the database, expected services.database: true");
+        }
+        if self.web.access_log.target == AccessTarget::Database && !self.services.database {
+            let log = reader.root(tree).section("web").section("accessLog");
+            log.problem("path", "needs the database, expected services.database: true");
         }
         if self.services.sync && self.sync.table.is_empty() {
             services.problem("sync", "needs sync.table, the name of the DynamoDB table");

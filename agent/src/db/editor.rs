@@ -56,6 +56,10 @@ impl Editor {
         Self { rows, schema, outbox, generator, changed, failure: None }
     }
 
+    pub(super) fn connection(&self) -> &rusqlite::Connection {
+        &self.rows.connection
+    }
+
     pub(super) fn begin(&mut self) -> Result<(), Error> {
         self.execute("BEGIN IMMEDIATE")
     }

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 
+use super::access_log::AccessBounds;
 use super::changelog::{Backlog, LoggedConflict, Pending, Settlement};
 use super::editor::Editor;
 use super::error::Error;
@@ -154,6 +155,16 @@ impl Db {
     pub async fn keep(&self, space: &str, set: Vec<(Vec<u8>, String)>, removed: Vec<Vec<u8>>) -> Result<(), Error> {
         let space = space.to_owned();
         self.inner.writer.call(move |editor| editor.keep(&space, &set, &removed)).await
+    }
+
+    /// Adds lines to the access log, and removes what is beyond its bounds.
+    pub async fn add_access(&self, lines: Vec<String>, bounds: AccessBounds) -> Result<(), Error> {
+        self.inner.writer.call(move |editor| editor.add_access(&lines, bounds)).await
+    }
+
+    /// The newest lines of the access log, newest first.
+    pub async fn access_log(&self, limit: usize) -> Result<Vec<String>, Error> {
+        self.inner.reader.call(move |rows| rows.access_log(limit)).await
     }
 
     /// The random name of this database file: a new file has a new one, so that its change numbers are not taken for

@@ -25,6 +25,7 @@
 
 pub mod changelog;
 
+mod access_log;
 mod claim;
 mod date;
 mod editor;
@@ -42,6 +43,7 @@ mod validate;
 mod worker;
 mod writer;
 
+pub use self::access_log::AccessBounds;
 pub use self::error::Error;
 pub use self::handle::Db;
 pub use self::query::{DEFAULT_LIMIT, Item, MAX_FILTERS, MAX_ITEM, MAX_KEY, MAX_LIMIT, MAX_PAGE, Page, Query};

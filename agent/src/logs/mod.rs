@@ -10,3 +10,5 @@ mod writer;
 
 pub use self::line::Line;
 pub use self::logger::{Error, Logger, install};
+#[cfg(feature = "logs")]
+pub use self::os_log::OsLog;

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use smol::io::AsyncWriteExt;
 
+use super::link::Whole;
 use super::shared::Shared;
 use super::transfer::Transfer;
 use super::watch::Deadline;
@@ -92,7 +93,7 @@ fn lines(text: &str) -> impl Iterator<Item = &str> {
 /// ```
 pub struct EventWriter<'a> {
     writer: BodyWriter<'a>,
-    whole: Rc<Deadline>,
+    whole: Rc<Whole>,
     /// When the next heartbeat is due, while the action waits.
     beat: Deadline,
     inactivity: Duration,
@@ -116,7 +117,7 @@ impl Exchange {
 }
 
 /// Takes the request's time limit off the link; the deadline that is to be moved instead.
-pub(super) fn go_live(transfer: &RefCell<Transfer>, inactivity: Duration) -> Rc<Deadline> {
+pub(super) fn go_live(transfer: &RefCell<Transfer>, inactivity: Duration) -> Rc<Whole> {
     let link = &mut transfer.borrow_mut().link;
     link.live(inactivity);
     let whole = link.whole();

@@ -59,9 +59,23 @@ pub(super) struct Link {
     reading: Wait,
     writing: Wait,
     patience: Patience,
-    whole: Rc<Deadline>,
+    whole: Rc<Whole>,
     turn: usize,
-    tally: Rc<Tally>,
+}
+
+/// The request that is served.
+pub(super) struct Whole {
+    deadline: Deadline,
+    /// What was answered.
+    pub tally: Tally,
+}
+
+impl std::ops::Deref for Whole {
+    type Target = Deadline;
+
+    fn deref(&self) -> &Deadline {
+        &self.deadline
+    }
 }
 
 /// What was answered to a request, for the access log.
@@ -111,7 +125,7 @@ impl Link {
             stream: Box::new(stream),
             reading: wait(),
             writing: wait(),
-            whole: Rc::new(local.watch.deadline()),
+            whole: Rc::new(Whole { deadline: local.watch.deadline(), tally: Tally::default() }),
             local,
             input: Vec::new(),
             used: 0,
@@ -119,19 +133,13 @@ impl Link {
             sent: 0,
             patience: Patience { stall: LINGER, until: Instant::now() + LINGER },
             turn: TURN,
-            tally: Rc::default(),
         }
-    }
-
-    /// What is answered on this connection.
-    pub fn tally(&self) -> Rc<Tally> {
-        self.tally.clone()
     }
 
     /// A head with this status is the last that stands in the output: what is sent after it is the body.
     pub fn begin_body(&self, status: u16) {
-        self.tally.status.set(status);
-        self.tally.body.set(self.tally.sent.get() + self.output.len().saturating_sub(self.sent) as u64);
+        self.whole.tally.status.set(status);
+        self.whole.tally.body.set(self.whole.tally.sent.get() + self.output.len().saturating_sub(self.sent) as u64);
     }
 
     pub fn set_patience(&mut self, patience: Patience) {
@@ -141,7 +149,7 @@ impl Link {
     }
 
     /// The deadline of the request that is served.
-    pub fn whole(&self) -> Rc<Deadline> {
+    pub fn whole(&self) -> Rc<Whole> {
         self.whole.clone()
     }
 
@@ -243,7 +251,7 @@ impl Link {
         let result = Pin::new(&mut self.stream).poll_write(cx, data);
         let sent = ready!(self.guard(Direction::Write, cx, result))?;
         self.turn = self.turn.saturating_sub(sent);
-        self.tally.add(sent);
+        self.whole.tally.add(sent);
         match sent {
             0 => Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
             _ => Poll::Ready(Ok(sent)),
@@ -256,7 +264,7 @@ impl Link {
         let result = self.stream.poll_send_file(cx, file, bytes.min(TURN));
         let sent = ready!(self.guard(Direction::Write, cx, result))?;
         self.turn = self.turn.saturating_sub(sent);
-        self.tally.add(sent);
+        self.whole.tally.add(sent);
         Poll::Ready(Ok(sent))
     }
 

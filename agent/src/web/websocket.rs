@@ -21,6 +21,7 @@ use smol::stream::Stream;
 
 use super::events::go_live;
 use super::handshake::{Agreement, is_same_origin, origin};
+use super::link::Whole;
 use super::link::{Link, Patience};
 use super::shared::Shared;
 use super::transfer::{Stage, Transfer, Wire};
@@ -94,7 +95,7 @@ pub struct WebSocket<'a> {
     closed: Option<(u16, String)>,
     /// A message is sent in part: nothing else can be sent before its rest.
     torn: bool,
-    whole: Rc<Deadline>,
+    whole: Rc<Whole>,
     wait: Deadline,
     /// When a byte came, or a message was sent, and when the peer was pinged for its silence.
     moved: Instant,

@@ -1,5 +1,7 @@
 //! The services of the agent. Each file prepares one and runs it until it is asked to stop.
 
+#[cfg(feature = "web")]
+mod access;
 #[cfg(feature = "db")]
 mod database;
 #[cfg(feature = "mqtt")]

@@ -9,7 +9,7 @@ use rustls::ServerConfig;
 use serde_json::{Map, json};
 use smol::future::FutureExt;
 
-use super::Handles;
+use super::{Handles, access};
 use crate::agent::plan::{Executor, Plan, Service};
 use crate::agent::slot::Slot;
 use crate::agent::{Board, Error, Report, ServiceError, Status, Stop};
@@ -51,14 +51,18 @@ pub fn prepare(
         let id = id.to_owned();
         plan.on_reload(move |config| {
             take_users(&auth, &config.web.auth, handle.get());
-            let new = tls(config, &id)?;
-            certificate.set(new.clone());
-            let Some(handle) = handle.get() else { return Ok(()) };
-            if let Some(new) = new {
-                handle.set_tls(new);
+            let handle = handle.get();
+            if let Some(handle) = &handle {
+                handle.reopen_access_log();
             }
-            handle.reopen_access_log();
-            handle.reload_signatures().map_err(Error::Web)
+            let new = tls(config, &id)?;
+            // What can fail comes first: all of it is taken over, or nothing.
+            if let Some(handle) = &handle {
+                handle.reload_signatures().map_err(Error::Web)?;
+            }
+            certificate.set(new.clone());
+            new.zip(handle).into_iter().for_each(|(new, handle)| handle.set_tls(new));
+            Ok(())
         });
     }
     Ok(())
@@ -108,7 +112,10 @@ impl Entrance {
         }
         let server = with_sessions(Server::new(settings.clone()), &settings, &self.handles);
         let server = server.action("/api/status", api::status(move || status.snapshot(), door));
-        let server = (self.extend)(with_database(server, &self.handles, door));
+        let mut server = (self.extend)(with_database(server, &self.handles, door));
+        if let Some(sink) = access::sink(&self.settings, &self.handles) {
+            server = server.access_sink(sink);
+        }
         match self.tls.get() {
             Some(tls) => server.tls(tls).bind(),
             None => server.bind(),

@@ -10,7 +10,7 @@ use crate::config::AccessLog;
 use crate::http1::Version;
 use crate::net::utc_ms;
 use crate::web::auth::Account;
-use crate::web::link::Tally;
+use crate::web::link::Whole;
 use crate::web::local::Local;
 use crate::web::shared::Shared;
 use crate::web::{Exchange, Peer};
@@ -22,7 +22,7 @@ const GONE: u16 = 499;
 pub(in crate::web) struct Entry {
     shared: Arc<Shared>,
     local: Rc<Local>,
-    tally: Rc<Tally>,
+    whole: Rc<Whole>,
     started: Instant,
     peer: Peer,
     secure: bool,
@@ -58,7 +58,7 @@ pub(in crate::web) fn begin(exchange: &Exchange, started: Instant) -> Option<Box
     Some(Box::new(Entry {
         shared: shared.clone(),
         local: exchange.local.clone(),
-        tally: exchange.transfer.borrow().link.tally(),
+        whole: exchange.transfer.borrow().link.whole(),
         started,
         peer: exchange.peer,
         secure: exchange.secure,
@@ -74,7 +74,7 @@ impl Drop for Entry {
         let [method, target, referer, agent, host] =
             self.parts.map(|part| self.text.get(part?.0 as usize..part?.1 as usize));
         let duration = self.started.elapsed();
-        let (status, bytes) = self.tally.take();
+        let (status, bytes) = self.whole.tally.take();
         let record = Record {
             at: utc_ms() - duration.as_millis() as i64,
             address: address(self.peer),

@@ -11,8 +11,9 @@ mod mask;
 mod writer;
 
 use std::io::Write;
+use std::time::Duration;
 
-pub(super) use self::entry::{begin, refused};
+pub(super) use self::entry::{Entry, begin, refused};
 pub(super) use self::writer::{Pot, Writer};
 use super::Error;
 use crate::config::{AccessLog, AccessTarget};
@@ -24,6 +25,11 @@ pub trait AccessSink: Send {
     /// # Errors
     /// The lines are lost; they are counted.
     fn write(&mut self, lines: &[u8]) -> std::io::Result<()>;
+
+    /// How long lines gather before they come.
+    fn gather(&self) -> Duration {
+        Duration::from_millis(200)
+    }
 
     /// Opens again what it writes to, on SIGHUP.
     fn reopen(&mut self) {}

@@ -11,8 +11,6 @@ use std::time::{Duration, Instant};
 
 use super::AccessSink;
 
-/// How long lines gather before they are written.
-const GATHER: Duration = Duration::from_millis(200);
 /// Bytes that wait in one pot, at most; more lines are dropped and counted.
 const POT: usize = 256 * 1024;
 /// Bytes of a pot that is kept for the next lines.
@@ -121,12 +119,12 @@ impl Pot {
 
 impl Inner {
     /// Waits until there is something to do. Whether this was the last time, and whether to open the sink again.
-    fn wait(&self) -> (bool, bool) {
+    fn wait(&self, gather: Duration) -> (bool, bool) {
         let mut state = lock(&self.state);
         while !(state.woken || state.stop || state.reopen) {
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
-        let deadline = Instant::now() + GATHER;
+        let deadline = Instant::now() + gather;
         while !(state.stop || state.reopen) {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
@@ -154,7 +152,7 @@ struct Work {
 impl Work {
     fn run(&mut self, inner: &Inner) {
         loop {
-            let (stop, reopen) = inner.wait();
+            let (stop, reopen) = inner.wait(self.sink.gather());
             if reopen {
                 self.sink.reopen();
             }
@@ -278,7 +276,7 @@ mod tests {
         let pot = writer.pot();
         let long = format!("{}\n", "x".repeat(999));
         (0..2000).for_each(|_| add(&pot, &long));
-        thread::sleep(GATHER * 2);
+        thread::sleep(Duration::from_millis(400));
         (0..2000).for_each(|_| add(&pot, &long));
         assert!(lock(&pot.lines).bytes.len() <= POT + 1000);
         assert!(lock(&pot.lines).dropped >= 1000);
