@@ -36,3 +36,6 @@ pub mod system;
 pub mod api;
 
 pub mod agent;
+
+#[cfg(all(test, feature = "web"))]
+mod corpus;

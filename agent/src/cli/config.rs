@@ -12,7 +12,13 @@ pub fn check(args: Args) -> ExitCode {
     match load(&args) {
         Ok(loaded) => {
             warn_of_users(&loaded);
-            print("The configuration is valid.\n")
+            match check_signatures(&loaded) {
+                Ok(()) => print("The configuration is valid.\n"),
+                Err(problems) => {
+                    complain(&problems);
+                    ExitCode::from(USAGE)
+                }
+            }
         }
         Err(status) => status,
     }
@@ -26,6 +32,19 @@ fn warn_of_users(loaded: &Loaded) {
 
 #[cfg(not(feature = "users"))]
 fn warn_of_users(_: &Loaded) {}
+
+#[cfg(feature = "web")]
+fn check_signatures(loaded: &Loaded) -> Result<(), String> {
+    match loaded.config.services.web {
+        true => ioto::web::check_signatures(&loaded.config.web).map_err(|error| error.to_string()),
+        false => Ok(()),
+    }
+}
+
+#[cfg(not(feature = "web"))]
+fn check_signatures(_: &Loaded) -> Result<(), String> {
+    Ok(())
+}
 
 /// Shows the configuration in effect.
 pub fn show(args: Args) -> ExitCode {

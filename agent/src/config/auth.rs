@@ -162,8 +162,13 @@ impl Default for Auth {
 
 impl Auth {
     /// Reads `web.auth` and what belongs to it in the sections beside it.
-    pub(super) fn read(web: &Section) -> Self {
-        let (d, s) = (Self::default(), web.section("auth"));
+    ///
+    /// The realm is the name of the server where nothing else is said.
+    pub(super) fn read(web: &Section, realm_default: Option<&str>) -> Self {
+        let (mut d, s) = (Self::default(), web.section("auth"));
+        if let Some(name) = realm_default.filter(|name| name.len() <= LONGEST) {
+            d.realm = name.to_owned();
+        }
         if cfg!(not(feature = "users")) {
             if web.has("auth") {
                 web.problem("auth", "this build has no users: it needs the feature `users`");

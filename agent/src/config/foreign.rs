@@ -46,15 +46,7 @@ const KEYS: &[&str] = &[
     "web.fiberBlocks",
     "web.group",
     "web.limits.buffer",
-    "web.name",
-    "web.redirect",
-    "web.routes[].redirect",
-    "web.routes[].stream",
-    "web.routes[].trim",
-    "web.routes[].validate",
     "web.routes[].xsrf",
-    "web.signatures",
-    "web.threads",
     "web.user",
 ];
 

@@ -59,6 +59,19 @@ pub(super) fn read_drop_ins(directory: &Path, problems: &mut Problems) -> Vec<La
     layers
 }
 
+/// What holds beneath all files when the integrator's directory has `web.json5` alone: a web server was asked for, and the
+/// database, which is on otherwise, has nothing to hold without a schema. Any file can switch it on.
+pub(super) fn web_alone(own: &[Layer], directory: &Path) -> Option<Layer> {
+    let [web] = own else { return None };
+    let is_web = match &web.node.origin.source {
+        Source::File(path) => path.file_name().is_some_and(|name| name == "web.json5"),
+        _ => false,
+    };
+    let off = Node { value: Value::Flag(false), origin: file_origin(&directory.join("web.json5")) };
+    let is_alone = is_web && !directory.join("schema.json5").exists();
+    is_alone.then(|| Layer { node: off.under("services.database"), under: None })
+}
+
 /// Whether a section's file is written as a whole configuration: with its own name as a key, and `tls`, `log` beside it.
 fn stands_alone(node: &Node, under: &str) -> bool {
     node.members().iter().any(|member| member.key.trim_start_matches(['+', '-', '=', '?']) == under)

@@ -152,8 +152,12 @@ fn read_layers(callers: &Node, current: &Path, problems: &mut Problems) -> (Vec<
     let share = directory("directories.share", &default.share, problems);
     let config = directory("directories.config", &default.config, problems);
     let mut layers = layers::read(&share, problems);
-    layers.extend(layers::read(&config, problems));
-    layers.extend(layers::read_drop_ins(&config.join("ioto.d"), problems));
+    let mut own = layers::read(&config, problems);
+    own.extend(layers::read_drop_ins(&config.join("ioto.d"), problems));
+    if let Some(layer) = layers::web_alone(&own, &config) {
+        layers.insert(0, layer);
+    }
+    layers.extend(own);
 
     let (state, _) = state_directory(&layers, callers, &config, current);
     layers.extend(layers::read(&state.join("config"), problems));

@@ -5,6 +5,7 @@
 //! of the environment, the command line. In each directory `ioto.json5` comes first, then `web.json5` (section `web`),
 //! `device.json5` (section `device`) and, as the last word, `local.json5`.
 
+mod access_log;
 mod auth;
 mod aws;
 mod blend;
@@ -25,11 +26,13 @@ mod mqtt;
 mod node;
 mod origin;
 mod problem;
+mod redirect;
 mod roles;
 mod root;
 mod secret;
 mod section;
 mod services;
+mod signatures;
 mod sync;
 mod timeouts;
 mod tls;
@@ -37,6 +40,7 @@ mod units;
 mod unread;
 mod web;
 
+pub use self::access_log::{AccessFormat, AccessLog, AccessTarget};
 pub use self::auth::{Auth, AuthAlgorithm, AuthType, CertificateUser, Sessions, Token, User};
 pub use self::aws::Aws;
 pub use self::ciphers::CIPHERS;
@@ -53,10 +57,12 @@ pub use self::mqtt::{Mqtt, MqttUrl, Subscription};
 pub use self::node::{Member, Node, Value};
 pub use self::origin::{Origin, Source};
 pub use self::problem::{Problem, Problems};
+pub use self::redirect::{Place, Redirect};
 pub use self::roles::Roles;
 pub use self::root::{Config, Profile};
 pub use self::secret::Secret;
 pub use self::services::Services;
+pub use self::signatures::WebSignatures;
 pub use self::sync::Sync;
 pub use self::timeouts::Timeouts;
 pub use self::tls::{ClientCertificates, Tls, TlsCertificate};

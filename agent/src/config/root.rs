@@ -66,13 +66,15 @@ impl Config {
         let version = root.text("version", "");
         let directories = Directories::read(&root.section("directories"), profile, reader);
         let timeouts = root.section("timeouts");
+        let tls = Tls::read(&root.section("tls"));
+        let web = Web::read(&root.section("web"), profile, &directories);
         Self {
             profile,
             services: Services::read(&root.section("services")),
             device: Device::read(&root.section("device"), &version),
             log: Log::read(&root.section("log")),
-            tls: Tls::read(&root.section("tls")),
-            web: Web::read(&root.section("web"), profile, &directories),
+            web: Web { certified: tls.certificate.is_some(), ..web },
+            tls,
             database: Database::read(&root.section("database"), &directories),
             mqtt: Mqtt::read(&root.section("mqtt")),
             aws: Aws::read(&root.section("aws"), &timeouts),

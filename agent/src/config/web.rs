@@ -6,9 +6,12 @@ use std::time::Duration;
 use serde_json::{Value as Json, json};
 
 use super::node::{Node, Value, quote};
-use super::section::{Section, text};
+use super::section::{Section, choose, text};
 use super::units::{FOREVER, UNLIMITED, show_duration};
-use super::{Auth, AuthAlgorithm, AuthType, Directories, Listen, Profile, Scheme, WebSockets, WebUpload};
+use super::{
+    AccessLog, Auth, AuthAlgorithm, AuthType, Directories, Listen, Place, Profile, Redirect, Scheme, WebSignatures,
+    WebSockets, WebUpload, redirect,
+};
 
 /// Fields that frame a message or describe its body: they differ from response to response.
 const OWN_HEADERS: [&str; 5] = ["connection", "content-length", "content-type", "date", "transfer-encoding"];
@@ -20,7 +23,8 @@ pub struct Route {
     pub matches: String,
     /// `handler`: `file` or `action`.
     pub handler: String,
-    /// `methods`; empty: GET and HEAD for files, all for actions. For files also `PUT` (writes the file) and `DELETE`
+    /// `methods`; empty: GET and HEAD for files; for actions those that `Access-Control-Allow-Methods` of `web.headers` lists,
+    /// or all. For files also `PUT` (writes the file) and `DELETE`
     /// (removes it) can be listed; then everyone who may use the route may do so.
     pub methods: Vec<String>,
     /// `role`: the role or ability that the user must have; empty: it is open to all.
@@ -29,12 +33,22 @@ pub struct Route {
     pub auth_type: AuthType,
     /// `algorithm`: of digest authentication.
     pub algorithm: AuthAlgorithm,
+    /// `redirect`: without a role, where all requests are sent (302); with one, where a visitor goes who asks for a page (GET)
+    /// and is not logged in, in place of the answer 401.
+    pub redirect: Option<Place>,
+    /// `trim`: what is taken off the front of the path before the handler sees it.
+    pub trim: String,
+    /// `stream`: an action may read a body of any length. Otherwise one that is longer than `web.limits.body` is refused, if
+    /// the length is told before anything of it is read; forms with files have `web.limits.upload`.
+    pub stream: bool,
     /// `compressed`: beside a file `x` may lie `x.br` and `x.gz` with the same content, not older than it; they are sent in
     /// its place to clients that take them. Off unless it is set, because looking for them costs each request two system
     /// calls.
     pub compressed: bool,
     /// `cache`: what `Cache-Control` tells of the files; without it there is no such field.
     pub cache: Option<Cache>,
+    /// `validate`: requests and responses must fit their signatures, see [`WebSignatures`].
+    pub validate: bool,
 }
 
 /// `web.routes[].cache`
@@ -122,12 +136,23 @@ impl Default for Timeouts {
 pub struct Web {
     /// `web.listen`
     pub listen: Vec<Listen>,
+    /// `web.threads`: the agent's own thread, and more beside it.
+    pub threads: usize,
     /// `web.documents`: the root of the files that are served.
     pub documents: PathBuf,
     /// `web.index`: the file that stands for a directory.
     pub index: String,
-    /// `web.headers`: added to every response.
+    /// `web.name`: the host by which clients know the device, for the targets of redirects; nothing: as they asked for it.
+    pub name: Option<Place>,
+    /// `web.headers`: added to every response, in place of those of [`Web::protect`]; an empty value takes such a one away.
     pub headers: Vec<(String, String)>,
+    /// `web.protect`: every response carries the usual headers that tell browsers to be careful, see the README. On by default
+    /// in profile prod.
+    pub protect: bool,
+    /// Whether `tls.certificate` names a certificate: with [`Web::protect`] browsers are then told to use TLS alone. No key.
+    pub certified: bool,
+    /// `web.redirect`
+    pub redirects: Vec<Redirect>,
     /// `web.routes`; empty: actions first, then files.
     pub routes: Vec<Route>,
     /// `web.mime`: types by extension, beside the built-in ones.
@@ -142,6 +167,10 @@ pub struct Web {
     pub upload: WebUpload,
     /// `web.auth`
     pub auth: Auth,
+    /// `web.signatures`
+    pub signatures: WebSignatures,
+    /// `web.accessLog`
+    pub access_log: AccessLog,
     /// `web.api.open`: the management API is open to clients on this machine. Profile dev only.
     pub open: bool,
 }
@@ -153,9 +182,14 @@ impl Default for Web {
                 Listen { scheme: Scheme::Http, host: String::new(), port: 80 },
                 Listen { scheme: Scheme::Https, host: String::new(), port: 443 },
             ],
+            threads: 1,
             documents: "/usr/share/ioto/www".into(),
             index: "index.html".into(),
+            name: None,
             headers: Vec::new(),
+            protect: true,
+            certified: false,
+            redirects: Vec::new(),
             routes: Vec::new(),
             mime: Vec::new(),
             limits: Limits::default(),
@@ -163,6 +197,8 @@ impl Default for Web {
             sockets: WebSockets::default(),
             upload: WebUpload::default(),
             auth: Auth::default(),
+            signatures: WebSignatures::default(),
+            access_log: AccessLog::default(),
             open: false,
         }
     }
@@ -172,7 +208,10 @@ impl Web {
     pub(super) fn read(s: &Section, profile: Profile, directories: &Directories) -> Self {
         let d = Self::default();
         let api = s.section("api");
-        let auth = Auth::read(s);
+        let name = Place::read_name(s);
+        let realm = name.as_ref().map(Place::authority);
+        let auth = Auth::read(s, realm.as_deref());
+        let signatures = WebSignatures::read(&s.section("signatures"), directories);
         let web = Self {
             listen: s.list(
                 "listen",
@@ -186,11 +225,16 @@ impl Web {
                     Ok(listen)
                 },
             ),
+            threads: s.count("threads", 1..=16, d.threads),
             documents: s.path("documents", &directories.site),
             index: s.value("index", d.index, |index| Json::from(index.as_str()), index),
+            name,
             headers: s.map("headers", |value: &String| Json::from(value.as_str()), header),
+            protect: s.flag("protect", profile == Profile::Prod),
+            certified: d.certified,
+            redirects: Redirect::read_all(s),
             routes: s.list("routes", d.routes, show_route, |node, item| match node.value {
-                Value::Object(_) => Ok(Route::read(&item, &auth)),
+                Value::Object(_) => Ok(Route::read(&item, &auth, &signatures)),
                 _ => Err(format!("expected an object, found {}", node.describe())),
             }),
             mime: s.map("mime", |value: &String| Json::from(value.as_str()), |_, node| header_value(node)),
@@ -199,11 +243,14 @@ impl Web {
             sockets: WebSockets::read(&s.section("webSockets")),
             upload: WebUpload::read(&s.section("upload"), directories),
             auth: auth.clone(),
+            signatures: signatures.clone(),
+            access_log: AccessLog::read(&s.section("accessLog")),
             open: api.flag("open", d.open),
         };
         if web.open && profile == Profile::Prod {
             api.problem("open", "the API is never open in profile prod, expected false (or profile dev)");
         }
+        redirect::refuse_circles(s, &web);
         web
     }
 }
@@ -245,11 +292,11 @@ impl Timeouts {
 }
 
 impl Route {
-    fn read(s: &Section, auth: &Auth) -> Self {
+    fn read(s: &Section, auth: &Auth, signatures: &WebSignatures) -> Self {
         let (role, auth_type, algorithm) = auth.read_route(s);
         Self {
             matches: s.text("match", ""),
-            handler: s.choice("handler", &[("file", "file"), ("action", "action")], "file").into(),
+            handler: handler(s),
             methods: s.list(
                 "methods",
                 Vec::new(),
@@ -262,11 +309,27 @@ impl Route {
                     }
                 },
             ),
+            redirect: Place::read_target(s, "redirect"),
+            trim: s.value("trim", String::new(), |path| Json::from(path.as_str()), trim),
+            stream: s.flag("stream", false),
             compressed: s.flag("compressed", false),
             cache: Cache::read(s),
+            validate: signatures.read_route(s),
             role,
             auth_type,
             algorithm,
+        }
+    }
+}
+
+impl Route {
+    /// Whether the route is meant for a path, as far as `match` says it.
+    pub fn covers(&self, path: &str) -> bool {
+        match self.matches.as_str() {
+            "" => true,
+            "/" => path == "/",
+            prefix if prefix.ends_with('/') => path.starts_with(prefix),
+            exact => path == exact,
         }
     }
 }
@@ -294,8 +357,20 @@ impl Cache {
 fn show_route(route: &Route) -> Json {
     let role = if route.role.is_empty() { "public" } else { &route.role };
     let mut shown = json!({"match": route.matches, "handler": route.handler, "methods": route.methods, "role": role});
+    if let Some(to) = &route.redirect {
+        shown["redirect"] = Json::from(to.to_string());
+    }
+    if !route.trim.is_empty() {
+        shown["trim"] = Json::from(route.trim.as_str());
+    }
+    if route.stream {
+        shown["stream"] = Json::from(true);
+    }
     if route.compressed {
         shown["compressed"] = Json::from(true);
+    }
+    if route.validate {
+        shown["validate"] = Json::from(true);
     }
     if let Some(cache) = &route.cache {
         shown["cache"] = json!({"directives": cache.directives, "extensions": cache.extensions});
@@ -315,6 +390,24 @@ fn directive(text: &str) -> Result<String, String> {
     }
 }
 
+/// An empty name is that of the default, as in the files of others.
+fn handler(s: &Section) -> String {
+    let names = [("file", "file"), ("action", "action")];
+    let show = |name: &String| Json::from(name.as_str());
+    s.value("handler", "file".into(), show, |node| match &node.value {
+        Value::Text(text) if text.is_empty() => Ok("file".into()),
+        _ => choose(node, &names).map(str::to_owned),
+    })
+}
+
+fn trim(node: &Node) -> Result<String, String> {
+    let path = text(node)?;
+    match path.is_empty() || path.starts_with('/') {
+        true => Ok(path),
+        false => Err(format!("expected the front of a path as '/app', found {}", quote(&path))),
+    }
+}
+
 fn index(node: &Node) -> Result<String, String> {
     let name = text(node)?;
     match name.is_empty() || name.contains(['/', '\0']) {
@@ -330,7 +423,10 @@ fn header(name: &str, node: &Node) -> Result<String, String> {
     if OWN_HEADERS.iter().any(|own| own.eq_ignore_ascii_case(name)) {
         return Err("is said by the server in each response, and a second one would contradict it".into());
     }
-    header_value(node)
+    match node.value {
+        Value::Null => Ok(String::new()),
+        _ => header_value(node),
+    }
 }
 
 /// A text that can stand in a header field (RFC 9110 §5.5).

@@ -17,6 +17,9 @@ mod body;
 mod encode;
 mod error;
 mod framing;
+#[cfg(any(fuzzing, all(test, feature = "web")))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod head;
 mod headers;
 mod method;

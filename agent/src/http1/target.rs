@@ -33,7 +33,8 @@ impl<'a> Target<'a> {
 
 /// Refuses a target that is not `/path`, `http://host/path`, or `*` for OPTIONS.
 pub(super) fn check(target: &str, method: &Method) -> Result<(), Error> {
-    if !target.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#') {
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    if !path.bytes().all(|byte| is_plain(byte) && !b"\\^`".contains(&byte)) || !query.bytes().all(is_plain) {
         return Err(Error::Malformed("the target holds a byte that must be percent-encoded"));
     }
     if *method == Method::Connect {
@@ -51,6 +52,11 @@ pub(super) fn check(target: &str, method: &Method) -> Result<(), Error> {
         None if target.starts_with('/') => Ok(()),
         None => Err(Error::Malformed("the target is no path")),
     }
+}
+
+/// Whether a byte may stand for itself. RFC 3986 allows a few less; what browsers leave as it is has to pass.
+fn is_plain(byte: u8) -> bool {
+    byte.is_ascii_graphic() && !b"#\"<>".contains(&byte)
 }
 
 /// Whether the text is `host` or `host:port`: a name, an IPv4 address, or an IPv6 address in brackets. User names, empty
@@ -135,6 +141,10 @@ mod tests {
         for bad in ["", "a", "*", "?q", "http:///x", "http://u@h/", "ftp://h/", "h:80", "/a b", "/\u{e9}", "/a#f"] {
             assert!(check(bad, &Method::Get).is_err(), "{bad}");
         }
+        for bad in ["/a\"b", "/a<b", "/a>b", "/a\\b", "/a^b", "/a`b", "/?a\"b", "/?<", "/?>"] {
+            assert!(check(bad, &Method::Get).is_err(), "{bad}");
+        }
+        assert_eq!(check("/{a}|b?{c}|^`\\", &Method::Get), Ok(()));
         assert_eq!(check("*", &Method::Options), Ok(()));
     }
 

@@ -9,11 +9,12 @@ use super::exchange::{Caller, Exchange};
 use super::head::{Head, Length};
 use super::link::{Duplex, Link, Patience};
 use super::local::Local;
-use super::router::{Routed, clean_path, route};
+use super::router::{Routed, clean_path, find_route, route, trim};
 use super::shared::Shared;
 use super::transfer::{Stage, Transfer};
-use super::{Error, auth, files, websocket};
-use crate::http1::{BodyDecoder, Headers, RequestHead, Version, parse_request, reason};
+use super::{Error, access, auth, files, redirect, signatures, websocket};
+use crate::config::Route;
+use crate::http1::{BodyDecoder, Headers, Method, RequestHead, Version, parse_request, reason};
 
 /// Bytes of an unread request body that are read and dropped to keep the connection; for longer ones it is closed.
 pub(super) const DRAIN: usize = 64 * 1024;
@@ -50,7 +51,7 @@ pub(super) async fn serve(
         let head = match next_request(&mut link, served == 0, &shared).await {
             Ok(Some(head)) => head,
             Ok(None) => return link.close().await,
-            Err(status) => return refuse(link, status, &shared, &local).await,
+            Err(status) => return refuse(link, status, from, &shared, &local).await,
         };
         served += 1;
         let now = Instant::now();
@@ -59,7 +60,7 @@ pub(super) async fn serve(
             || served as usize >= shared.settings.limits.requests
             || shared.is_stopping()
             || from.is_outdated(&shared);
-        let Ok(framing) = head.framing() else { return refuse(link, 400, &shared, &local).await };
+        let Ok(framing) = head.framing() else { return refuse(link, 400, from, &shared, &local).await };
         let path = clean_path(&head);
         let awaits_continue = head.expects_continue().unwrap_or(false);
         let transfer = Transfer::new(link, BodyDecoder::new(framing), awaits_continue);
@@ -68,7 +69,10 @@ pub(super) async fn serve(
         exchange.last = is_last || exchange.path.is_empty();
         let outcome = whole.limit(now + timeouts.request, handle(&mut exchange)).await;
         let outcome = outcome.unwrap_or_else(|| Err(io::Error::from(io::ErrorKind::TimedOut).into()));
-        link = match conclude(exchange, outcome).await {
+        let logged = access::begin(&exchange, now);
+        let next = conclude(exchange, outcome).await;
+        drop(logged);
+        link = match next {
             Next::Request(link) => link,
             Next::Linger(link) => return link.linger().await,
             Next::Close(link) => return link.close().await,
@@ -122,21 +126,39 @@ async fn handle(exchange: &mut Exchange) -> Result<(), Error> {
         return Err(Error::status(400, "the path is malformed"));
     }
     let shared = exchange.shared.clone();
+    if let Some((status, to)) = redirect::find(exchange, &shared.settings.redirects) {
+        return redirect::send(exchange, status, &to).await;
+    }
+    if is_question(exchange, &shared) {
+        if let Routed::Options(allow) | Routed::NotAllowed(allow) = route(&shared, &Method::Options, &exchange.path) {
+            return options(exchange, &allow).await;
+        }
+    }
     if auth::concerns(exchange) && !Box::pin(auth::admit(exchange)).await? {
         return Ok(());
     }
-    match route(&shared, &exchange.head.method, &exchange.path) {
+    let decided = find_route(&shared, &exchange.path);
+    if let Some(to) = decided.and_then(|route| route.redirect.as_ref()).filter(|_| !has_role(decided)) {
+        return redirect::send(exchange, 302, to).await;
+    }
+    let routed = route(&shared, &exchange.head.method, &exchange.path);
+    if let Routed::Action(..) = routed {
+        exchange.limit_body(decided)?;
+        if shared.validates() && !Box::pin(signatures::enter(exchange)).await? {
+            return Ok(());
+        }
+    }
+    if let Some(path) = decided.and_then(|route| trim(&route.trim, &exchange.path)) {
+        exchange.path = path;
+    }
+    match routed {
         Routed::Action(action, rest) => {
             exchange.rest = rest;
             action.call(exchange).await
         }
         // On the heap only while a file is served: it would be the larger part of every idle connection.
         Routed::File(route) => Box::pin(files::serve(exchange, route)).await,
-        Routed::Options(allow) => {
-            exchange.set_header("Allow", &allow)?;
-            exchange.set_status(204);
-            exchange.send("", "").await
-        }
+        Routed::Options(allow) => options(exchange, &allow).await,
         Routed::NotAllowed(allow) => {
             exchange.set_header("Allow", &allow)?;
             exchange.set_status(405);
@@ -144,6 +166,29 @@ async fn handle(exchange: &mut Exchange) -> Result<(), Error> {
         }
         Routed::NotFound => Err(Error::status(404, "there is nothing here")),
     }
+}
+
+/// Whether a browser asks what a page of another site may do here (CORS). It asks without a login, and the answer tells no
+/// more than the configuration lets all know.
+fn is_question(exchange: &Exchange, shared: &Shared) -> bool {
+    exchange.head.method == Method::Options
+        && shared.is_shared
+        && (exchange.header("access-control-request-method").is_some() || has_role(find_route(shared, &exchange.path)))
+}
+
+fn has_role(route: Option<&Route>) -> bool {
+    route.is_some_and(|route| !route.role.is_empty())
+}
+
+/// Tells the methods.
+async fn options(exchange: &mut Exchange, allow: &str) -> Result<(), Error> {
+    exchange.set_header("Allow", allow)?;
+    let fields = &exchange.shared.fields(exchange.secure).headers;
+    if exchange.shared.is_shared && fields.get("access-control-allow-methods").is_none() {
+        exchange.set_header("Access-Control-Allow-Methods", allow)?;
+    }
+    exchange.set_status(204);
+    exchange.send("", "").await
 }
 
 /// Completes the response whatever the handler did, and decides how the connection goes on.
@@ -215,7 +260,8 @@ fn is_gone(error: &io::Error) -> bool {
 }
 
 /// Answers a request that was not understood, and ends the connection: where the next request begins is unknown.
-async fn refuse(link: Link, status: u16, shared: &Shared, local: &Local) {
+async fn refuse(link: Link, status: u16, from: Caller, shared: &Shared, local: &Local) {
+    access::refused(shared, local, (from.peer, from.secure), status);
     refuse_with(link, (status, ""), shared, local).await;
 }
 
@@ -224,8 +270,8 @@ pub(super) async fn refuse_with(mut link: Link, (status, message): (u16, &str), 
     link.set_patience(for_answer(shared));
     let text = plain(status, message);
     let headers = Headers::new();
-    let length = Length::Known(text.len() as u64);
-    let head = Head { status, content_type: TEXT, length, headers: &headers, close: true, version: Version::Http11 };
+    let (length, version) = (Length::Known(text.len() as u64), Version::Http11);
+    let head = Head { status, content_type: TEXT, length, headers: &headers, close: true, secure: false, version };
     if head.write(shared, local, &mut link.output).is_ok() {
         link.output.extend_from_slice(text.as_bytes());
         if link.flush().await.is_ok() {
@@ -261,7 +307,8 @@ mod tests {
     #[test]
     fn a_connection_without_a_request_is_small() {
         let shared = Arc::new(Shared::new(Default::default(), vec![], None).unwrap());
-        let connection = serve(Cursor::new(vec![0; 0]), (Peer::Unix, false), shared, Rc::new(Local::new().unwrap()));
+        let connection =
+            serve(Cursor::new(vec![0; 0]), (Peer::Unix, false), shared, Rc::new(Local::new(vec![]).unwrap()));
         let size = std::mem::size_of_val(&connection);
         assert!(size <= 3 * 1024, "{size} bytes");
     }

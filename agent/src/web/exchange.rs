@@ -14,6 +14,7 @@ use super::auth::Account;
 use super::head::{Head, Length};
 use super::local::Local;
 use super::shared::Shared;
+use super::signatures::Validation;
 use super::transfer::{self, Stage, Transfer};
 use super::{Body, BodyWriter, Error};
 use crate::http1::{Headers, Method, RequestHead, Version, percent_decode};
@@ -21,6 +22,7 @@ use crate::net::Holder;
 
 /// A response body up to this size is sent in one write with its head.
 const ONE_WRITE: usize = 32 * 1024;
+const JSON: &str = "application/json";
 /// Fields that frame a message; only the server knows how.
 const FRAMING: [&str; 4] = ["connection", "content-length", "transfer-encoding", "date"];
 
@@ -81,6 +83,8 @@ pub struct Exchange {
     /// Who asks, if the gate knows.
     pub(super) user: Option<Arc<Account>>,
     status: u16,
+    /// What the signature says, where the route validates.
+    pub(super) validation: Option<Box<Validation>>,
     pub(super) headers: Headers,
     /// The connection closes after this response.
     pub(super) last: bool,
@@ -106,6 +110,7 @@ impl Exchange {
             secure: from.secure,
             certificate: from.certificate.map(|(holder, _)| holder),
             user: None,
+            validation: None,
             status: 200,
             headers: Headers::new(),
             last: false,
@@ -135,13 +140,17 @@ impl Exchange {
         self.queries().find(|(found, _)| found == name).map(|(_, value)| value)
     }
 
-    /// All query variables in their order, decoded; those with broken encoding are left out.
+    /// All query variables in their order, decoded; those with broken encoding are left out. Where a query block of a
+    /// signature validates them, with its defaults and without what it drops.
     pub fn queries(&self) -> impl Iterator<Item = (String, String)> + '_ {
-        let text = self.head.query().unwrap_or_default();
-        text.split('&').filter(|pair| !pair.is_empty()).filter_map(|pair| {
+        let valid = self.validation.as_ref().and_then(|validation| validation.variables());
+        let text = if valid.is_none() { self.head.query().unwrap_or_default() } else { "" };
+        let valid = valid.unwrap_or_default().iter().cloned();
+        let sent = text.split('&').filter(|pair| !pair.is_empty()).filter_map(|pair| {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             Some((form_decode(name)?, form_decode(value)?))
-        })
+        });
+        valid.chain(sent)
     }
 
     /// The request's target as it was sent.
@@ -196,11 +205,15 @@ impl Exchange {
         Body { transfer: &self.transfer }
     }
 
-    /// The whole body, at most `web.limits.body` bytes.
+    /// The whole body, at most `web.limits.body` bytes. Where a signature validates it, with its defaults and without what it
+    /// drops.
     ///
     /// # Errors
     /// 413 when it is longer, before it is read if its length is known; and those of [`Body`].
     pub async fn bytes(&self) -> Result<Vec<u8>, Error> {
+        if let Some(bytes) = self.validation.as_ref().and_then(|validation| validation.bytes()) {
+            return bytes;
+        }
         let limit = self.shared.settings.limits.body;
         let announced = self.transfer.borrow().remaining();
         if announced.is_some_and(|length| length > limit) {
@@ -214,11 +227,14 @@ impl Exchange {
         }
     }
 
-    /// The whole body as JSON.
+    /// The whole body as JSON, whatever type the client says it has.
     ///
     /// # Errors
     /// 400 when it is not JSON; and those of [`Exchange::bytes`].
     pub async fn json(&self) -> Result<Value, Error> {
+        if let Some(value) = self.validation.as_ref().and_then(|validation| validation.json()) {
+            return Ok(value);
+        }
         let bytes = self.bytes().await?;
         serde_json::from_slice(&bytes).map_err(|error| Error::status(400, format!("the body is not JSON: {error}")))
     }
@@ -226,6 +242,10 @@ impl Exchange {
     /// The status of the response, 200 to 599; 200 when it is not set. Anything else fails when it is sent.
     pub fn set_status(&mut self, status: u16) {
         self.status = status;
+    }
+
+    pub(super) fn status(&self) -> u16 {
+        self.status
     }
 
     /// Sets a header field of the response, in place of one of the same name.
@@ -253,6 +273,17 @@ impl Exchange {
     /// The client is gone or too slow, or the request was answered already.
     pub async fn send(&self, content_type: &str, body: impl AsRef<[u8]>) -> Result<(), Error> {
         let body = body.as_ref();
+        match &self.validation {
+            Some(validation) => match validation.outgoing(self, content_type, body)? {
+                Some(body) => self.deliver(content_type, &body).await,
+                None => self.deliver(content_type, body).await,
+            },
+            None => self.deliver(content_type, body).await,
+        }
+    }
+
+    /// Sends a body that is as it must be.
+    pub(super) async fn deliver(&self, content_type: &str, body: &[u8]) -> Result<(), Error> {
         self.begin(content_type, Some(body.len() as u64), Stage::Complete)?;
         let mut link = Sender(&self.transfer);
         let body = if self.has_body() { body } else { &[] };
@@ -264,12 +295,31 @@ impl Exchange {
         }
     }
 
-    /// Answers with JSON, in one write with its head.
+    /// Answers with JSON, in one write with its head. Where the route validates, it must fit the signature's response block,
+    /// and goes without what the user may not see; so does JSON that [`Exchange::send`] is given, but not what is streamed.
     ///
     /// # Errors
-    /// As [`Exchange::send`].
+    /// As [`Exchange::send`]; and when the JSON does not fit: then nothing of it is sent.
     pub async fn send_json(&self, value: &Value) -> Result<(), Error> {
-        self.send("application/json", serde_json::to_vec(value)?).await
+        match &self.validation {
+            Some(validation) => {
+                let mut value = value.clone();
+                validation.fit(self, &mut value)?;
+                self.deliver(JSON, &serde_json::to_vec(&value)?).await
+            }
+            None => self.deliver(JSON, &serde_json::to_vec(value)?).await,
+        }
+    }
+
+    /// Answers with JSON as [`Exchange::send_json`], but never without a signature that has a response block.
+    ///
+    /// # Errors
+    /// As [`Exchange::send_json`]; and when there is no such block: nothing is sent then.
+    pub async fn send_validated(&self, value: &Value) -> Result<(), Error> {
+        match self.validation.as_ref().is_some_and(|validation| validation.has_response()) {
+            true => self.send_json(value).await,
+            false => Err(Error::failed("the answer has no signature: web.signatures, `validate` of the route")),
+        }
     }
 
     /// Answers with a body of unknown length: chunked, or until the connection closes for an HTTP/1.0 client. Nothing is sent
@@ -328,6 +378,8 @@ impl Exchange {
         }
         let length = match length {
             _ if matches!(self.status, 204 | 304) => Length::None,
+            // RFC 9110 §15.3.6: nothing to show, and that is said.
+            _ if self.status == 205 => Length::Known(0),
             Some(length) => Length::Known(length),
             None if self.head.version == Version::Http10 => Length::UntilClose,
             None => Length::Chunked,
@@ -345,6 +397,7 @@ impl Exchange {
             length,
             headers: &self.headers,
             close: transfer.close,
+            secure: self.secure,
             version: self.head.version,
         };
         if matches!(stage, Stage::Streaming(_)) {
@@ -355,12 +408,13 @@ impl Exchange {
         let result = head.write(&self.shared, &self.local, &mut output);
         transfer.link.output = output;
         result?;
+        transfer.link.begin_body(self.status);
         transfer.begin(stage);
         Ok(())
     }
 
     fn has_body(&self) -> bool {
-        self.head.method != Method::Head && !matches!(self.status, 204 | 304)
+        self.head.method != Method::Head && !matches!(self.status, 204 | 205 | 304)
     }
 }
 

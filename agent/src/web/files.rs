@@ -10,8 +10,8 @@ use super::preconditions::{Current, Verdict, judge, range_counts};
 use super::ranges::{Selection, select};
 use super::store::{delete, put};
 use super::validators::modified;
-use super::{Error, Exchange};
-use crate::config::Route;
+use super::{Error, Exchange, redirect};
+use crate::config::{Place, Route};
 use crate::http1::Method;
 use crate::net::http_date;
 
@@ -24,13 +24,17 @@ pub(super) async fn serve(exchange: &mut Exchange, route: Option<&Route>) -> Res
         Method::Delete => return delete(exchange, &path).await,
         _ => {}
     }
-    let Some(found) = find(exchange, path)? else { return redirect(exchange).await };
-    let shared = exchange.shared.clone();
-    let kind = content_type(&found.path, &shared.settings.mime);
+    let Some(found) = find(exchange, path)? else { return add_slash(exchange).await };
     if let Some(value) = route.and_then(|route| cache_control(route.cache.as_ref()?, &found.path)) {
         exchange.set_header("Cache-Control", &value)?;
     }
-    let has_variants = route.is_some_and(|route| route.compressed);
+    answer(exchange, found, route.is_some_and(|route| route.compressed)).await
+}
+
+/// Answers with an open file, or with what of it was asked for. With `has_variants` a precompressed one may lie beside it.
+pub(super) async fn answer(exchange: &mut Exchange, found: Found, has_variants: bool) -> Result<(), Error> {
+    let shared = exchange.shared.clone();
+    let kind = content_type(&found.path, &shared.settings.mime);
     let (file, metadata, encoding) = if has_variants { choose(exchange, found)? } else { found.plain() };
     let length = metadata.len();
     let tag = exchange.local.etags.tag(&file, &metadata).await?;
@@ -65,11 +69,11 @@ pub(super) async fn serve(exchange: &mut Exchange, route: Option<&Route>) -> Res
 }
 
 /// A file that is there, before it is chosen in which form it is sent.
-struct Found {
-    file: File,
-    metadata: Metadata,
+pub(super) struct Found {
+    pub file: File,
+    pub metadata: Metadata,
     /// Beneath the root; it tells the type.
-    path: String,
+    pub path: String,
 }
 
 impl Found {
@@ -95,7 +99,8 @@ fn find(exchange: &Exchange, path: String) -> Result<Option<Found>, Error> {
 /// The file, or the precompressed one beside it that the client takes. One that is older than the file is left over from
 /// before it changed.
 fn choose(exchange: &mut Exchange, found: Found) -> Result<(File, Metadata, Option<Encoding>), Error> {
-    let set = exchange.shared.fields.get("vary").map(|set| format!("{set}, ")).unwrap_or_default();
+    let set =
+        exchange.shared.fields(exchange.secure).headers.get("vary").map(|set| format!("{set}, ")).unwrap_or_default();
     exchange.set_header("Vary", &format!("{set}Accept-Encoding"))?;
     let variant = accepted(exchange.headers()).find_map(|encoding| {
         let (file, metadata) = open(exchange, &format!("{}{}", found.path, encoding.suffix())).ok()?;
@@ -142,12 +147,10 @@ pub(super) fn open(exchange: &Exchange, path: &str) -> Result<(File, Metadata), 
     })
 }
 
-async fn redirect(exchange: &mut Exchange) -> Result<(), Error> {
-    let query = exchange.head.query().map(|query| format!("?{query}")).unwrap_or_default();
-    let location = format!("{}/{query}", exchange.head.path());
-    exchange.set_header("Location", &location)?;
-    exchange.set_status(301);
-    exchange.send("text/plain; charset=utf-8", "301 Moved Permanently\n").await
+/// The path as the client knows it, of a directory.
+async fn add_slash(exchange: &mut Exchange) -> Result<(), Error> {
+    let path = format!("{}/", exchange.head.path());
+    redirect::send(exchange, 301, &Place { path: Some(path), ..Place::default() }).await
 }
 
 fn not_found() -> Error {

@@ -48,7 +48,7 @@ impl Form {
     }
 
     /// Decodes `application/x-www-form-urlencoded` (WHATWG URL §5.1, but what is broken is refused).
-    fn decode(text: &[u8]) -> Result<Self, Error> {
+    pub(super) fn decode(text: &[u8]) -> Result<Self, Error> {
         let broken = || Error::status(400, "the form is not encoded as it says");
         let text = std::str::from_utf8(text).map_err(|_| broken())?;
         let mut form = Self::default();

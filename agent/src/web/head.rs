@@ -25,6 +25,8 @@ pub(super) struct Head<'a> {
     /// Fields set by who answers; they replace those of the configuration.
     pub headers: &'a Headers,
     pub close: bool,
+    /// Whether the connection is TLS.
+    pub secure: bool,
     /// The client's version: HTTP/1.0 is told when the connection stays open.
     pub version: Version,
 }
@@ -36,7 +38,8 @@ impl Head<'_> {
         out.extend_from_slice(b"Date: ");
         local.date.write(out);
         out.extend_from_slice(b"\r\n");
-        if !self.content_type.is_empty() {
+        // An action may have set its own; two would be read as one likes.
+        if !self.content_type.is_empty() && self.headers.get("content-type").is_none() {
             field("Content-Type", self.content_type, out);
         }
         match self.length {
@@ -50,11 +53,7 @@ impl Head<'_> {
         } else if self.version == Version::Http10 {
             out.extend_from_slice(b"Connection: keep-alive\r\n");
         }
-        for (name, value) in shared.fields.iter() {
-            if self.headers.get(name).is_none() {
-                field(name, value, out);
-            }
-        }
+        shared.fields(self.secure).write(self.headers, out);
         for (name, value) in self.headers.iter() {
             field(name, value, out);
         }
@@ -64,7 +63,7 @@ impl Head<'_> {
 }
 
 /// Appends a field whose name and value were checked.
-fn field(name: &str, value: &str, out: &mut Vec<u8>) {
+pub(super) fn field(name: &str, value: &str, out: &mut Vec<u8>) {
     out.extend_from_slice(name.as_bytes());
     out.extend_from_slice(b": ");
     out.extend_from_slice(value.as_bytes());

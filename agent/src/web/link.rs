@@ -1,5 +1,6 @@
 //! One connection's stream with its buffers and deadlines.
 
+use std::cell::Cell;
 use std::fs::File;
 use std::future::poll_fn;
 use std::io;
@@ -30,9 +31,18 @@ pub(super) trait Duplex: AsyncRead + AsyncWrite + Unpin {
     fn poll_send_file(&mut self, _: &mut Context<'_>, _: &File, _: usize) -> Poll<io::Result<usize>> {
         Poll::Ready(Err(io::ErrorKind::Unsupported.into()))
     }
+
+    /// Whether something is to be sent at the end, so that the peer knows it is one.
+    fn has_farewell(&self) -> bool {
+        false
+    }
 }
 
-impl<T: AsyncRead + AsyncWrite + Unpin> Duplex for TlsStream<T> {}
+impl<T: AsyncRead + AsyncWrite + Unpin> Duplex for TlsStream<T> {
+    fn has_farewell(&self) -> bool {
+        true
+    }
+}
 
 #[cfg(test)]
 impl Duplex for smol::io::Cursor<Vec<u8>> {}
@@ -51,6 +61,31 @@ pub(super) struct Link {
     patience: Patience,
     whole: Rc<Deadline>,
     turn: usize,
+    tally: Rc<Tally>,
+}
+
+/// What was answered to a request, for the access log.
+#[derive(Default)]
+pub(super) struct Tally {
+    status: Cell<u16>,
+    sent: Cell<u64>,
+    /// How many bytes are sent when the body begins.
+    body: Cell<u64>,
+}
+
+impl Tally {
+    /// The status, 0 when there was no answer, and the bytes of the body that were sent; and begins anew.
+    pub fn take(&self) -> (u16, u64) {
+        let bytes = self.sent.take().saturating_sub(self.body.take());
+        match self.status.take() {
+            0 => (0, 0),
+            status => (status, bytes),
+        }
+    }
+
+    fn add(&self, bytes: usize) {
+        self.sent.set(self.sent.get() + bytes as u64);
+    }
 }
 
 /// How long one read or write may take, and all of them together.
@@ -84,7 +119,19 @@ impl Link {
             sent: 0,
             patience: Patience { stall: LINGER, until: Instant::now() + LINGER },
             turn: TURN,
+            tally: Rc::default(),
         }
+    }
+
+    /// What is answered on this connection.
+    pub fn tally(&self) -> Rc<Tally> {
+        self.tally.clone()
+    }
+
+    /// A head with this status is the last that stands in the output: what is sent after it is the body.
+    pub fn begin_body(&self, status: u16) {
+        self.tally.status.set(status);
+        self.tally.body.set(self.tally.sent.get() + self.output.len().saturating_sub(self.sent) as u64);
     }
 
     pub fn set_patience(&mut self, patience: Patience) {
@@ -196,6 +243,7 @@ impl Link {
         let result = Pin::new(&mut self.stream).poll_write(cx, data);
         let sent = ready!(self.guard(Direction::Write, cx, result))?;
         self.turn = self.turn.saturating_sub(sent);
+        self.tally.add(sent);
         match sent {
             0 => Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
             _ => Poll::Ready(Ok(sent)),
@@ -208,6 +256,7 @@ impl Link {
         let result = self.stream.poll_send_file(cx, file, bytes.min(TURN));
         let sent = ready!(self.guard(Direction::Write, cx, result))?;
         self.turn = self.turn.saturating_sub(sent);
+        self.tally.add(sent);
         Poll::Ready(Ok(sent))
     }
 
@@ -220,6 +269,9 @@ impl Link {
 
     /// Ends the connection after everything was received and sent.
     pub async fn close(mut self) {
+        if !self.stream.has_farewell() {
+            return;
+        }
         self.set_patience(Patience { stall: LINGER, until: Instant::now() + LINGER });
         let _ = poll_fn(|cx| {
             let result = Pin::new(&mut self.stream).poll_close(cx);

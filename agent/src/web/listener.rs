@@ -12,7 +12,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustix::net::{SocketAddrAny, SocketFlags, acceptfrom_with, sockopt};
+use rustix::net::{
+    AddressFamily, SocketAddrAny, SocketFlags, SocketType, acceptfrom_with, bind, listen, socket_with, sockopt,
+};
 use rustls::ServerConfig;
 use smol::lock::{Semaphore, SemaphoreGuardArc};
 use smol::{LocalExecutor, Timer};
@@ -31,7 +33,9 @@ use crate::net::reactor::Source;
 /// Pause after a failed accept: without file descriptors it would fail again at once, for ever.
 const PAUSE: Duration = Duration::from_millis(50);
 /// A connection that waits longer for a request may be closed when others wait to be accepted.
-const GRACE: Duration = Duration::from_secs(1);
+pub(super) const GRACE: Duration = Duration::from_secs(1);
+/// Connections that wait to be accepted; the standard library has as many.
+const BACKLOG: i32 = 128;
 /// Connections that are accepted before those that are open get their turn.
 const TURN: usize = 64;
 
@@ -77,6 +81,17 @@ impl Listener {
         })
     }
 
+    /// Another socket at the same address, for another thread; the kernel divides the connections among them. `None`: a Unix
+    /// socket, which there can be only one of.
+    pub fn again(&self) -> Result<Option<Self>, Error> {
+        let Listener::Tcp { socket, is_tls } = self else { return Ok(None) };
+        let another = bind_again(socket).map_err(|source| {
+            let address = socket.local_addr().map_or_else(|_| "?".to_owned(), |address| address.to_string());
+            Error::Bind { address, source }
+        })?;
+        Ok(Some(Listener::Tcp { socket: another, is_tls: *is_tls }))
+    }
+
     pub fn is_tls(&self) -> bool {
         matches!(self, Listener::Tcp { is_tls: true, .. })
     }
@@ -89,7 +104,7 @@ impl Listener {
         };
         let source = Source::new(socket, door.local.reactor.clone());
         let mut is_failing = false;
-        let mut accepted = 0;
+        let mut accepted = 0usize;
         loop {
             let slot = free_slot(door.slots, door.local).await;
             match poll_fn(|cx| source.poll_read(cx, accept_one)).await {
@@ -155,7 +170,7 @@ async fn free_slot(slots: &Arc<Semaphore>, local: &Local) -> SemaphoreGuardArc {
     }
     let make_room = async {
         loop {
-            local.watch.expire_longest_idle(GRACE);
+            local.make_room(GRACE);
             Timer::after(PAUSE).await;
         }
     };
@@ -203,6 +218,21 @@ fn bind_tcp(listen: &Listen) -> io::Result<TcpListener> {
     sockopt::set_tcp_nodelay(&listener, true)?;
     listener.set_nonblocking(true)?;
     Ok(listener)
+}
+
+fn bind_again(socket: &TcpListener) -> io::Result<TcpListener> {
+    // Set after the first was bound, so that a server of someone else at this address was an error.
+    sockopt::set_socket_reuseport(socket, true)?;
+    let address = socket.local_addr()?;
+    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let another = socket_with(family, SocketType::STREAM, flags, None)?;
+    sockopt::set_socket_reuseaddr(&another, true)?;
+    sockopt::set_socket_reuseport(&another, true)?;
+    bind(&another, &address)?;
+    listen(&another, BACKLOG)?;
+    sockopt::set_tcp_nodelay(&another, true)?;
+    Ok(another.into())
 }
 
 /// A socket for the agent's user and group. It gets its mode before it gets its name.

@@ -1,12 +1,16 @@
 //! What the connections of one thread share without locks.
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
 use std::io;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
 
 use smol::Task;
+use smol::channel::Sender;
 
+use super::access::Pot;
 use super::date::DateCache;
 use super::root::OpenRoot;
 use super::validators::EtagCache;
@@ -26,12 +30,16 @@ pub(super) struct Local {
     /// Where all connections receive: one that waits owns no buffer.
     pub scratch: RefCell<Box<[u8]>>,
     pub connections: Connections,
+    /// Asks the other threads for places.
+    pub neighbours: Vec<Sender<()>>,
+    /// Where lines of the access log gather.
+    pub access: OnceCell<Arc<Pot>>,
 }
 
 impl Local {
     /// # Errors
     /// The system gives no more descriptors.
-    pub fn new() -> io::Result<Self> {
+    pub fn new(neighbours: Vec<Sender<()>>) -> io::Result<Self> {
         Ok(Self {
             reactor: Reactor::current()?,
             watch: Rc::default(),
@@ -40,7 +48,20 @@ impl Local {
             root: OpenRoot::default(),
             scratch: RefCell::new(vec![0; SCRATCH].into()),
             connections: Connections::default(),
+            access: OnceCell::new(),
+            neighbours,
         })
+    }
+
+    /// Has the connection end that waits longest for a request, if that is longer than `grace`; one of another thread if this
+    /// has none.
+    pub fn make_room(&self, grace: Duration) {
+        if !self.watch.expire_longest_idle(grace) {
+            for neighbour in &self.neighbours {
+                // One that was not answered yet is as good as two.
+                let _ = neighbour.try_send(());
+            }
+        }
     }
 }
 

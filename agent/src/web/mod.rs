@@ -16,6 +16,7 @@
 //! }
 //! ```
 
+mod access;
 mod action;
 mod address;
 #[cfg(feature = "users")]
@@ -27,14 +28,19 @@ mod body;
 mod cache_control;
 mod certificate;
 mod connection;
+mod crew;
 mod date;
 mod encodings;
 mod error;
 mod events;
 mod exchange;
+mod fields;
 mod file_body;
 mod files;
 mod form;
+#[cfg(any(fuzzing, test))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod handshake;
 mod head;
 mod link;
@@ -45,20 +51,25 @@ mod mime;
 mod multipart;
 mod preconditions;
 mod ranges;
+mod redirect;
 mod root;
 mod router;
+mod send_file;
 mod server;
 mod shared;
+mod signatures;
 mod socket;
 mod store;
 mod tls;
 mod transfer;
 mod upload;
 mod validators;
+mod variables;
 mod watch;
 mod websocket;
 mod writer;
 
+pub use self::access::AccessSink;
 pub use self::action::Action;
 pub use self::address::Address;
 pub use self::body::Body;
@@ -68,6 +79,7 @@ pub use self::events::{Event, EventWriter};
 pub use self::exchange::{Exchange, Peer};
 pub use self::form::Form;
 pub use self::server::{Bound, Handle, Server};
+pub use self::signatures::check_signatures;
 pub use self::upload::{Upload, UploadLimits, Uploads};
 pub use self::websocket::{Message, WebSocket};
 pub use self::writer::BodyWriter;

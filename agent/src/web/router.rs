@@ -43,13 +43,19 @@ pub(super) fn route<'a>(shared: &'a Shared, method: &Method, path: &str) -> Rout
     }
     let routes = &shared.settings.routes;
     let route = find_route(shared, path);
+    let trimmed = route.and_then(|route| trim(&route.trim, path));
+    let path = trimmed.as_deref().unwrap_or(path);
     let action = shared.actions.iter().find(|(prefix, _)| is_under(prefix, path));
     let is_file = match route {
         Some(route) => route.handler != "action",
         None if routes.is_empty() => action.is_none(),
         None => return Routed::NotFound,
     };
-    let methods = route.map_or(&[][..], |route| &route.methods);
+    let methods = match route.map_or(&[][..], |route| &route.methods) {
+        // Files are written and removed only where a route lists it.
+        [] if !is_file => &shared.methods,
+        listed => listed,
+    };
     if !is_allowed(method, methods, is_file) {
         let allowed = allowed(methods, is_file);
         return if *method == Method::Options { Routed::Options(allowed) } else { Routed::NotAllowed(allowed) };
@@ -63,16 +69,16 @@ pub(super) fn route<'a>(shared: &'a Shared, method: &Method, path: &str) -> Rout
 
 /// The route that decides about a path.
 pub(super) fn find_route<'a>(shared: &'a Shared, path: &str) -> Option<&'a Route> {
-    shared.settings.routes.iter().find(|route| matches_path(&route.matches, path))
+    shared.settings.routes.iter().find(|route| route.covers(path))
 }
 
-fn matches_path(pattern: &str, path: &str) -> bool {
-    match pattern {
-        "" => true,
-        "/" => path == "/",
-        _ if pattern.ends_with('/') => path.starts_with(pattern),
-        _ => path == pattern,
+/// The path without the front that a route takes off; `None` when it takes nothing off.
+pub(super) fn trim(front: &str, path: &str) -> Option<String> {
+    if front.is_empty() || !is_under(front, path) {
+        return None;
     }
+    let rest = path.get(front.len()..).unwrap_or_default();
+    Some(if rest.starts_with('/') { rest.to_owned() } else { format!("/{rest}") })
 }
 
 /// Whether the path is the prefix, or below it.

@@ -1,20 +1,17 @@
 //! The server: what it is made of, where it listens, how it stops.
 
-use std::future::{Future, poll_fn};
-use std::rc::Rc;
+use std::iter;
 use std::sync::Arc;
-use std::task::Poll;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustls::ServerConfig;
+use smol::LocalExecutor;
 use smol::channel::{self, Receiver, Sender};
-use smol::lock::Semaphore;
-use smol::{LocalExecutor, Timer};
 
-use super::listener::{Door, Listener};
-use super::local::Local;
+use super::crew::{Crew, parts};
+use super::listener::Listener;
 use super::shared::Shared;
-use super::{Action, Address, Error};
+use super::{AccessSink, Action, Address, Error, access};
 use crate::config::Web;
 
 /// How long requests may go on after [`Handle::stop`].
@@ -25,13 +22,14 @@ pub struct Server {
     settings: Web,
     actions: Vec<(String, Box<dyn Action>)>,
     tls: Option<Arc<ServerConfig>>,
+    access: Option<Box<dyn AccessSink>>,
     drain: Duration,
 }
 
 impl Server {
     /// A server with these settings, without actions and certificate.
     pub fn new(settings: Web) -> Self {
-        Self { settings, actions: Vec::new(), tls: None, drain: DRAIN }
+        Self { settings, actions: Vec::new(), tls: None, access: None, drain: DRAIN }
     }
 
     /// Also listens there: `http://HOST:PORT`, `https://HOST:PORT` or `unix:PATH`. No host: all addresses. Port 0: any free
@@ -47,6 +45,12 @@ impl Server {
     /// The certificate of `https` listeners, see [`server_config`](crate::net::tls_server::server_config).
     pub fn tls(mut self, config: Arc<ServerConfig>) -> Self {
         self.tls = Some(config);
+        self
+    }
+
+    /// Where the access log goes that the settings send to the `syslog` or the `database`.
+    pub fn access_sink(mut self, sink: Box<dyn AccessSink>) -> Self {
+        self.access = Some(sink);
         self
     }
 
@@ -71,19 +75,28 @@ impl Server {
     /// [`Error::Setting`] for a setting that cannot be used, such as `https` without a certificate.
     pub fn bind(self) -> Result<Bound, Error> {
         let listeners = self.settings.listen.iter().map(Listener::bind).collect::<Result<Vec<_>, _>>()?;
+        let mut more = Vec::new();
+        for _ in 1..self.settings.threads {
+            let again = listeners.iter().map(Listener::again).collect::<Result<Vec<_>, _>>()?;
+            more.push(again.into_iter().flatten().collect());
+        }
         if self.tls.is_none() && listeners.iter().any(Listener::is_tls) {
             return Err(Error::Setting("web.listen: https needs a certificate".to_owned()));
         }
         let addresses = listeners.iter().map(Listener::address).collect::<Result<_, _>>()?;
-        let shared = Arc::new(Shared::new(self.settings, self.actions, self.tls)?);
+        let mut shared = Shared::new(self.settings, self.actions, self.tls)?;
+        shared.access = access::open(&shared.settings.access_log, self.access)?;
+        let shared = Arc::new(shared);
         let (stop, stopped) = channel::bounded(1);
+        let listeners = iter::once(listeners).chain(more).collect();
         Ok(Bound { listeners, addresses, handle: Handle { shared, stop }, stopped, drain: self.drain })
     }
 }
 
 /// A server whose sockets listen.
 pub struct Bound {
-    listeners: Vec<Listener>,
+    /// Those of each thread.
+    listeners: Vec<Vec<Listener>>,
     addresses: Vec<Address>,
     handle: Handle,
     stopped: Receiver<()>,
@@ -104,6 +117,21 @@ impl Handle {
         self.stop.close();
     }
 
+    /// Reads the file of signatures again (`web.signatures.path`), for requests from now on.
+    ///
+    /// # Errors
+    /// All that is wrong in the file; the signatures stay as they are then.
+    pub fn reload_signatures(&self) -> Result<(), Error> {
+        self.shared.load_signatures()
+    }
+
+    /// Opens the file of the access log again, for who moved it away; that it is gone is noticed without this, too.
+    pub fn reopen_access_log(&self) {
+        if let Some(writer) = &self.shared.access {
+            writer.reopen();
+        }
+    }
+
     /// Uses this certificate for new connections; those that are open go on.
     pub fn set_tls(&self, config: Arc<ServerConfig>) {
         self.shared.set_tls(config);
@@ -122,56 +150,14 @@ impl Bound {
     }
 
     /// Serves until [`Handle::stop`]; connections run as tasks of the executor. Dropping the future ends all of them at once.
+    /// With more than one thread (`web.threads`) the others are started here, and end with this.
     ///
     /// It costs least under [`reactor::block_on`](crate::net::reactor::block_on), and runs under `smol::block_on` as well.
     pub async fn run(self, executor: &LocalExecutor<'_>) {
-        let local = match Local::new() {
-            Ok(local) => Rc::new(local),
-            Err(error) => return log::error!("the web server cannot run: {error}"),
-        };
-        let _abort = Abort(local.clone());
-        let (watch, reactor) = (local.watch.clone(), local.reactor.clone());
-        let _sweep = executor.spawn(async move { watch.run().await });
-        let _drive = executor.spawn(async move { reactor.drive().await });
-        let shared = self.handle.shared.clone();
-        let slots = Arc::new(Semaphore::new(shared.settings.limits.connections.max(1)));
-        let door = Door { executor, shared: &shared, local: &local, slots: &slots };
-
-        let stopped = async {
-            let _ = self.stopped.recv().await;
-        };
-        smol::future::or(stopped, accept_all(self.listeners, &door)).await;
-
-        let limit = Instant::now() + self.drain;
-        while local.connections.count() > 0 && Instant::now() < limit {
-            local.watch.expire_idle();
-            Timer::after(Duration::from_millis(10)).await;
-        }
-        let left = local.connections.count();
-        if left > 0 {
-            log::warn!("{left} connections were cut");
-        }
-    }
-}
-
-/// Accepts at all listeners, for ever. They close with this.
-async fn accept_all(listeners: Vec<Listener>, door: &Door<'_, '_>) {
-    let mut loops: Vec<_> = listeners.into_iter().map(|listener| Box::pin(listener.accept(door))).collect();
-    // Those that were not woken only look at a flag.
-    poll_fn(|cx| {
-        for accepting in &mut loops {
-            let _ = accepting.as_mut().poll(cx);
-        }
-        Poll::Pending
-    })
-    .await
-}
-
-/// Ends the connections with the server.
-struct Abort(Rc<Local>);
-
-impl Drop for Abort {
-    fn drop(&mut self) {
-        self.0.connections.abort();
+        let mut parts = parts(self.listeners, &self.handle.shared, &self.stopped, self.drain).into_iter();
+        let Some(ours) = parts.next() else { return };
+        let crew = Crew::start(parts.collect());
+        ours.serve(executor).await;
+        crew.ended().await;
     }
 }

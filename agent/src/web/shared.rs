@@ -5,10 +5,13 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use rustls::ServerConfig;
 
+use super::access::Writer;
 use super::auth::Authority;
+use super::fields::{Fields, methods};
+use super::signatures::{Signatures, knows};
 use super::{Action, Error};
 use crate::config::Web;
-use crate::http1::{self, Headers};
+use crate::http1;
 
 /// Settings, actions and the certificate.
 pub(super) struct Shared {
@@ -18,9 +21,20 @@ pub(super) struct Shared {
     pub actions: Vec<(String, Box<dyn Action>)>,
     pub authority: Authority,
     /// Fields of every response.
-    pub fields: Headers,
+    plain: Fields,
+    /// The same for those over TLS.
+    secure: Fields,
+    /// Pages of other sites may use this server; browsers ask before they do (CORS).
+    pub is_shared: bool,
+    /// The methods of actions where no route lists any; empty: all.
+    pub methods: Vec<String>,
+    /// The access log, if it is wanted; opened with the sockets.
+    pub access: Option<Writer>,
     tls: RwLock<Option<Arc<ServerConfig>>>,
     tls_generation: AtomicU64,
+    /// There are routes that validate.
+    validates: bool,
+    signatures: RwLock<Option<Arc<Signatures>>>,
     stopping: AtomicBool,
 }
 
@@ -30,13 +44,9 @@ impl Shared {
         actions: Vec<(String, Box<dyn Action>)>,
         tls: Option<Arc<ServerConfig>>,
     ) -> Result<Self, Error> {
-        let mut fields = Headers::new();
-        for (name, value) in [("X-Content-Type-Options", "nosniff")]
-            .into_iter()
-            .chain(settings.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())))
-        {
-            fields.set(name, value).map_err(|error| Error::Setting(format!("web.headers: '{name}' {error}")))?;
-        }
+        let (plain, secure) = (Fields::new(&settings, false)?, Fields::new(&settings, true)?);
+        let is_shared = plain.headers.get("access-control-allow-origin").is_some();
+        let methods = methods(plain.headers.get("access-control-allow-methods").unwrap_or_default());
         for route in &settings.routes {
             if !matches!(route.handler.as_str(), "file" | "action" | "") {
                 let text = format!("web.routes: unknown handler '{}'; there are file and action", route.handler);
@@ -49,16 +59,29 @@ impl Shared {
             target: settings.limits.uri,
         };
         let authority = Authority::new(&settings)?;
-        Ok(Self {
+        let shared = Self {
+            validates: settings.signatures.enable && settings.routes.iter().any(|route| route.validate),
+            signatures: RwLock::default(),
             settings,
             limits,
             actions,
             authority,
-            fields,
+            plain,
+            secure,
+            is_shared,
+            methods,
+            access: None,
             tls: RwLock::new(tls),
             tls_generation: AtomicU64::new(0),
             stopping: AtomicBool::new(false),
-        })
+        };
+        shared.load_signatures()?;
+        Ok(shared)
+    }
+
+    /// The fields of every response, over TLS or not.
+    pub fn fields(&self, secure: bool) -> &Fields {
+        if secure { &self.secure } else { &self.plain }
     }
 
     /// The TLS of new connections, and its [number](Self::tls_generation).
@@ -76,6 +99,26 @@ impl Shared {
     /// Another number after each [`Shared::set_tls`].
     pub fn tls_generation(&self) -> u64 {
         self.tls_generation.load(Ordering::Acquire)
+    }
+
+    /// Reads the file of signatures, again perhaps; where it cannot be used those that are there stay.
+    pub fn load_signatures(&self) -> Result<(), Error> {
+        if self.settings.signatures.enable {
+            let knows = |role: &str| knows(&self.settings, role);
+            let signatures = Signatures::load(&self.settings.signatures, &knows).map_err(Error::Setting)?;
+            *self.signatures.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(signatures));
+        }
+        Ok(())
+    }
+
+    /// Whether any route validates.
+    pub fn validates(&self) -> bool {
+        self.validates
+    }
+
+    /// The signatures, if they are wanted.
+    pub fn signatures(&self) -> Option<Arc<Signatures>> {
+        self.signatures.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub fn is_stopping(&self) -> bool {

@@ -21,6 +21,8 @@ pub(super) struct Transfer {
     /// `100 Continue` stands in the link's output; it must be sent before the body can come.
     asks: bool,
     stage: Stage,
+    /// Bytes of the request's body that may still be read, if there is a limit.
+    pub budget: Option<u64>,
     /// Why the request's body cannot be read to its end; the status to answer with.
     pub fault: Option<u16>,
     /// Nothing may follow on this connection.
@@ -67,7 +69,16 @@ pub(super) enum Body {
 impl Transfer {
     pub fn new(link: Link, decoder: BodyDecoder, awaits_continue: bool) -> Self {
         let awaits_continue = awaits_continue && !decoder.is_done();
-        Self { link, decoder, awaits_continue, asks: false, stage: Stage::Open, fault: None, close: false }
+        Self {
+            link,
+            decoder,
+            awaits_continue,
+            asks: false,
+            stage: Stage::Open,
+            budget: None,
+            fault: None,
+            close: false,
+        }
     }
 
     pub fn stage(&self) -> Stage {
@@ -109,6 +120,7 @@ impl Transfer {
         if let Err(error) = &result {
             self.fault.get_or_insert(match error.kind() {
                 io::ErrorKind::TimedOut => 408,
+                io::ErrorKind::FileTooLarge => 413,
                 _ => 400,
             });
         }
@@ -150,6 +162,9 @@ impl Transfer {
                 self.decoder.end_of_input()?;
             }
             self.decoder.advance(length as u64);
+            if let Some(budget) = &mut self.budget {
+                *budget = budget.checked_sub(length as u64).ok_or(io::ErrorKind::FileTooLarge)?;
+            }
             return Poll::Ready(Ok(length));
         }
         Poll::Ready(Ok(0))

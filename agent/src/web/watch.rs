@@ -88,16 +88,20 @@ impl Watch {
         }
     }
 
-    /// Ends the wait of the connection that waits longest for a request, if that is longer than `grace`.
-    pub fn expire_longest_idle(&self, grace: Duration) {
+    /// Ends the wait of the connection that waits longest for a request, if that is longer than `grace`. `false`: there is none.
+    pub fn expire_longest_idle(&self, grace: Duration) -> bool {
         let now = Instant::now();
         let slots = self.slots.borrow();
         let longest = slots.entries.iter().flatten().filter(|entry| entry.idle_since.get().is_some());
-        if let Some(entry) = longest.min_by_key(|entry| entry.idle_since.get()) {
-            if entry.idle_since.get().is_some_and(|since| now.saturating_duration_since(since) >= grace) {
+        match longest.min_by_key(|entry| entry.idle_since.get()) {
+            Some(entry)
+                if entry.idle_since.get().is_some_and(|since| now.saturating_duration_since(since) >= grace) =>
+            {
                 entry.idle_since.set(None);
                 entry.expire(now);
+                true
             }
+            _ => false,
         }
     }
 

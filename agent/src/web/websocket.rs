@@ -144,6 +144,7 @@ impl Exchange {
         let part = {
             let mut transfer = self.transfer.borrow_mut();
             agreement.write(&self.headers, &mut transfer.link.output)?;
+            transfer.link.begin_body(101);
             transfer.begin(Stage::Upgraded(Wire::Whole));
             let part = transfer.link.received().to_vec();
             transfer.link.consume(part.len());

@@ -1,7 +1,7 @@
 //! Nobody can log in to a build without the feature `users`: what needs a user is refused when the server is set up.
 
 use super::{Error, Exchange};
-use crate::config::Web;
+use crate::config::{Route, Web};
 
 /// There is none.
 pub(super) enum Account {}
@@ -34,6 +34,11 @@ impl Authority {
 /// No request concerns users.
 pub(super) fn concerns(_: &Exchange) -> bool {
     false
+}
+
+/// Lets nobody in where a role is wanted.
+pub(super) async fn admit_to(exchange: &mut Exchange, _: &Route, _: &str) -> Result<bool, Error> {
+    admit(exchange).await
 }
 
 /// Lets no request pass, should one be asked about.

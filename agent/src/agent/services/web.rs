@@ -13,7 +13,7 @@ use crate::agent::plan::{Executor, Plan, Service};
 use crate::agent::slot::Slot;
 use crate::agent::{Board, Error, Report, ServiceError, Status, Stop};
 use crate::api::{self, Door};
-use crate::config::{Auth, ClientCertificates, Config, Listen, Scheme, Web};
+use crate::config::{AccessLog, Auth, ClientCertificates, Config, Listen, Scheme, Web, WebSignatures};
 use crate::net::{self, tls_server::TlsServer};
 use crate::web::{Bound, Error as WebError, Handle, Server, own_certificate};
 
@@ -44,8 +44,12 @@ pub fn prepare(
         plan.on_reload(move |config| {
             let new = tls(config, &id)?;
             certificate.set(new.clone());
-            new.zip(handle.get()).into_iter().for_each(|(new, handle)| handle.set_tls(new));
-            Ok(())
+            let Some(handle) = handle.get() else { return Ok(()) };
+            if let Some(new) = new {
+                handle.set_tls(new);
+            }
+            handle.reopen_access_log();
+            handle.reload_signatures().map_err(Error::Web)
         });
     }
     Ok(())
@@ -139,7 +143,19 @@ async fn run(
 fn local(config: &Config) -> Web {
     let socket = config.directories.api_socket();
     let listen = Listen { scheme: Scheme::Unix, host: socket.to_string_lossy().into_owned(), port: 0 };
-    Web { listen: vec![listen], routes: Vec::new(), auth: Auth::default(), ..config.web.clone() }
+    Web {
+        listen: vec![listen],
+        threads: 1,
+        name: None,
+        headers: Vec::new(),
+        protect: false,
+        redirects: Vec::new(),
+        routes: Vec::new(),
+        auth: Auth::default(),
+        signatures: WebSignatures::default(),
+        access_log: AccessLog::default(),
+        ..config.web.clone()
+    }
 }
 
 /// The TLS configuration of the web server; nothing when no listener wants it.

@@ -164,7 +164,7 @@ fn many_sockets_each_get_what_is_theirs() {
         let thread = std::thread::spawn(move || {
             for round in 0..5 {
                 for (number, other) in others.iter_mut().enumerate().rev() {
-                    write!(other, "{number} {round}").unwrap();
+                    other.write_all(format!("{number} {round}").as_bytes()).unwrap();
                 }
                 for (number, other) in others.iter_mut().enumerate() {
                     let mut buf = [0; 64];

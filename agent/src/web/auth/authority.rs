@@ -2,17 +2,16 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use ring::hmac;
-use smol::lock::Semaphore;
 
 use super::super::Error;
 use super::account::{Account, accounts, certificates, tokens};
 use super::compare::random;
 use super::digest::Response;
+use super::hasher::Hasher;
 use super::nonces::{Nonces, Worth};
 use super::password::{Hash, verify};
 use super::sessions::Sessions;
@@ -20,8 +19,6 @@ use super::throttle::Throttle;
 use crate::config::{Auth, Web};
 use crate::net::Holder;
 
-/// Verifications that wait for their turn; more are told to come again.
-const QUEUE: usize = 16;
 /// A right password is known again from the same address for so long: a hash for each request would be too slow.
 const REMEMBER: Duration = Duration::from_secs(10 * 60);
 /// Right passwords that are remembered.
@@ -48,9 +45,7 @@ pub struct Authority {
     /// By name or fingerprint; `None`: by the names of the users.
     certificates: Option<HashMap<String, Arc<Account>>>,
     throttle: Mutex<Throttle>,
-    /// One verification at a time: each takes 19 MiB.
-    turn: Arc<Semaphore>,
-    waiting: Arc<AtomicUsize>,
+    hasher: Hasher,
     key: hmac::Key,
     /// Keyed digests of user, password and address.
     remembered: Mutex<HashMap<[u8; 32], Instant>>,
@@ -72,8 +67,7 @@ impl Authority {
             sessions: Mutex::new(Sessions::new(settings.sessions.clone())),
             settings,
             throttle: Mutex::default(),
-            turn: Arc::new(Semaphore::new(1)),
-            waiting: Arc::default(),
+            hasher: Hasher::default(),
             key: hmac::Key::new(hmac::HMAC_SHA256, &secret),
             remembered: Mutex::default(),
         })
@@ -98,17 +92,12 @@ impl Authority {
         if let Some(account) = account.filter(|_| self.remembers(&tag, now)) {
             return Ok(account.clone());
         }
-        let place = Place::take(&self.waiting).ok_or(Refused::Busy)?;
-        locked(&self.throttle).attempt(user, from, now).map_err(Refused::Wait)?;
-        let turn = self.turn.acquire_arc().await;
+        let failures = locked(&self.throttle).attempt(user, from, now).map_err(Refused::Wait)?;
         let (name, realm, password) = (user.to_owned(), self.settings.realm.clone(), password.to_owned());
         let stored = account.and_then(|account| account.password.clone());
-        // The turn ends with the work, also when the client does not wait for it.
-        let is_right = smol::unblock(move || {
-            let _held = (turn, place);
-            verify(&name, &realm, &password, stored.as_ref())
-        });
-        match (is_right.await, account) {
+        let work = move || verify(&name, &realm, &password, stored.as_ref());
+        let is_right = self.hasher.run(failures, work).await.ok_or(Refused::Busy)?;
+        match (is_right, account) {
             (true, Some(account)) => {
                 let now = Instant::now();
                 locked(&self.throttle).succeeded(user, from, now);
@@ -225,22 +214,6 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A place in the queue.
-struct Place(Arc<AtomicUsize>);
-
-impl Place {
-    fn take(waiting: &Arc<AtomicUsize>) -> Option<Self> {
-        let more = |count| (count < QUEUE).then_some(count + 1);
-        waiting.fetch_update(Ordering::AcqRel, Ordering::Acquire, more).ok().map(|_| Place(waiting.clone()))
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
-    }
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
@@ -266,31 +239,6 @@ mod tests {
             for _ in 0..100 {
                 authority.verify("jo", "right", home).await.unwrap();
             }
-        });
-    }
-
-    #[test]
-    fn only_so_many_wait_for_their_turn() {
-        let authority = authority();
-        smol::block_on(async {
-            let turn = authority.turn.acquire_arc().await;
-            let mut waiting: Vec<_> = (0..QUEUE as u32)
-                .map(|number| Box::pin(authority.verify("jo", "right", Some(IpAddr::V4(number.into())))))
-                .collect();
-            // The user waits after five attempts; so do not count more than those.
-            let mut busy = 0;
-            for attempt in &mut waiting {
-                match smol::future::poll_once(attempt).await {
-                    None => {}
-                    Some(outcome) => busy += usize::from(matches!(outcome, Err(Refused::Wait(_)))),
-                }
-            }
-            assert_eq!(busy, QUEUE - 5);
-            let others: Vec<_> = (0..QUEUE).map(|_| Place::take(&authority.waiting)).collect();
-            assert_eq!(others.iter().flatten().count(), QUEUE - 5);
-            assert_eq!(authority.verify("mo", "x", None).await.unwrap_err(), Refused::Busy);
-            drop((others, waiting, turn));
-            assert_eq!(authority.waiting.load(Ordering::Acquire), 0);
         });
     }
 }

@@ -14,7 +14,7 @@ use crate::config::{Auth, AuthAlgorithm, AuthType, Route};
 use crate::http1::Method;
 use crate::web::router::find_route;
 use crate::web::shared::Shared;
-use crate::web::{Error, Exchange, Peer};
+use crate::web::{Error, Exchange, Peer, redirect};
 
 /// Whether [`admit`] has anything to do with this request.
 pub fn concerns(exchange: &Exchange) -> bool {
@@ -44,13 +44,33 @@ pub async fn admit(exchange: &mut Exchange) -> Result<bool, Error> {
     if let Some(account) = certified(exchange) {
         return enter_certified(exchange, account, route.map(|route| route.role.as_str())).map(|()| true);
     }
-    let Some(route) = route else { return Ok(true) };
-    let is_token = bearer::token(exchange.header("authorization").unwrap_or_default()).is_some();
-    match known(exchange, &shared, route).await? {
-        Ok(account) => exchange.user = Some(account),
-        Err(refused) => return refuse(exchange, &shared, route, refused).await.map(|()| false),
+    match route {
+        Some(route) => prove(exchange, &shared, route, &route.role).await,
+        None => Ok(true),
     }
-    if !exchange.can(&route.role) {
+}
+
+/// Lets in who has a role that the route itself does not ask for, after [`admit`].
+///
+/// # Errors
+/// As [`admit`].
+pub async fn admit_to(exchange: &mut Exchange, route: &Route, role: &str) -> Result<bool, Error> {
+    let shared = exchange.shared.clone();
+    match exchange.user {
+        Some(_) if exchange.can(role) => Ok(true),
+        Some(_) => Err(Error::status(403, "this user may not do that")),
+        None => prove(exchange, &shared, route, role).await,
+    }
+}
+
+/// Has the user of a request prove who it is, by the way of the route.
+async fn prove(exchange: &mut Exchange, shared: &Shared, route: &Route, role: &str) -> Result<bool, Error> {
+    let is_token = bearer::token(exchange.header("authorization").unwrap_or_default()).is_some();
+    match known(exchange, shared, route).await? {
+        Ok(account) => exchange.user = Some(account),
+        Err(refused) => return refuse(exchange, shared, route, refused).await.map(|()| false),
+    }
+    if !exchange.can(role) {
         return Err(Error::status(403, "this user may not do that"));
     }
     // A browser adds a password by itself, and never a token.
@@ -184,6 +204,13 @@ async fn refuse(exchange: &mut Exchange, shared: &Shared, route: &Route, refused
     if matches!(refused, Refused::Wait(_) | Refused::Busy) {
         return answer_later(exchange, refused).await;
     }
+    // A page that asks for a login by itself; who brought a password is told that it is wrong.
+    let is_visit =
+        matches!(exchange.method(), Method::Get | Method::Head) && exchange.header("authorization").is_none();
+    if let Some(to) = route.redirect.as_ref().filter(|_| is_visit) {
+        exchange.set_header("Cache-Control", "no-store")?;
+        return redirect::send(exchange, 302, to).await;
+    }
     let realm = &shared.authority.settings.realm;
     let challenge = match route.auth_type {
         AuthType::Basic => basic::challenge(realm),
@@ -202,7 +229,7 @@ async fn refuse(exchange: &mut Exchange, shared: &Shared, route: &Route, refused
 pub async fn answer_later(exchange: &mut Exchange, refused: Refused) -> Result<(), Error> {
     let (status, seconds, text) = match refused {
         Refused::Wait(wait) => (429, wait.as_secs() + 1, "too many attempts"),
-        Refused::Wrong | Refused::Busy | Refused::Stale => (503, 1, "too many log in at the same time"),
+        Refused::Wrong | Refused::Busy | Refused::Stale => (429, 2, "too many log in at the same time"),
     };
     exchange.set_header("Retry-After", &seconds.to_string())?;
     answer(exchange, status, text).await

@@ -2,7 +2,7 @@
 //!
 //! The gate stands before every handler. It knows a user by a session, by a bearer token, by Basic or by Digest, compares
 //! what the user can with the role of the route, and answers itself where that is not enough: 401 with a challenge, 403 with
-//! the reason, 429 to who guesses. Passwords are verified one at a time and off the executor.
+//! the reason, 429 to who guesses. Passwords are verified one at a time by a thread of low priority.
 
 mod account;
 mod authority;
@@ -12,6 +12,7 @@ mod compare;
 mod cookie;
 mod digest;
 mod gate;
+mod hasher;
 mod login;
 mod nonces;
 mod origin;
@@ -22,4 +23,20 @@ mod throttle;
 pub(super) use self::account::Account;
 pub use self::account::warnings;
 pub(super) use self::authority::Authority;
-pub(super) use self::gate::{admit, concerns};
+pub(super) use self::gate::{admit, admit_to, concerns};
+
+/// What the fuzz targets look at.
+#[cfg(any(fuzzing, test))]
+pub(super) mod fuzzing {
+    pub use super::digest::Response;
+    use crate::http1::Headers;
+
+    /// The values of the cookies of that name in one field.
+    pub fn cookies(field: &str, name: &str) -> Vec<String> {
+        let mut headers = Headers::new();
+        match headers.append("Cookie", field) {
+            Ok(()) => super::cookie::values(&headers, name).map(str::to_owned).collect(),
+            Err(_) => Vec::new(),
+        }
+    }
+}
