@@ -153,3 +153,26 @@ fn suites_that_are_not_secure_are_left_out_with_a_warning() {
     assert_eq!(ask("ECDHE-ECDSA-AES128-GCM-SHA256"), "200");
     assert!(ask("ECDHE-ECDSA-AES256-GCM-SHA384").starts_with("000"));
 }
+
+#[test]
+fn an_idle_connection_with_a_client_certificate_takes_little_memory() {
+    let clients = format!("{TWO}, authority: '@/ca.crt', verify: {{client: 'optional'}}");
+    let mut site = Site::new(&clients, "limits: {connections: 400}, timeouts: {idle: '1 min'}");
+    make(site.directory(), "jo", "ca", "extendedKeyUsage=clientAuth", 300);
+    site.agent.start();
+    let script = "import socket, ssl, sys\n\
+        trust = ssl.create_default_context(cafile='ca.crt'); trust.load_cert_chain('jo.crt', 'jo.key')\n\
+        def memory(): return int(next(l for l in open(f'/proc/{sys.argv[1]}/status') if l.startswith('RssAnon')).split()[1])\n\
+        def connect():\n\
+        \x20   s = trust.wrap_socket(socket.create_connection(('127.0.0.1', int(sys.argv[2]))), server_hostname='localhost')\n\
+        \x20   s.sendall(b'GET / HTTP/1.1\\r\\nHost: localhost\\r\\n\\r\\n')\n\
+        \x20   assert s.recv(4096).startswith(b'HTTP/1.1 200')\n\
+        \x20   return s\n\
+        warm = [connect() for _ in range(20)]\n\
+        before = memory(); kept = [connect() for _ in range(200)]; print((memory() - before) // 200)";
+    let script_file = site.agent.scratch().write("memory.py", script);
+    let command = format!("python3 {} {} {}", script_file.display(), site.agent.id(), site.port);
+    let kilobytes = sh(site.directory(), &command);
+    println!("{} KB for each connection", kilobytes.trim());
+    assert!(kilobytes.trim().parse::<u32>().is_ok_and(|kilobytes| kilobytes <= 24), "{kilobytes}");
+}
