@@ -104,16 +104,16 @@ fn certificates_are_chosen_by_name_and_half_written_ones_are_not_taken_over() {
     std::fs::copy(site.directory().join("second.crt"), &kept).expect("copy");
     make(site.directory(), "other", "ca", "subjectAltName=DNS:*.second.example", 300);
     std::fs::copy(site.directory().join("other.key"), site.directory().join("second.key")).expect("copy");
-    site.reload("stay as they were");
+    site.reload("not all certificates");
     let log = site.agent.log();
     assert!(log.contains("second.crt cannot be used with its key: they do not belong together"), "{log}");
     assert_eq!((site.subject("a.second.example"), site.subject("x.example")), ("second".into(), "first".into()));
     std::fs::write(site.directory().join("second.crt"), "-----BEGIN CERTIFICATE-----\nMIIB").expect("write");
-    site.reload("stay as they were");
+    site.reload("not all certificates");
     assert_eq!(site.subject("a.second.example"), "second");
 
     std::fs::copy(site.directory().join("other.crt"), site.directory().join("second.crt")).expect("copy");
-    site.reload("were taken over");
+    site.reload("and log levels were taken over");
     assert_eq!((site.subject("a.second.example"), site.subject("x.example")), ("other".into(), "first".into()));
 }
 
@@ -138,7 +138,7 @@ fn clients_with_a_certificate_are_let_in_and_the_log_says_why_others_are_not() {
         eventually(reason, LIMIT, || site.agent.log().contains(&format!("was not let in: {reason}")).then_some(()));
     }
     site.configure(&clients("foreign.crt"), user);
-    site.reload("were taken over");
+    site.reload("and log levels were taken over");
     assert!(site.curl("--cert jo.crt --key jo.key").starts_with("000"));
     assert_eq!(site.curl("--cert stranger.crt --key stranger.key"), "401");
 }
