@@ -5,11 +5,12 @@
 mod web_support;
 
 use std::fs;
+use std::io::Write;
 use std::path::Path;
 
 use ioto::config::{Invocation, Route, Web, load};
 use ioto::web::{Exchange, Server};
-use web_support::{Dir, Running, body, field, get, server, settings, start, status};
+use web_support::{Dir, Running, body, field, get, read_to_close, server, settings, start, status};
 
 /// The settings that a `web.json5` says.
 fn read(text: &str) -> Web {
@@ -116,6 +117,19 @@ fn redirects_are_followed_before_routes_and_keep_what_they_do_not_say() {
     let nameless = server.talk("GET /secure HTTP/1.0\r\n\r\n");
     assert_eq!(status(&nameless), 400);
     assert_eq!(status(&server.talk("GET /old HTTP/1.0\r\n\r\n")), 308);
+}
+
+#[test]
+fn behind_a_socket_of_another_server_no_scheme_is_redirected() {
+    let dir = Dir::new();
+    let settings =
+        Web { documents: dir.0.clone(), listen: vec![], ..read("{redirect: [{from: 'http://', to: 'https://'}]}") };
+    let socket = dir.0.join("web.sock");
+    let server = server(settings).listen(&format!("unix:{}", socket.display())).unwrap();
+    let _running = Running::start(server);
+    let mut stream = std::os::unix::net::UnixStream::connect(&socket).unwrap();
+    stream.write_all(b"GET /hello HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n").unwrap();
+    assert!(read_to_close(&mut stream).ends_with("hello\n"));
 }
 
 #[test]

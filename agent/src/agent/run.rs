@@ -99,9 +99,11 @@ async fn stay(
                 Ok(config) => {
                     logger.set_levels(&config.log);
                     match plan.reload(&config) {
-                        Ok(()) => log::info!("certificates, signatures and log levels were taken over"),
+                        Ok(()) => log::info!("users, certificates, signatures and log levels were taken over"),
                         Err(error) => {
-                            log::error!("log levels were taken over, not all certificates and signatures: {error}")
+                            log::error!(
+                                "users and log levels were taken over, not all certificates and signatures: {error}"
+                            )
                         }
                     }
                 }

@@ -41,12 +41,9 @@ const KEYS: &[&str] = &[
     "services.update",
     "services.url",
     "update",
-    "web.auth.secret",
-    "web.auth.track",
     "web.fiberBlocks",
     "web.group",
     "web.limits.buffer",
-    "web.routes[].xsrf",
     "web.user",
 ];
 

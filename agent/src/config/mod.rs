@@ -2,8 +2,8 @@
 //!
 //! [`load`] does all of it. Layers, later wins: the defaults of the image (`/usr/share/ioto`), the integrator's directory
 //! (`/etc/ioto`, `--config`), its drop-ins (`ioto.d/*.json5`, sorted), what the agent wrote itself (`STATE/config`), `IOTO_*`
-//! of the environment, the command line. In each directory `ioto.json5` comes first, then `web.json5` (section `web`),
-//! `device.json5` (section `device`) and, as the last word, `local.json5`.
+//! of the environment, the command line. In each directory `ioto.json5` comes first, then `web.json5` (section `web`, or a
+//! whole configuration when it has a key `web`), `device.json5` (section `device`) and, as the last word, `local.json5`.
 
 mod access_log;
 mod auth;
@@ -26,6 +26,7 @@ mod mqtt;
 mod node;
 mod origin;
 mod problem;
+mod proxy;
 mod redirect;
 mod roles;
 mod root;
@@ -41,7 +42,7 @@ mod unread;
 mod web;
 
 pub use self::access_log::{AccessFormat, AccessLog, AccessTarget};
-pub use self::auth::{Auth, AuthAlgorithm, AuthType, CertificateUser, Sessions, Token, User};
+pub use self::auth::{Auth, AuthAlgorithm, AuthType, CertificateUser, SessionStorage, Sessions, Token, User};
 pub use self::aws::Aws;
 pub use self::ciphers::CIPHERS;
 pub use self::database::Database;
@@ -57,6 +58,7 @@ pub use self::mqtt::{Mqtt, MqttUrl, Subscription};
 pub use self::node::{Member, Node, Value};
 pub use self::origin::{Origin, Source};
 pub use self::problem::{Problem, Problems};
+pub use self::proxy::{Proxies, Proxy, ProxyTarget};
 pub use self::redirect::{Place, Redirect};
 pub use self::roles::Roles;
 pub use self::root::{Config, Profile};

@@ -9,8 +9,8 @@ use super::node::{Node, Value, quote};
 use super::section::{Section, choose, text};
 use super::units::{FOREVER, UNLIMITED, show_duration};
 use super::{
-    AccessLog, Auth, AuthAlgorithm, AuthType, Directories, Listen, Place, Profile, Redirect, Scheme, WebSignatures,
-    WebSockets, WebUpload, redirect,
+    AccessLog, Auth, AuthAlgorithm, AuthType, Directories, Listen, Place, Profile, Proxies, Proxy, Redirect, Scheme,
+    WebSignatures, WebSockets, WebUpload, redirect,
 };
 
 /// Fields that frame a message or describe its body: they differ from response to response.
@@ -21,7 +21,7 @@ const OWN_HEADERS: [&str; 5] = ["connection", "content-length", "content-type", 
 pub struct Route {
     /// `match`: empty matches all, a trailing `/` matches a prefix, anything else the exact path.
     pub matches: String,
-    /// `handler`: `file` or `action`.
+    /// `handler`: `file`, `action` or `proxy`.
     pub handler: String,
     /// `methods`; empty: GET and HEAD for files; for actions those that `Access-Control-Allow-Methods` of `web.headers` lists,
     /// or all. For files also `PUT` (writes the file) and `DELETE`
@@ -41,6 +41,10 @@ pub struct Route {
     /// `stream`: an action may read a body of any length. Otherwise one that is longer than `web.limits.body` is refused, if
     /// the length is told before anything of it is read; forms with files have `web.limits.upload`.
     pub stream: bool,
+    /// `proxy`: the program that answers, for the handler of that name.
+    pub proxy: Option<Proxy>,
+    /// `xsrf`: requests that change something must carry the token that answers to GET bring.
+    pub xsrf: bool,
     /// `compressed`: beside a file `x` may lie `x.br` and `x.gz` with the same content, not older than it; they are sent in
     /// its place to clients that take them. Off unless it is set, because looking for them costs each request two system
     /// calls.
@@ -165,6 +169,8 @@ pub struct Web {
     pub sockets: WebSockets,
     /// `web.upload`
     pub upload: WebUpload,
+    /// `web.proxy`
+    pub proxy: Proxies,
     /// `web.auth`
     pub auth: Auth,
     /// `web.signatures`
@@ -196,6 +202,7 @@ impl Default for Web {
             timeouts: Timeouts::default(),
             sockets: WebSockets::default(),
             upload: WebUpload::default(),
+            proxy: Proxies::default(),
             auth: Auth::default(),
             signatures: WebSignatures::default(),
             access_log: AccessLog::default(),
@@ -242,6 +249,7 @@ impl Web {
             timeouts: Timeouts::read(&s.section("timeouts")),
             sockets: WebSockets::read(&s.section("webSockets")),
             upload: WebUpload::read(&s.section("upload"), directories),
+            proxy: Proxies::read(&s.section("proxy")),
             auth: auth.clone(),
             signatures: signatures.clone(),
             access_log: AccessLog::read(&s.section("accessLog")),
@@ -294,9 +302,11 @@ impl Timeouts {
 impl Route {
     fn read(s: &Section, auth: &Auth, signatures: &WebSignatures) -> Self {
         let (role, auth_type, algorithm) = auth.read_route(s);
+        let handler = handler(s);
         Self {
             matches: s.text("match", ""),
-            handler: handler(s),
+            proxy: Proxy::read(s, &handler),
+            handler,
             methods: s.list(
                 "methods",
                 Vec::new(),
@@ -313,6 +323,7 @@ impl Route {
             trim: s.value("trim", String::new(), |path| Json::from(path.as_str()), trim),
             stream: s.flag("stream", false),
             compressed: s.flag("compressed", false),
+            xsrf: s.flag("xsrf", false),
             cache: Cache::read(s),
             validate: signatures.read_route(s),
             role,
@@ -366,6 +377,12 @@ fn show_route(route: &Route) -> Json {
     if route.stream {
         shown["stream"] = Json::from(true);
     }
+    if let Some(proxy) = &route.proxy {
+        shown["proxy"] = Json::from(proxy.to_string());
+    }
+    if route.xsrf {
+        shown["xsrf"] = Json::from(true);
+    }
     if route.compressed {
         shown["compressed"] = Json::from(true);
     }
@@ -392,7 +409,7 @@ fn directive(text: &str) -> Result<String, String> {
 
 /// An empty name is that of the default, as in the files of others.
 fn handler(s: &Section) -> String {
-    let names = [("file", "file"), ("action", "action")];
+    let names = [("file", "file"), ("action", "action"), ("proxy", "proxy")];
     let show = |name: &String| Json::from(name.as_str());
     s.value("handler", "file".into(), show, |node| match &node.value {
         Value::Text(text) if text.is_empty() => Ok("file".into()),

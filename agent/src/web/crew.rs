@@ -113,6 +113,7 @@ struct Abort(Rc<Local>);
 impl Drop for Abort {
     fn drop(&mut self) {
         self.0.connections.abort();
+        self.0.programs.clear();
     }
 }
 

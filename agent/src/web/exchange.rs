@@ -82,6 +82,9 @@ pub struct Exchange {
     pub(super) certificate: Option<Arc<Holder>>,
     /// Who asks, if the gate knows.
     pub(super) user: Option<Arc<Account>>,
+    /// The id of a session that began with this request.
+    #[cfg(feature = "users")]
+    pub(super) session: Option<Box<super::auth::SessionId>>,
     status: u16,
     /// What the signature says, where the route validates.
     pub(super) validation: Option<Box<Validation>>,
@@ -111,6 +114,8 @@ impl Exchange {
             certificate: from.certificate.map(|(holder, _)| holder),
             user: None,
             validation: None,
+            #[cfg(feature = "users")]
+            session: None,
             status: 200,
             headers: Headers::new(),
             last: false,
@@ -126,6 +131,7 @@ impl Exchange {
     }
 
     /// The path, percent-decoded. It holds no control characters, no backslash and no segment `.` or `..`.
+    /// What the route trims is gone; [`Exchange::target`] still has it.
     pub fn path(&self) -> &str {
         &self.path
     }

@@ -6,7 +6,7 @@ use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
 use futures_rustls::server::TlsStream;
@@ -265,6 +265,35 @@ impl Link {
         ready!(self.poll_turn(cx));
         self.turn = self.turn.saturating_sub(bytes);
         Poll::Ready(())
+    }
+
+    /// Ready when the peer closed, or with why the connection broke, while we wait for something else. What it sends instead
+    /// is kept, and then there is nothing more to see. No time runs.
+    pub fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !self.received().is_empty() {
+            return Poll::Pending;
+        }
+        let local = self.local.clone();
+        let mut scratch = local.scratch.borrow_mut();
+        match ready!(Pin::new(&mut self.stream).poll_read(cx, &mut scratch))? {
+            0 => Poll::Ready(Ok(())),
+            received => {
+                self.input.extend_from_slice(scratch.get(..received).unwrap_or_default());
+                Poll::Pending
+            }
+        }
+    }
+
+    /// Whether the peer neither closed a connection that nobody uses nor sent anything on it.
+    pub fn is_quiet(&mut self) -> bool {
+        let mut cx = Context::from_waker(Waker::noop());
+        self.received().is_empty() && self.poll_gone(&mut cx).is_pending() && self.received().is_empty()
+    }
+
+    /// Tells the peer that nothing more comes, for when `output` is empty.
+    pub fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let result = Pin::new(&mut self.stream).poll_close(cx);
+        self.guard(Direction::Write, cx, result)
     }
 
     /// Ends the connection after everything was received and sent.

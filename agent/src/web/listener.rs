@@ -43,7 +43,7 @@ const TURN: usize = 64;
 /// A socket that listens. It belongs to no thread yet, and does not block.
 pub(super) enum Listener {
     Tcp { socket: TcpListener, is_tls: bool },
-    Unix { socket: UnixListener, file: SocketFile },
+    Unix { socket: UnixListener, file: Option<SocketFile> },
 }
 
 /// The file of a Unix socket; removed with the listener, unless it is someone else's by then.
@@ -73,12 +73,21 @@ impl Listener {
         })
     }
 
+    /// A Unix socket that somebody else opened, and whose file is theirs.
+    pub fn inherited(socket: UnixListener) -> io::Result<Self> {
+        socket.set_nonblocking(true)?;
+        Ok(Listener::Unix { socket, file: None })
+    }
+
     /// Where it listens.
     pub fn address(&self) -> io::Result<Address> {
         Ok(match self {
             Listener::Tcp { socket, is_tls: false } => Address::Http(socket.local_addr()?),
             Listener::Tcp { socket, is_tls: true } => Address::Https(socket.local_addr()?),
-            Listener::Unix { file, .. } => Address::Unix(file.path.clone()),
+            Listener::Unix { file: Some(file), .. } => Address::Unix(file.path.clone()),
+            Listener::Unix { socket, .. } => {
+                Address::Unix(socket.local_addr()?.as_pathname().unwrap_or(Path::new("")).to_owned())
+            }
         })
     }
 
@@ -260,5 +269,5 @@ fn bind_unix(path: &Path) -> io::Result<Listener> {
     let inode = named.inspect_err(|_: &io::Error| drop(fs::remove_file(&temporary)))?;
     let file = SocketFile { path: path.to_owned(), inode };
     listener.set_nonblocking(true)?;
-    Ok(Listener::Unix { socket: listener, file })
+    Ok(Listener::Unix { socket: listener, file: Some(file) })
 }

@@ -12,6 +12,7 @@ use smol::channel::Sender;
 
 use super::access::Pot;
 use super::date::DateCache;
+use super::proxy::Pools;
 use super::root::OpenRoot;
 use super::validators::EtagCache;
 use super::watch::Watch;
@@ -34,6 +35,8 @@ pub(super) struct Local {
     pub neighbours: Vec<Sender<()>>,
     /// Where lines of the access log gather.
     pub access: OnceCell<Arc<Pot>>,
+    /// Connections to programs behind this server.
+    pub programs: Pools,
 }
 
 impl Local {
@@ -48,6 +51,7 @@ impl Local {
             root: OpenRoot::default(),
             scratch: RefCell::new(vec![0; SCRATCH].into()),
             connections: Connections::default(),
+            programs: Pools::default(),
             access: OnceCell::new(),
             neighbours,
         })

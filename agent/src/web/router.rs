@@ -11,6 +11,8 @@ pub(super) enum Routed<'a> {
     Action(&'a dyn Action, usize),
     /// Serve a file, as this route says.
     File(Option<&'a Route>),
+    /// Pass it on to the program behind this route.
+    Proxy(&'a Route),
     /// OPTIONS: tell the methods.
     Options(String),
     /// The method is not allowed here; these are.
@@ -47,21 +49,27 @@ pub(super) fn route<'a>(shared: &'a Shared, method: &Method, path: &str) -> Rout
     let path = trimmed.as_deref().unwrap_or(path);
     let action = shared.actions.iter().find(|(prefix, _)| is_under(prefix, path));
     let is_file = match route {
-        Some(route) => route.handler != "action",
+        Some(route) => !matches!(route.handler.as_str(), "action" | "proxy"),
         None if routes.is_empty() => action.is_none(),
         None => return Routed::NotFound,
     };
     let methods = match route.map_or(&[][..], |route| &route.methods) {
         // Files are written and removed only where a route lists it.
-        [] if !is_file => &shared.methods,
+        [] if !is_file && route.is_none_or(|route| route.handler == "action") => &shared.methods,
         listed => listed,
     };
+    let proxy = route.filter(|route| route.handler == "proxy");
+    if let (Some(route), Method::Options, true) = (proxy, method, methods.is_empty()) {
+        // The program knows better what it can do, and for whom.
+        return Routed::Proxy(route);
+    }
     if !is_allowed(method, methods, is_file) {
         let allowed = allowed(methods, is_file);
         return if *method == Method::Options { Routed::Options(allowed) } else { Routed::NotAllowed(allowed) };
     }
     match action {
         _ if is_file => Routed::File(route),
+        _ if proxy.is_some() => proxy.map_or(Routed::NotFound, Routed::Proxy),
         Some((prefix, action)) => Routed::Action(action.as_ref(), prefix.len()),
         None => Routed::NotFound,
     }
@@ -150,6 +158,7 @@ mod tests {
         match route(shared, &method, path) {
             Routed::Action(_, length) => format!("action {length}"),
             Routed::File(_) => "file".to_owned(),
+            Routed::Proxy(_) => "proxy".to_owned(),
             Routed::Options(allow) => format!("options {allow}"),
             Routed::NotAllowed(allow) => format!("405 {allow}"),
             Routed::NotFound => "404".to_owned(),
@@ -189,6 +198,18 @@ mod tests {
         assert_eq!(outcome(&shared, Method::Get, "/exact/x"), "404");
         assert_eq!(outcome(&shared, Method::Get, "/"), "file");
         assert_eq!(outcome(&shared, Method::Get, "/lines"), "404");
+    }
+
+    #[test]
+    fn a_program_gets_all_methods_that_its_route_does_not_exclude() {
+        let shared = shared(&[("/app/get/", "proxy", &["GET"]), ("/app/", "proxy", &[])]);
+        for method in [Method::Get, Method::Options, Method::Delete, Method::Other("PROPFIND".into())] {
+            assert_eq!(outcome(&shared, method, "/app/x"), "proxy");
+        }
+        assert_eq!(outcome(&shared, Method::Head, "/app/get/x"), "proxy");
+        assert_eq!(outcome(&shared, Method::Post, "/app/get/x"), "405 GET, HEAD, OPTIONS");
+        assert_eq!(outcome(&shared, Method::Options, "/app/get/x"), "options GET, HEAD, OPTIONS");
+        assert_eq!(outcome(&shared, Method::Trace, "/app/x"), format!("405 {ACTION_METHODS}"));
     }
 
     #[test]
@@ -234,6 +255,20 @@ mod tests {
             "/%7f",
         ] {
             assert_eq!(clean(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_front_of_a_path_is_taken_off_at_a_slash() {
+        for (front, path, expected) in [
+            ("/app", "/app/x", Some("/x")),
+            ("/app/", "/app/x", Some("/x")),
+            ("/app", "/app", Some("/")),
+            ("/app", "/apple", None),
+            ("", "/x", None),
+            ("/other", "/x", None),
+        ] {
+            assert_eq!(trim(front, path).as_deref(), expected, "{front} {path}");
         }
     }
 }

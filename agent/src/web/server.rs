@@ -8,11 +8,16 @@ use rustls::ServerConfig;
 use smol::LocalExecutor;
 use smol::channel::{self, Receiver, Sender};
 
+#[cfg(feature = "users")]
+use super::auth::{People, SessionStore};
 use super::crew::{Crew, parts};
 use super::listener::Listener;
 use super::shared::Shared;
-use super::{AccessSink, Action, Address, Error, access};
+use super::worker::Isolated;
+use super::{AccessSink, Action, Address, Error, Worker, access};
 use crate::config::Web;
+#[cfg(feature = "users")]
+use crate::config::{Auth, User};
 
 /// How long requests may go on after [`Handle::stop`].
 const DRAIN: Duration = Duration::from_secs(3);
@@ -21,15 +26,27 @@ const DRAIN: Duration = Duration::from_secs(3);
 pub struct Server {
     settings: Web,
     actions: Vec<(String, Box<dyn Action>)>,
+    workers: Vec<Arc<Worker>>,
     tls: Option<Arc<ServerConfig>>,
     access: Option<Box<dyn AccessSink>>,
+    #[cfg(feature = "users")]
+    sessions: Option<Arc<dyn SessionStore>>,
     drain: Duration,
 }
 
 impl Server {
     /// A server with these settings, without actions and certificate.
     pub fn new(settings: Web) -> Self {
-        Self { settings, actions: Vec::new(), tls: None, access: None, drain: DRAIN }
+        Self {
+            settings,
+            actions: Vec::new(),
+            workers: Vec::new(),
+            tls: None,
+            access: None,
+            #[cfg(feature = "users")]
+            sessions: None,
+            drain: DRAIN,
+        }
     }
 
     /// Also listens there: `http://HOST:PORT`, `https://HOST:PORT` or `unix:PATH`. No host: all addresses. Port 0: any free
@@ -62,6 +79,21 @@ impl Server {
         self
     }
 
+    /// Binds a program of its own to a path and all paths below it, as [`Server::action`] binds an action: it may crash, and
+    /// the server lives on.
+    pub fn isolated(mut self, prefix: &str, worker: Worker) -> Self {
+        let worker = Arc::new(worker);
+        self.workers.push(worker.clone());
+        self.action(prefix, Isolated(worker))
+    }
+
+    /// Keeps the sessions of users there, so that they outlive the server.
+    #[cfg(feature = "users")]
+    pub fn sessions(mut self, store: Arc<dyn SessionStore>) -> Self {
+        self.sessions = Some(store);
+        self
+    }
+
     /// How long requests that run may go on after [`Handle::stop`]; 3 s when not set.
     pub fn drain(mut self, limit: Duration) -> Self {
         self.drain = limit;
@@ -75,6 +107,11 @@ impl Server {
     /// [`Error::Setting`] for a setting that cannot be used, such as `https` without a certificate.
     pub fn bind(self) -> Result<Bound, Error> {
         let listeners = self.settings.listen.iter().map(Listener::bind).collect::<Result<Vec<_>, _>>()?;
+        self.bind_to(listeners)
+    }
+
+    /// Serves on these sockets, whatever the settings say.
+    pub(super) fn bind_to(self, listeners: Vec<Listener>) -> Result<Bound, Error> {
         let mut more = Vec::new();
         for _ in 1..self.settings.threads {
             let again = listeners.iter().map(Listener::again).collect::<Result<Vec<_>, _>>()?;
@@ -86,6 +123,9 @@ impl Server {
         let addresses = listeners.iter().map(Listener::address).collect::<Result<_, _>>()?;
         let mut shared = Shared::new(self.settings, self.actions, self.tls)?;
         shared.access = access::open(&shared.settings.access_log, self.access)?;
+        shared.workers.extend(self.workers);
+        #[cfg(feature = "users")]
+        shared.authority.keep_sessions(self.sessions);
         let shared = Arc::new(shared);
         let (stop, stopped) = channel::bounded(1);
         let listeners = iter::once(listeners).chain(more).collect();
@@ -138,6 +178,50 @@ impl Handle {
     }
 }
 
+/// Users, from now on. Sessions of users who were removed or have another password end.
+#[cfg(feature = "users")]
+impl Handle {
+    /// Takes over users, tokens and roles, as after a change of the configuration.
+    pub fn set_auth(&self, auth: &Auth) {
+        self.shared.authority.set_people(People::new(auth));
+    }
+
+    /// Adds a user; the stored password is made by [`password::hash`](super::auth::password::hash). It is one until the next
+    /// start or [`Handle::set_auth`]: the configuration is not changed.
+    ///
+    /// # Errors
+    /// There is one of that name, the role is none of `web.auth.roles`, or the stored password is in no known format.
+    pub fn add_user(&self, user: User) -> Result<(), Error> {
+        match self.shared.authority.people().accounts.contains_key(&user.name) {
+            true => Err(Error::Setting(format!("there is a user '{}' already", user.name))),
+            false => self.shared.authority.set_user(user),
+        }
+    }
+
+    /// Gives a user another password or role.
+    ///
+    /// # Errors
+    /// As [`Handle::add_user`], but there is none of that name.
+    pub fn update_user(&self, user: User) -> Result<(), Error> {
+        match self.shared.authority.people().accounts.contains_key(&user.name) {
+            true => self.shared.authority.set_user(user),
+            false => Err(Error::Setting(format!("there is no user '{}'", user.name))),
+        }
+    }
+
+    /// Removes a user; `false`: there is none of that name.
+    pub fn remove_user(&self, name: &str) -> bool {
+        self.shared.authority.remove_user(name)
+    }
+
+    /// Waits until all sessions of users are kept as they are now. For the end of a program; they are kept in time anyway,
+    /// but for their last use.
+    pub async fn save_sessions(&self) {
+        // What went wrong is in the log.
+        let _ = self.shared.authority.keeper.save().await;
+    }
+}
+
 impl Bound {
     /// Where the server listens, in the order of the settings.
     pub fn addresses(&self) -> &[Address] {
@@ -154,10 +238,17 @@ impl Bound {
     ///
     /// It costs least under [`reactor::block_on`](crate::net::reactor::block_on), and runs under `smol::block_on` as well.
     pub async fn run(self, executor: &LocalExecutor<'_>) {
-        let mut parts = parts(self.listeners, &self.handle.shared, &self.stopped, self.drain).into_iter();
+        let shared = self.handle.shared.clone();
+        let mut parts = parts(self.listeners, &shared, &self.stopped, self.drain).into_iter();
         let Some(ours) = parts.next() else { return };
         let crew = Crew::start(parts.collect());
         ours.serve(executor).await;
         crew.ended().await;
+        // What answers nobody any more goes too. Dropped without this, the server leaves it to the end of its process.
+        let ending: Vec<_> =
+            shared.workers.iter().cloned().map(|worker| executor.spawn(async move { worker.stop().await })).collect();
+        for task in ending {
+            task.await;
+        }
     }
 }

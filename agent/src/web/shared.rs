@@ -9,8 +9,8 @@ use super::access::Writer;
 use super::auth::Authority;
 use super::fields::{Fields, methods};
 use super::signatures::{Signatures, knows};
-use super::{Action, Error};
-use crate::config::Web;
+use super::{Action, Error, Worker};
+use crate::config::{ProxyTarget, Web};
 use crate::http1;
 
 /// Settings, actions and the certificate.
@@ -20,6 +20,8 @@ pub(super) struct Shared {
     /// The longest prefix first.
     pub actions: Vec<(String, Box<dyn Action>)>,
     pub authority: Authority,
+    /// Programs that this server starts.
+    pub workers: Vec<Arc<Worker>>,
     /// Fields of every response.
     plain: Fields,
     /// The same for those over TLS.
@@ -48,9 +50,19 @@ impl Shared {
         let is_shared = plain.headers.get("access-control-allow-origin").is_some();
         let methods = methods(plain.headers.get("access-control-allow-methods").unwrap_or_default());
         for route in &settings.routes {
-            if !matches!(route.handler.as_str(), "file" | "action" | "") {
-                let text = format!("web.routes: unknown handler '{}'; there are file and action", route.handler);
+            if !matches!(route.handler.as_str(), "file" | "action" | "proxy" | "") {
+                let text = format!("web.routes: unknown handler '{}'; there are file, action and proxy", route.handler);
                 return Err(Error::Setting(text));
+            }
+        }
+        let mut workers: Vec<Arc<Worker>> = Vec::new();
+        let targets = settings.routes.iter().filter_map(|route| route.proxy.as_ref()).map(|proxy| &proxy.target);
+        for target in targets {
+            let ProxyTarget::Program(command) = target else { continue };
+            if let Some((program, arguments)) = command.split_first() {
+                if !workers.iter().any(|worker| worker.is(command)) {
+                    workers.push(Arc::new(Worker::program(program, arguments)));
+                }
             }
         }
         let limits = http1::Limits {
@@ -71,6 +83,7 @@ impl Shared {
             is_shared,
             methods,
             access: None,
+            workers,
             tls: RwLock::new(tls),
             tls_generation: AtomicU64::new(0),
             stopping: AtomicBool::new(false),

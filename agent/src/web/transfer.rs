@@ -5,7 +5,7 @@ use std::io;
 use std::task::{Context, Poll, ready};
 
 use super::link::Link;
-use crate::http1::{BodyDecoder, LAST_CHUNK};
+use crate::http1::{BodyDecoder, Framing, LAST_CHUNK};
 
 /// Bytes of a streamed response that are gathered before they are sent as one chunk.
 const CHUNK: usize = 16 * 1024;
@@ -16,6 +16,8 @@ const CHUNK_HEAD: usize = 6;
 pub(super) struct Transfer {
     pub link: Link,
     decoder: BodyDecoder,
+    /// Payload that was read and put back.
+    again: Option<Box<Again>>,
     /// The client waits for `100 Continue` before it sends its body.
     awaits_continue: bool,
     /// `100 Continue` stands in the link's output; it must be sent before the body can come.
@@ -66,12 +68,17 @@ pub(super) enum Body {
     Dropped,
 }
 
+/// In a box: seldom used, and a part of every connection.
+#[derive(Default)]
+struct Again(Vec<u8>);
+
 impl Transfer {
     pub fn new(link: Link, decoder: BodyDecoder, awaits_continue: bool) -> Self {
         let awaits_continue = awaits_continue && !decoder.is_done();
         Self {
             link,
             decoder,
+            again: None,
             awaits_continue,
             asks: false,
             stage: Stage::Open,
@@ -79,6 +86,17 @@ impl Transfer {
             fault: None,
             close: false,
         }
+    }
+
+    /// The exchange on a connection to a program behind the server: the body that is sent is the request's, and the one that
+    /// is received, see [`Transfer::expect`], the response's.
+    pub fn upstream(link: Link, stage: Stage) -> Self {
+        Self { stage, ..Self::new(link, BodyDecoder::new(Framing::Empty), false) }
+    }
+
+    /// A body comes that is framed so.
+    pub fn expect(&mut self, framing: Framing) {
+        self.decoder = BodyDecoder::new(framing);
     }
 
     pub fn stage(&self) -> Stage {
@@ -114,6 +132,12 @@ impl Transfer {
         }
     }
 
+    /// Puts back payload that was read: it is read again before what follows.
+    #[cfg(feature = "users")]
+    pub fn put_back(&mut self, payload: Vec<u8>) {
+        self.again.get_or_insert_default().0.splice(..0, payload);
+    }
+
     /// Reads payload of the request's body; 0 at its end.
     pub fn poll_body(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
         let result = ready!(self.poll_payload(cx, buf));
@@ -130,6 +154,11 @@ impl Transfer {
     fn poll_payload(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
         if buf.is_empty() {
             return Poll::Ready(Ok(0));
+        }
+        if let Some(again) = self.again.as_mut().filter(|again| !again.0.is_empty()) {
+            let length = again.0.len().min(buf.len());
+            buf.iter_mut().zip(again.0.drain(..length)).for_each(|(to, from)| *to = from);
+            return Poll::Ready(Ok(length));
         }
         self.ask_for_body();
         if self.asks {

@@ -11,6 +11,11 @@ impl Account {
     pub fn name(&self) -> &str {
         match *self {}
     }
+
+    /// The role.
+    pub fn role(&self) -> &str {
+        match *self {}
+    }
 }
 
 /// The authority of a server without users.

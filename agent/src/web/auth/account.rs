@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::password::{Hash, Stored};
-use crate::config::{Auth, CertificateUser, Token, User};
+use crate::config::{Auth, CertificateUser, Roles, Token, User};
 
 /// A user.
 #[derive(Debug)]
@@ -15,6 +15,8 @@ pub struct Account {
     /// `None`: no password fits.
     pub password: Option<Stored>,
     ha1: Vec<Stored>,
+    /// A digest of what is stored: a session ends when the password is another.
+    pub proof: String,
 }
 
 impl Account {
@@ -23,12 +25,42 @@ impl Account {
         &self.name
     }
 
+    /// The role.
+    pub fn role(&self) -> &str {
+        &self.role
+    }
+
     /// What digest authentication verifies, if this user has it for that digest.
     pub fn ha1(&self, hash: Hash) -> Option<&str> {
         self.ha1.iter().chain(&self.password).find_map(|stored| match stored {
             Stored::Ha1(found, ha1) if *found == hash => Some(ha1.as_str()),
             _ => None,
         })
+    }
+}
+
+/// Who may come in, and what each may do. It is replaced as a whole when that changes.
+#[derive(Clone, Default)]
+pub struct People {
+    pub accounts: HashMap<String, Arc<Account>>,
+    pub tokens: HashMap<String, Arc<Account>>,
+    /// By name or fingerprint; `None`: by the names of the users.
+    pub certificates: Option<HashMap<String, Arc<Account>>>,
+    pub roles: Roles,
+}
+
+impl People {
+    /// The people of the configuration; what their owner should know goes to the log.
+    pub fn new(auth: &Auth) -> Self {
+        let (accounts, warnings) = accounts(auth);
+        warnings.iter().for_each(|warning| log::warn!("{warning}"));
+        let certificates = certificates(auth, &accounts);
+        Self { accounts, tokens: tokens(auth), certificates, roles: auth.roles.clone() }
+    }
+
+    /// The user of that name, if what is stored of the password is still the same.
+    pub fn find(&self, name: &str, proof: &str) -> Option<&Arc<Account>> {
+        self.accounts.get(name).filter(|account| account.proof == proof)
     }
 }
 
@@ -51,7 +83,10 @@ pub fn accounts(auth: &Auth) -> (HashMap<String, Arc<Account>>, Vec<String>) {
         let password = Some(user.password.expose()).filter(|text| !text.is_empty());
         let password = password.and_then(|text| read("password", text));
         let ha1 = user.ha1.iter().filter_map(|ha1| read("ha1", ha1.expose())).collect();
-        let account = Account { name: user.name.clone(), role: user.role.clone(), password, ha1 };
+        let mut proof = user.password.expose().to_owned();
+        user.ha1.iter().for_each(|ha1| proof.extend(["\n", ha1.expose()]));
+        let proof = Hash::Sha256.of(&proof).chars().take(32).collect();
+        let account = Account { name: user.name.clone(), role: user.role.clone(), password, ha1, proof };
         (user.name.clone(), Arc::new(account))
     };
     let accounts = auth.users.iter().map(&mut account).collect();
@@ -66,7 +101,8 @@ pub fn warnings(auth: &Auth) -> Vec<String> {
 /// The tokens by their SHA-256 in hexadecimal digits, each as a user with its name and role.
 pub fn tokens(auth: &Auth) -> HashMap<String, Arc<Account>> {
     let token = |token: &Token| {
-        let account = Account { name: token.name.clone(), role: token.role.clone(), password: None, ha1: Vec::new() };
+        let (name, role) = (token.name.clone(), token.role.clone());
+        let account = Account { name, role, password: None, ha1: Vec::new(), proof: String::new() };
         let digits = token.hash.expose().strip_prefix("SHA256:").unwrap_or_default();
         (digits.to_ascii_lowercase(), Arc::new(account))
     };
@@ -76,7 +112,8 @@ pub fn tokens(auth: &Auth) -> HashMap<String, Arc<Account>> {
 /// Those whose certificates are named, by name or fingerprint; `None`: none are named.
 pub fn certificates(auth: &Auth, accounts: &HashMap<String, Arc<Account>>) -> Option<HashMap<String, Arc<Account>>> {
     let certificate = |one: &CertificateUser| {
-        let role = || Account { name: one.name.clone(), role: one.role.clone(), password: None, ha1: Vec::new() };
+        let (name, role) = (one.name.clone(), one.role.clone());
+        let role = || Account { name, role, password: None, ha1: Vec::new(), proof: String::new() };
         let account = if one.user.is_empty() { Some(Arc::new(role())) } else { accounts.get(&one.user).cloned() };
         account.map(|account| (one.name.clone(), account))
     };

@@ -13,17 +13,24 @@ mod cookie;
 mod digest;
 mod gate;
 mod hasher;
+mod keeper;
 mod login;
 mod nonces;
 mod origin;
 pub mod password;
+mod session;
+mod session_store;
 mod sessions;
 mod throttle;
+mod xsrf;
 
-pub(super) use self::account::Account;
 pub use self::account::warnings;
+pub(super) use self::account::{Account, People};
 pub(super) use self::authority::Authority;
 pub(super) use self::gate::{admit, admit_to, concerns};
+pub use self::session::Session;
+pub(super) use self::session::SessionId;
+pub use self::session_store::{Answer, SessionStore};
 
 /// What the fuzz targets look at.
 #[cfg(any(fuzzing, test))]

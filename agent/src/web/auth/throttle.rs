@@ -23,6 +23,8 @@ const FIRST: Duration = Duration::from_secs(1);
 const USER: Duration = Duration::from_secs(60);
 /// The longest wait for an address.
 const ADDRESS: Duration = Duration::from_secs(15 * 60);
+const OF_USER: (u32, Duration) = (FREE_USER, USER);
+const OF_ADDRESS: (u32, Duration) = (FREE, ADDRESS);
 /// After so long without an attempt all is forgotten.
 const FORGET: Duration = Duration::from_secs(30 * 60);
 /// Names and addresses that are remembered, each.
@@ -70,9 +72,9 @@ impl Throttle {
                 return Err(wait);
             }
         }
-        count(&mut self.users, user.to_owned(), (FREE_USER, USER), now);
+        count(&mut self.users, user.to_owned(), OF_USER, now);
         if let Some(address) = address {
-            count(&mut self.addresses, address, (FREE, ADDRESS), now);
+            count(&mut self.addresses, address, OF_ADDRESS, now);
         }
         // Whoever speaks for all clients behind a socket of this device is between those who failed and those who did not.
         Ok(failures.unwrap_or(1))
@@ -82,6 +84,16 @@ impl Throttle {
     pub fn address_wait(&self, address: Option<IpAddr>, now: Instant) -> Option<Duration> {
         let attempts = self.addresses.get(&network(address?))?;
         Some(attempts.until.saturating_duration_since(now)).filter(|wait| !wait.is_zero())
+    }
+
+    /// The attempt was wrong: the wait begins now, however long it took to find out.
+    pub fn failed(&mut self, user: &str, address: Option<IpAddr>, now: Instant) {
+        if let Some(attempts) = self.users.get_mut(user) {
+            attempts.until = now + attempts.wait(OF_USER);
+        }
+        if let Some(attempts) = address.and_then(|address| self.addresses.get_mut(&network(address))) {
+            attempts.until = now + attempts.wait(OF_ADDRESS);
+        }
     }
 
     /// The attempt was right. The address gets back this attempt alone: its owner may know one password and guess others.
@@ -110,6 +122,14 @@ impl Throttle {
 }
 
 impl Attempts {
+    /// How long the next attempt must wait.
+    fn wait(&self, (free, longest): (u32, Duration)) -> Duration {
+        let doublings = self.count.checked_sub(free);
+        let wait =
+            doublings.map(|times| FIRST.saturating_mul(1u32.checked_shl(times).unwrap_or(u32::MAX)).min(longest));
+        wait.unwrap_or_default()
+    }
+
     /// How often it failed of late.
     fn failures(&self, now: Instant) -> u32 {
         if now.saturating_duration_since(self.last) > FORGET { 0 } else { self.count }
@@ -126,7 +146,7 @@ impl Attempts {
 }
 
 /// One client has many addresses of IPv6: all of its network count as one.
-fn network(address: IpAddr) -> IpAddr {
+pub fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => IpAddr::V6((u128::from(address) & !(u128::from(u64::MAX))).into()),
         address => address,
@@ -140,9 +160,7 @@ fn count<K: Hash + Eq + Clone>(all: &mut HashMap<K, Attempts>, key: K, (free, lo
     let attempts = all.entry(key).or_insert(Attempts { count: 0, last: now, until: now, strangers: (STRANGERS, now) });
     attempts.count = attempts.failures(now).saturating_add(1);
     attempts.last = now;
-    let doublings = attempts.count.checked_sub(free);
-    let wait = doublings.map(|times| FIRST.saturating_mul(1u32.checked_shl(times).unwrap_or(u32::MAX)).min(longest));
-    attempts.until = now + wait.unwrap_or_default();
+    attempts.until = now + attempts.wait((free, longest));
 }
 
 /// Forgets what is old; else the entry with the fewest attempts, so that a flood of new names frees nobody who waits.

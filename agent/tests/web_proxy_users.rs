@@ -1,0 +1,101 @@
+//! The gate before a program: who asks is told to it, and what proved it is not.
+#![cfg(feature = "users")]
+#![allow(clippy::unwrap_used)]
+
+mod proxy_support;
+mod web_support;
+
+use ioto::config::{Auth, Roles, Route, Secret, User};
+use ioto::web::auth::password::Hash;
+use proxy_support::{Program, front, ok, route};
+use web_support::{Dir, Running, body, field, get, status};
+
+fn server(program: &Program) -> (Running, Dir) {
+    let password = Secret::new(Hash::Sha256.stored(&Hash::Sha256.ha1("jo", "web", "secret")));
+    let user = User { name: "jo".into(), password, ha1: vec![], role: "admin".into() };
+    front(&program.address, |settings| {
+        settings.auth = Auth {
+            users: vec![user],
+            roles: Roles::new(&[("admin".into(), vec!["view".into()])]).unwrap(),
+            realm: "web".into(),
+            require_tls: false,
+            login: "/login".into(),
+            logout: "/logout".into(),
+            ..Auth::default()
+        };
+        settings.routes = vec![
+            Route { role: "view".into(), ..route("/view/", &program.address) },
+            Route { role: "other".into(), ..route("/other/", &program.address) },
+            route("", &program.address),
+        ];
+    })
+}
+
+// jo:secret
+const BASIC: &str = "Authorization: Basic am86c2VjcmV0\r\n";
+
+#[test]
+fn the_gate_stands_before_a_program_and_says_who_asks() {
+    let program = Program::answering(|_, _| {
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nCache-Control: public, max-age=60\r\n\r\nok".to_vec()
+    });
+    let (server, _dir) = server(&program);
+    let refused = get(&server, "/view/x", "X-Forwarded-User: jo\r\n");
+    assert_eq!((status(&refused), program.requests()), (401, 0), "{refused}");
+    assert_eq!((status(&get(&server, "/other/x", BASIC)), program.requests()), (403, 0));
+
+    let answer = get(&server, "/view/x", &format!("{BASIC}X-Forwarded-User: root\r\nX-Forwarded-Role: root\r\n"));
+    assert_eq!((status(&answer), body(&answer)), (200, "ok"), "{answer}");
+    assert_eq!(field(&answer, "cache-control").as_deref(), Some("private"), "no cache gives it to another user");
+    let head = program.last();
+    assert_eq!(field(&head, "x-forwarded-user").as_deref(), Some("jo"));
+    assert_eq!(field(&head, "x-forwarded-role").as_deref(), Some("admin"));
+    assert!(field(&head, "authorization").is_none() && !head.contains("root"), "{head}");
+
+    // Where the gate asks for nothing, a password is for the program.
+    let answer = get(&server, "/open", BASIC);
+    assert_eq!(field(&answer, "cache-control").as_deref(), Some("public, max-age=60"));
+    let head = program.last();
+    assert!(field(&head, "authorization").is_some() && field(&head, "x-forwarded-user").is_none(), "{head}");
+}
+
+#[test]
+fn a_session_stays_at_the_gate() {
+    let program = Program::answering(|head, _| {
+        match head.starts_with("GET /view/steal") {
+        true => b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nSet-Cookie: -web-session-=mine\r\nSet-Cookie: a=2\r\nX-XSRF-TOKEN: mine\r\n\r\n"
+            .to_vec(),
+        false => ok("ok"),
+    }
+    });
+    let (server, _dir) = server(&program);
+    let login = server.talk(
+        "POST /login HTTP/1.1\r\nHost: h\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: 37\r\n\r\n\
+         {\"username\":\"jo\",\"password\":\"secret\"}",
+    );
+    assert_eq!(program.requests(), 0);
+    let session = field(&login, "set-cookie").unwrap();
+    let session = session.split(';').next().unwrap();
+    let cookies = format!("Cookie: a=1; {session}; b=2\r\n");
+    let answer = get(&server, "/view/steal", &cookies);
+    assert_eq!(status(&answer), 200, "{answer}");
+    let head = program.last();
+    assert_eq!(field(&head, "cookie").as_deref(), Some("a=1; b=2"));
+    assert_eq!(field(&head, "x-forwarded-user").as_deref(), Some("jo"));
+    assert!(answer.contains("Set-Cookie: a=2") && !answer.contains("mine"), "{answer}");
+    let token = field(&answer, "x-xsrf-token").unwrap();
+
+    let post = |fields: &str| {
+        server.talk(format!(
+            "POST /view/x HTTP/1.1\r\nHost: h\r\nConnection: close\r\nContent-Length: 0\r\n{cookies}{fields}\r\n"
+        ))
+    };
+    assert_eq!((status(&post("")), program.requests()), (403, 1));
+    assert_eq!(status(&post(&format!("X-XSRF-TOKEN: {token}\r\n"))), 200);
+    assert!(field(&program.last(), "x-xsrf-token").is_none());
+
+    // A page of another site cannot use the session for a WebSocket.
+    let ws = "Connection: Upgrade\r\nUpgrade: websocket\r\nOrigin: http://evil\r\n";
+    let answer = get(&server, "/view/ws", &format!("{cookies}{ws}"));
+    assert_eq!((status(&answer), program.requests()), (403, 2), "{answer}");
+}
