@@ -437,7 +437,7 @@ fn what_the_configuration_of_the_image_suggests_is_valid() {
         lines.map(|line| line.replacen("// ", "", 1)).filter(|line| !line.starts_with("  Without")).collect();
     let device = Device::with(&[(IOTO, &said.join("\n"))]);
     fs::create_dir(device.root.join("state/certs")).unwrap();
-    for name in ["web.crt", "web.key", "broker-ca.crt"] {
+    for name in ["web.crt", "web.key", "shop.crt", "shop.key", "staff-ca.crt", "broker-ca.crt"] {
         device.write(&format!("state/certs/{name}"), "");
     }
     assert_eq!(errors(&device.call(CHECK)), "");

@@ -100,8 +100,15 @@ fn a_new_certificate_and_log_level_are_taken_over_without_a_pause() {
     agent.configure("tls", &loud);
     agent.scratch().write("web.pem", "no certificate\n");
     agent.signal(Signal::Hup);
-    eventually("the wrong certificate is refused", LIMIT, || agent.log().contains("stay as they were").then_some(()));
-    assert_eq!(agent.log().matches("certificates and log levels were taken over").count(), 1, "{}", agent.log());
+    eventually("the wrong certificate is refused", LIMIT, || {
+        agent.log().contains("not all certificates").then_some(())
+    });
+    assert_eq!(
+        agent.log().matches("certificates, signatures and log levels were taken over").count(),
+        1,
+        "{}",
+        agent.log()
+    );
     assert!(subject(port).contains("second.example"));
 }
 

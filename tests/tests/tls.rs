@@ -104,16 +104,16 @@ fn certificates_are_chosen_by_name_and_half_written_ones_are_not_taken_over() {
     std::fs::copy(site.directory().join("second.crt"), &kept).expect("copy");
     make(site.directory(), "other", "ca", "subjectAltName=DNS:*.second.example", 300);
     std::fs::copy(site.directory().join("other.key"), site.directory().join("second.key")).expect("copy");
-    site.reload("stay as they were");
+    site.reload("not all certificates");
     let log = site.agent.log();
     assert!(log.contains("second.crt cannot be used with its key: they do not belong together"), "{log}");
     assert_eq!((site.subject("a.second.example"), site.subject("x.example")), ("second".into(), "first".into()));
     std::fs::write(site.directory().join("second.crt"), "-----BEGIN CERTIFICATE-----\nMIIB").expect("write");
-    site.reload("stay as they were");
+    site.reload("not all certificates");
     assert_eq!(site.subject("a.second.example"), "second");
 
     std::fs::copy(site.directory().join("other.crt"), site.directory().join("second.crt")).expect("copy");
-    site.reload("were taken over");
+    site.reload("and log levels were taken over");
     assert_eq!((site.subject("a.second.example"), site.subject("x.example")), ("other".into(), "first".into()));
 }
 
@@ -138,7 +138,7 @@ fn clients_with_a_certificate_are_let_in_and_the_log_says_why_others_are_not() {
         eventually(reason, LIMIT, || site.agent.log().contains(&format!("was not let in: {reason}")).then_some(()));
     }
     site.configure(&clients("foreign.crt"), user);
-    site.reload("were taken over");
+    site.reload("and log levels were taken over");
     assert!(site.curl("--cert jo.crt --key jo.key").starts_with("000"));
     assert_eq!(site.curl("--cert stranger.crt --key stranger.key"), "401");
 }
@@ -152,4 +152,27 @@ fn suites_that_are_not_secure_are_left_out_with_a_warning() {
     let ask = |suite: &str| site.curl(&format!("--tls-max 1.2 --ciphers {suite}"));
     assert_eq!(ask("ECDHE-ECDSA-AES128-GCM-SHA256"), "200");
     assert!(ask("ECDHE-ECDSA-AES256-GCM-SHA384").starts_with("000"));
+}
+
+#[test]
+fn an_idle_connection_with_a_client_certificate_takes_little_memory() {
+    let clients = format!("{TWO}, authority: '@/ca.crt', verify: {{client: 'optional'}}");
+    let mut site = Site::new(&clients, "limits: {connections: 400}, timeouts: {idle: '1 min'}");
+    make(site.directory(), "jo", "ca", "extendedKeyUsage=clientAuth", 300);
+    site.agent.start();
+    let script = "import socket, ssl, sys\n\
+        trust = ssl.create_default_context(cafile='ca.crt'); trust.load_cert_chain('jo.crt', 'jo.key')\n\
+        def memory(): return int(next(l for l in open(f'/proc/{sys.argv[1]}/status') if l.startswith('RssAnon')).split()[1])\n\
+        def connect():\n\
+        \x20   s = trust.wrap_socket(socket.create_connection(('127.0.0.1', int(sys.argv[2]))), server_hostname='localhost')\n\
+        \x20   s.sendall(b'GET / HTTP/1.1\\r\\nHost: localhost\\r\\n\\r\\n')\n\
+        \x20   assert s.recv(4096).startswith(b'HTTP/1.1 200')\n\
+        \x20   return s\n\
+        warm = [connect() for _ in range(20)]\n\
+        before = memory(); kept = [connect() for _ in range(200)]; print((memory() - before) // 200)";
+    let script_file = site.agent.scratch().write("memory.py", script);
+    let command = format!("python3 {} {} {}", script_file.display(), site.agent.id(), site.port);
+    let kilobytes = sh(site.directory(), &command);
+    println!("{} KB for each connection", kilobytes.trim());
+    assert!(kilobytes.trim().parse::<u32>().is_ok_and(|kilobytes| kilobytes <= 24), "{kilobytes}");
 }

@@ -104,15 +104,14 @@ impl Config {
         if self.services.mqtt && self.mqtt.url.host.is_empty() {
             services.problem("mqtt", "needs mqtt.endpoint, the broker as 'mqtts://HOST:PORT'");
         }
-        if self.tls.clients == ClientCertificates::Off {
-            let (web, text) =
-                (reader.root(tree).section("web"), "needs tls.verify.client: 'optional', or nobody shows one");
-            if !self.web.auth.certificates.is_empty() {
-                web.section("auth").problem("certificates", text);
-            }
-            let wants_one = |route: &Route| !route.role.is_empty() && route.auth_type == AuthType::Certificate;
-            if self.web.routes.iter().any(wants_one) {
-                web.problem("routes", format!("authType 'certificate' {text}"));
+        let wants_one = |route: &Route| !route.role.is_empty() && route.auth_type == AuthType::Certificate;
+        let (names_some, wants_some) = (!self.web.auth.certificates.is_empty(), self.web.routes.iter().any(wants_one));
+        if self.tls.clients == ClientCertificates::Off && (names_some || wants_some) {
+            let web = reader.root(tree).section("web");
+            let text = "needs tls.verify.client: 'optional', or nobody shows one";
+            match names_some {
+                true => web.section("auth").problem("certificates", text),
+                false => web.problem("routes", format!("authType 'certificate' {text}")),
             }
         }
     }

@@ -247,6 +247,7 @@ impl fmt::Display for Failure<'_> {
             E::InvalidPurpose | E::InvalidPurposeContext { .. } => {
                 "its certificate is not one of a client (extended key usage)"
             }
+            E::Other(other) => return write!(f, "its client certificate is not good: {}", other.0),
             E::BadSignature => "its client certificate or its proof has a wrong signature",
             other => return write!(f, "its client certificate is not good: {other:?}"),
         };

@@ -19,6 +19,7 @@ use rustls::ServerConfig;
 use smol::lock::{Semaphore, SemaphoreGuardArc};
 use smol::{LocalExecutor, Timer};
 
+use super::access;
 use super::connection::{refuse_with, serve};
 use super::exchange::{Caller, Peer};
 use super::link::Link;
@@ -204,6 +205,7 @@ async fn serve_tls(
             serve(stream, Caller { peer, secure: true, certificate }, shared, local).await;
         }
         Some(Handshake::Plain(stream)) => {
+            access::refused(&shared, &local, (peer, false), 400);
             let link = Link::new(stream, local.clone());
             refuse_with(link, (400, "this is an https port: use https://"), &shared, &local).await;
         }
