@@ -3,6 +3,7 @@
 use std::fs;
 use std::io;
 use std::net::{TcpListener, TcpStream, ToSocketAddrs};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -13,21 +14,20 @@ use std::time::{Duration, Instant};
 use futures_rustls::TlsAcceptor;
 use rustls::ServerConfig;
 use smol::channel::Sender;
-use smol::lock::{Semaphore, SemaphoreGuardArc};
 use smol::{Async, LocalExecutor, Timer};
 
-use super::connection::serve;
+use super::admission::{Admission, Crowd, Place, Refusal};
+use super::connection::{serve, turn_away};
 use super::exchange::Peer;
 use super::local::Local;
 use super::shared::Shared;
 use super::socket::Socket;
+use super::watch::Claim;
 use super::{Address, Error};
 use crate::config::{Listen, Scheme};
 
 /// Pause after a failed accept: without file descriptors it would fail again at once, for ever.
 const PAUSE: Duration = Duration::from_millis(50);
-/// A connection that waits longer for a request may be closed when others wait to be accepted.
-const GRACE: Duration = Duration::from_secs(1);
 /// Bytes that rustls gathers for one connection.
 const TLS_BUFFER: usize = 16 * 1024;
 
@@ -77,15 +77,16 @@ impl Listener {
         matches!(self, Listener::Tcp { is_tls: true, .. })
     }
 
-    /// Accepts connections and passes them on, for ever. Over the limit of connections they wait in the kernel's queue.
-    pub async fn accept(self, slots: Arc<Semaphore>, accepted: Sender<Accepted>, local: Rc<Local>) {
+    /// Accepts connections and passes them on, for ever. Where there is no place for one, it is passed on to be refused.
+    pub async fn accept(self, admission: Arc<Admission>, accepted: Sender<Accepted>, local: Rc<Local>) {
         let mut is_failing = false;
+        let mut crowd = Crowd::default();
         loop {
-            let slot = free_slot(&slots, &local).await;
             match self.accept_one().await {
                 Ok(stream) => {
                     is_failing = false;
-                    if accepted.send(Accepted { stream, slot }).await.is_err() {
+                    let place = admission.admit(stream.peer(), stream.descriptor(), &mut crowd, &local).await;
+                    if accepted.send(Accepted { stream, place }).await.is_err() {
                         return;
                     }
                 }
@@ -95,6 +96,7 @@ impl Listener {
                     if !std::mem::replace(&mut is_failing, true) {
                         log::warn!("cannot accept connections for now: {error}");
                     }
+                    admission.make_room(&local);
                     Timer::after(PAUSE).await;
                 }
             }
@@ -117,7 +119,7 @@ impl Listener {
 /// A new connection, with its place among those that are allowed.
 pub(super) struct Accepted {
     stream: Stream,
-    slot: SemaphoreGuardArc,
+    place: Result<Place, Refusal>,
 }
 
 enum Stream {
@@ -125,40 +127,62 @@ enum Stream {
     Unix(Async<UnixStream>),
 }
 
+impl Stream {
+    fn peer(&self) -> Peer {
+        match self {
+            Stream::Tcp(_, peer, _) => *peer,
+            Stream::Unix(_) => Peer::Unix,
+        }
+    }
+
+    /// The number of its socket.
+    fn descriptor(&self) -> u64 {
+        let number = match self {
+            Stream::Tcp(stream, ..) => stream.as_raw_fd(),
+            Stream::Unix(stream) => stream.as_raw_fd(),
+        };
+        u64::try_from(number).unwrap_or(0)
+    }
+}
+
 impl Accepted {
-    /// Serves the connection in a task of its own.
+    /// Serves the connection in a task of its own, or refuses it.
     pub fn spawn(self, executor: &LocalExecutor<'_>, shared: &Arc<Shared>, local: &Rc<Local>) {
         let number = local.connections.number();
         let (shared, owned) = (shared.clone(), local.clone());
         let task = executor.spawn(async move {
-            match self.stream {
-                Stream::Unix(stream) => serve(Socket(stream), (Peer::Unix, false), shared, owned.clone()).await,
-                Stream::Tcp(stream, peer, false) => serve(Socket(stream), (peer, false), shared, owned.clone()).await,
-                Stream::Tcp(stream, peer, true) => {
-                    if let Some(config) = shared.tls() {
-                        serve_tls(stream, config, peer, shared, owned.clone()).await;
-                    }
+            match self.place {
+                Ok(place) => {
+                    run(self.stream, shared, owned.clone()).await;
+                    drop(place);
                 }
+                Err(refusal) => refuse(self.stream, refusal, shared, owned.clone()).await,
             }
-            drop(self.slot);
             owned.connections.ended(number);
         });
         local.connections.keep(number, task);
     }
 }
 
-/// Waits until there is room for another connection. Those that only wait for a request make room.
-async fn free_slot(slots: &Arc<Semaphore>, local: &Local) -> SemaphoreGuardArc {
-    if let Some(slot) = slots.try_acquire_arc() {
-        return slot;
-    }
-    let make_room = async {
-        loop {
-            local.watch.expire_longest_idle(GRACE);
-            Timer::after(PAUSE).await;
+async fn run(stream: Stream, shared: Arc<Shared>, local: Rc<Local>) {
+    match stream {
+        Stream::Unix(stream) => serve(Socket(stream), (Peer::Unix, false), shared, local).await,
+        Stream::Tcp(stream, peer, false) => serve(Socket(stream), (peer, false), shared, local).await,
+        Stream::Tcp(stream, peer, true) => {
+            if let Some(config) = shared.tls() {
+                serve_tls(stream, config, peer, shared, local).await;
+            }
         }
-    };
-    smol::future::or(slots.acquire_arc(), make_room).await
+    }
+}
+
+/// Tells the client why. A handshake to do so would be too dear: with TLS the connection just closes.
+async fn refuse(stream: Stream, refusal: Refusal, shared: Arc<Shared>, local: Rc<Local>) {
+    match stream {
+        Stream::Tcp(_, _, true) => {}
+        Stream::Tcp(stream, ..) => turn_away(Socket(stream), refusal.status(), shared, local).await,
+        Stream::Unix(stream) => turn_away(Socket(stream), refusal.status(), shared, local).await,
+    }
 }
 
 async fn serve_tls(
@@ -172,6 +196,7 @@ async fn serve_tls(
     let accept = TlsAcceptor::from(config)
         .accept_with(Socket(stream), |connection| connection.set_buffer_limit(Some(TLS_BUFFER)));
     let deadline = local.watch.deadline();
+    deadline.set_claim(Claim::Headless(Instant::now()));
     let handshake = deadline.limit(limit, accept).await;
     drop(deadline);
     match handshake {

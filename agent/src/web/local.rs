@@ -1,6 +1,6 @@
 //! What the connections of one thread share without locks.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 
@@ -23,6 +23,10 @@ pub(super) struct Local {
     /// Where all connections receive: one that waits owns no buffer.
     pub scratch: RefCell<Box<[u8]>>,
     pub connections: Connections,
+    /// The server is full, others wait, and all connections are at work.
+    pub crowded: Cell<bool>,
+    /// Connections without a place that are being refused.
+    pub lingering: Cell<usize>,
 }
 
 impl Local {
@@ -34,6 +38,8 @@ impl Local {
             root: OpenRoot::default(),
             scratch: RefCell::new(vec![0; SCRATCH].into()),
             connections: Connections::default(),
+            crowded: Cell::default(),
+            lingering: Cell::default(),
         }
     }
 }

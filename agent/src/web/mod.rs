@@ -18,6 +18,7 @@
 
 mod action;
 mod address;
+mod admission;
 #[cfg(feature = "users")]
 pub mod auth;
 #[cfg(not(feature = "users"))]
@@ -28,6 +29,7 @@ mod cache_control;
 mod certificate;
 mod connection;
 mod date;
+mod descriptors;
 mod encodings;
 mod error;
 mod events;
@@ -43,6 +45,7 @@ mod local;
 mod media;
 mod mime;
 mod multipart;
+mod pace;
 mod preconditions;
 mod ranges;
 mod root;

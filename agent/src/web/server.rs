@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use rustls::ServerConfig;
 use smol::channel::{self, Receiver, Sender};
-use smol::lock::Semaphore;
 use smol::{LocalExecutor, Task, Timer};
 
+use super::admission::Admission;
 use super::listener::Listener;
 use super::local::Local;
 use super::shared::Shared;
@@ -72,10 +72,11 @@ impl Server {
         if self.tls.is_none() && listeners.iter().any(Listener::is_tls) {
             return Err(Error::Setting("web.listen: https needs a certificate".to_owned()));
         }
+        let admission = Arc::new(Admission::new(&self.settings.limits));
         let addresses = listeners.iter().map(Listener::address).collect::<Result<_, _>>()?;
         let shared = Arc::new(Shared::new(self.settings, self.actions, self.tls)?);
         let (stop, stopped) = channel::bounded(1);
-        Ok(Bound { listeners, addresses, handle: Handle { shared, stop }, stopped, drain: self.drain })
+        Ok(Bound { listeners, addresses, admission, handle: Handle { shared, stop }, stopped, drain: self.drain })
     }
 }
 
@@ -83,6 +84,7 @@ impl Server {
 pub struct Bound {
     listeners: Vec<Listener>,
     addresses: Vec<Address>,
+    admission: Arc<Admission>,
     handle: Handle,
     stopped: Receiver<()>,
     drain: Duration,
@@ -126,13 +128,12 @@ impl Bound {
         let watch = local.watch.clone();
         let _sweep = executor.spawn(async move { watch.run().await });
         let shared = self.handle.shared.clone();
-        let slots = Arc::new(Semaphore::new(shared.settings.limits.connections.max(1)));
 
         // The loops are tasks: in this future they would try to accept whenever anything wakes the thread.
         let (sender, accepted) = channel::bounded(1);
         let mut loops: Vec<Task<()>> = Vec::new();
         for listener in self.listeners {
-            loops.push(executor.spawn(listener.accept(slots.clone(), sender.clone(), local.clone())));
+            loops.push(executor.spawn(listener.accept(self.admission.clone(), sender.clone(), local.clone())));
         }
         let stopped = async {
             let _ = self.stopped.recv().await;

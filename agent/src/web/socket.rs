@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::net::{Shutdown, TcpStream};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::net::UnixStream;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -14,6 +14,11 @@ use smol::Async;
 use smol::io::{AsyncRead, AsyncWrite};
 
 use super::link::Duplex;
+
+mod ioctl {
+    #![allow(unsafe_code, missing_docs, reason = "nix makes the call, with the type of its argument")]
+    nix::ioctl_read_bad!(unsent, nix::libc::TIOCOUTQ, nix::libc::c_int);
+}
 
 /// A TCP or Unix socket whose `poll_close` tells the peer that nothing more comes.
 pub(super) struct Socket<T: HalfClose>(pub Async<T>);
@@ -76,6 +81,15 @@ where
                 Err(Errno::EINVAL | Errno::ENOSYS) => return Poll::Ready(Err(io::ErrorKind::Unsupported.into())),
                 Err(error) => return Poll::Ready(Err(error.into())),
             }
+        }
+    }
+
+    #[allow(unsafe_code, reason = "the kernel writes one number to where we say")]
+    fn underway(&self) -> usize {
+        let mut bytes = 0;
+        match unsafe { ioctl::unsent(self.0.as_fd().as_raw_fd(), &mut bytes) } {
+            Ok(_) => usize::try_from(bytes).unwrap_or(0),
+            Err(_) => 0,
         }
     }
 }
