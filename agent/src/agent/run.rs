@@ -14,6 +14,7 @@ use super::{Board, Error, Supervisor};
 use crate::config::{Config, LogTarget};
 use crate::device;
 use crate::logs::{self, Logger};
+use crate::net::reactor;
 use crate::system::Notify;
 
 /// What stopping may take in all: SIGTERM is followed by SIGKILL after 5 s on many systems.
@@ -59,7 +60,7 @@ fn start(config: Config, options: &Options, logger: &Logger) -> Result<(), Error
     let board = Board::default();
     let executor = Executor::default();
     let plan = Plan::new(&config, &id, &board, &executor)?;
-    smol::block_on(executor.run(stay(executor.clone(), plan, board, signals, options, logger)));
+    reactor::block_on(executor.run(stay(executor.clone(), plan, board, signals, options, logger)));
     Ok(())
 }
 

@@ -5,6 +5,7 @@ pub mod base64;
 mod clock;
 mod connect;
 mod error;
+pub mod reactor;
 mod stream;
 #[cfg(feature = "tls")]
 mod tls_client;

@@ -176,7 +176,7 @@ mod tests {
 
     fn admit(admission: &Arc<Admission>, address: &str, crowd: &mut Crowd) -> Result<Place, Refusal> {
         let peer = Peer::Tcp((address.parse::<IpAddr>().unwrap(), 7).into());
-        smol::block_on(admission.admit(peer, 9, crowd, &Local::new()))
+        smol::block_on(admission.admit(peer, 9, crowd, &Local::new().unwrap()))
     }
 
     #[test]
@@ -225,7 +225,7 @@ mod tests {
     fn a_socket_above_the_ceiling_is_refused() {
         let mut admission = Admission::new(&WebLimits::default());
         admission.ceiling = 50;
-        let (admission, local, mut crowd) = (Arc::new(admission), Local::new(), Crowd::default());
+        let (admission, local, mut crowd) = (Arc::new(admission), Local::new().unwrap(), Crowd::default());
         let mut admit = |descriptor| smol::block_on(admission.admit(Peer::Unix, descriptor, &mut crowd, &local));
         assert_eq!(admit(50).err(), Some(Refusal::Full));
         assert!(admit(49).is_ok());

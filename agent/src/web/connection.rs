@@ -30,11 +30,11 @@ const TURN: u32 = 16;
 /// What comes after a response.
 enum Next {
     /// Another request.
-    Request(Link),
+    Request(Box<Link>),
     /// The end, after the client had time to read.
-    Linger(Link),
+    Linger(Box<Link>),
     /// The end.
-    Close(Link),
+    Close(Box<Link>),
     /// The end at once: the response is incomplete and must look so.
     Cut,
 }
@@ -232,7 +232,7 @@ fn is_gone(error: &io::Error) -> bool {
 
 /// Answers a request that was not understood, and ends the connection: where the next request begins is unknown.
 /// `lingers`: there is time for the client to read that; otherwise what the kernel does not take at once is not sent.
-async fn refuse(mut link: Link, status: u16, lingers: bool, shared: &Shared, local: &Local) {
+async fn refuse(mut link: Box<Link>, status: u16, lingers: bool, shared: &Shared, local: &Local) {
     link.set_patience(match lingers {
         true => for_answer(shared),
         false => Patience { stall: Duration::ZERO, until: Instant::now() },
@@ -288,7 +288,7 @@ mod tests {
     #[test]
     fn a_connection_without_a_request_is_small() {
         let shared = Arc::new(Shared::new(Default::default(), vec![], None).unwrap());
-        let connection = serve(Cursor::new(vec![0; 0]), (Peer::Unix, false), shared, Rc::new(Local::new()));
+        let connection = serve(Cursor::new(vec![0; 0]), (Peer::Unix, false), shared, Rc::new(Local::new().unwrap()));
         let size = std::mem::size_of_val(&connection);
         assert!(size <= 3 * 1024, "{size} bytes");
     }

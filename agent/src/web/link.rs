@@ -84,12 +84,12 @@ struct Wait {
 impl Link {
     /// A link with little patience, see [`Link::set_patience`], to a client that moves `rate` bytes a second when
     /// [`Link::set_pace`] asks for it.
-    pub fn new(stream: impl Duplex + 'static, rate: u32, local: Rc<Local>) -> Self {
+    pub fn new(stream: impl Duplex + 'static, rate: u32, local: Rc<Local>) -> Box<Self> {
         let wait = || Wait { deadline: local.watch.deadline(), waiting: false };
         let now = Instant::now();
         let reading = wait();
         reading.deadline.set_claim(Claim::Silent(now));
-        Self {
+        Box::new(Self {
             stream: Box::new(stream),
             reading,
             writing: wait(),
@@ -103,7 +103,7 @@ impl Link {
             pace: Pace::new(rate),
             underway: 0,
             turn: TURN,
-        }
+        })
     }
 
     pub fn set_patience(&mut self, patience: Patience) {
@@ -265,7 +265,7 @@ impl Link {
     }
 
     /// Ends the connection after everything was received and sent.
-    pub async fn close(mut self) {
+    pub async fn close(mut self: Box<Self>) {
         self.set_patience(Patience { stall: LINGER, until: Instant::now() + LINGER });
         let _ = poll_fn(|cx| {
             let result = Pin::new(&mut self.stream).poll_close(cx);
@@ -276,7 +276,7 @@ impl Link {
 
     /// Ends the connection while the client may still be sending. Closing at once would reset it, and the client could lose
     /// the answer (RFC 9112 §9.6); so it is half closed, and what comes is discarded for a while.
-    pub async fn linger(mut self) {
+    pub async fn linger(mut self: Box<Self>) {
         self.set_patience(Patience { stall: LINGER, until: Instant::now() + LINGER });
         let closed = poll_fn(|cx| {
             let result = Pin::new(&mut self.stream).poll_close(cx);

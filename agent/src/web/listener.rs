@@ -1,9 +1,10 @@
 //! Listening sockets, and the loop that accepts connections.
 
 use std::fs;
+use std::future::poll_fn;
 use std::io;
-use std::net::{TcpListener, TcpStream, ToSocketAddrs};
-use std::os::fd::AsRawFd;
+use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -12,9 +13,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_rustls::TlsAcceptor;
+use rustix::net::{SocketAddrAny, SocketFlags, acceptfrom_with, sockopt};
 use rustls::ServerConfig;
-use smol::channel::Sender;
-use smol::{Async, LocalExecutor, Timer};
+use smol::{LocalExecutor, Timer};
 
 use super::admission::{Admission, Crowd, Place, Refusal};
 use super::connection::{serve, turn_away};
@@ -25,16 +26,21 @@ use super::socket::Socket;
 use super::watch::Claim;
 use super::{Address, Error};
 use crate::config::{Listen, Scheme};
+use crate::net::reactor::Source;
 
 /// Pause after a failed accept: without file descriptors it would fail again at once, for ever.
 const PAUSE: Duration = Duration::from_millis(50);
 /// Bytes that rustls gathers for one connection.
 const TLS_BUFFER: usize = 16 * 1024;
+/// Connections that wait in the kernel's queue; when it is full, clients try again after a second.
+const WAITING: i32 = 1024;
+/// Connections that are accepted before those that are open get their turn.
+const TURN: usize = 64;
 
-/// A socket that listens.
+/// A socket that listens. It belongs to no thread yet, and does not block.
 pub(super) enum Listener {
-    Tcp { socket: Async<TcpListener>, is_tls: bool },
-    Unix { socket: Async<UnixListener>, file: SocketFile },
+    Tcp { socket: TcpListener, is_tls: bool },
+    Unix { socket: UnixListener, file: SocketFile },
 }
 
 /// The file of a Unix socket; removed with the listener, unless it is someone else's by then.
@@ -67,8 +73,8 @@ impl Listener {
     /// Where it listens.
     pub fn address(&self) -> io::Result<Address> {
         Ok(match self {
-            Listener::Tcp { socket, is_tls: false } => Address::Http(socket.get_ref().local_addr()?),
-            Listener::Tcp { socket, is_tls: true } => Address::Https(socket.get_ref().local_addr()?),
+            Listener::Tcp { socket, is_tls: false } => Address::Http(socket.local_addr()?),
+            Listener::Tcp { socket, is_tls: true } => Address::Https(socket.local_addr()?),
             Listener::Unix { file, .. } => Address::Unix(file.path.clone()),
         })
     }
@@ -77,17 +83,26 @@ impl Listener {
         matches!(self, Listener::Tcp { is_tls: true, .. })
     }
 
-    /// Accepts connections and passes them on, for ever. Where there is no place for one, it is passed on to be refused.
-    pub async fn accept(self, admission: Arc<Admission>, accepted: Sender<Accepted>, local: Rc<Local>) {
+    /// Accepts connections and serves them as tasks, for ever. Where there is no place for one, it is refused.
+    pub async fn accept(self, door: &Door<'_, '_>) {
+        let (socket, is_tls, _file) = match self {
+            Listener::Tcp { socket, is_tls } => (OwnedFd::from(socket), is_tls, None),
+            Listener::Unix { socket, file } => (OwnedFd::from(socket), false, Some(file)),
+        };
+        let source = Source::new(socket, door.local.reactor.clone());
         let mut is_failing = false;
+        let mut accepted = 0;
         let mut crowd = Crowd::default();
         loop {
-            match self.accept_one().await {
-                Ok(stream) => {
+            match poll_fn(|cx| source.poll_read(cx, accept_one)).await {
+                Ok((stream, peer)) => {
                     is_failing = false;
-                    let place = admission.admit(stream.peer(), stream.descriptor(), &mut crowd, &local).await;
-                    if accepted.send(Accepted { stream, place }).await.is_err() {
-                        return;
+                    let number = u64::try_from(stream.as_raw_fd()).unwrap_or(0);
+                    let place = door.admission.admit(peer, number, &mut crowd, door.local).await;
+                    door.serve(Source::new(stream, door.local.reactor.clone()), peer, is_tls, place);
+                    accepted += 1;
+                    if accepted % TURN == 0 {
+                        smol::future::yield_now().await;
                     }
                 }
                 // That client is gone again.
@@ -96,105 +111,58 @@ impl Listener {
                     if !std::mem::replace(&mut is_failing, true) {
                         log::warn!("cannot accept connections for now: {error}");
                     }
-                    admission.make_room(&local);
+                    door.admission.make_room(door.local);
                     Timer::after(PAUSE).await;
                 }
             }
         }
     }
-
-    async fn accept_one(&self) -> io::Result<Stream> {
-        Ok(match self {
-            Listener::Tcp { socket, is_tls } => {
-                let (stream, peer) = socket.accept().await?;
-                // Responses are written whole; waiting for more to send would only delay them.
-                let _ = stream.get_ref().set_nodelay(true);
-                Stream::Tcp(stream, Peer::Tcp(peer), *is_tls)
-            }
-            Listener::Unix { socket, .. } => Stream::Unix(socket.accept().await?.0),
-        })
-    }
 }
 
-/// A new connection, with its place among those that are allowed.
-pub(super) struct Accepted {
-    stream: Stream,
-    place: Result<Place, Refusal>,
+/// The next connection of a listening socket, ready for its reactor.
+fn accept_one(listener: &OwnedFd) -> io::Result<(OwnedFd, Peer)> {
+    let (stream, peer) = acceptfrom_with(listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)?;
+    let peer = peer.and_then(|peer: SocketAddrAny| SocketAddr::try_from(peer).ok());
+    Ok((stream, peer.map_or(Peer::Unix, Peer::Tcp)))
 }
 
-enum Stream {
-    Tcp(Async<TcpStream>, Peer, bool),
-    Unix(Async<UnixStream>),
+/// What it takes to serve the connections of one thread.
+pub(super) struct Door<'a, 'e> {
+    pub executor: &'a LocalExecutor<'e>,
+    pub shared: &'a Arc<Shared>,
+    pub local: &'a Rc<Local>,
+    pub admission: &'a Arc<Admission>,
 }
 
-impl Stream {
-    fn peer(&self) -> Peer {
-        match self {
-            Stream::Tcp(_, peer, _) => *peer,
-            Stream::Unix(_) => Peer::Unix,
+impl Door<'_, '_> {
+    /// Serves a connection in a task of its own, or tells it why not. A handshake to do so would be too dear: with TLS it
+    /// just closes.
+    fn serve(&self, stream: Source, peer: Peer, is_tls: bool, place: Result<Place, Refusal>) {
+        if place.is_err() && is_tls {
+            return;
         }
-    }
-
-    /// The number of its socket.
-    fn descriptor(&self) -> u64 {
-        let number = match self {
-            Stream::Tcp(stream, ..) => stream.as_raw_fd(),
-            Stream::Unix(stream) => stream.as_raw_fd(),
-        };
-        u64::try_from(number).unwrap_or(0)
-    }
-}
-
-impl Accepted {
-    /// Serves the connection in a task of its own, or refuses it.
-    pub fn spawn(self, executor: &LocalExecutor<'_>, shared: &Arc<Shared>, local: &Rc<Local>) {
-        let number = local.connections.number();
-        let (shared, owned) = (shared.clone(), local.clone());
-        let task = executor.spawn(async move {
-            match self.place {
-                Ok(place) => {
-                    run(self.stream, shared, owned.clone()).await;
-                    drop(place);
+        let number = self.local.connections.number();
+        let (shared, local) = (self.shared.clone(), self.local.clone());
+        let task = self.executor.spawn(async move {
+            match (&place, is_tls, shared.tls()) {
+                (Err(refusal), ..) => {
+                    Box::pin(turn_away(Socket(stream), refusal.status(), shared, local.clone())).await;
                 }
-                Err(refusal) => refuse(self.stream, refusal, shared, owned.clone()).await,
+                (Ok(_), false, _) => serve(Socket(stream), (peer, false), shared, local.clone()).await,
+                (Ok(_), true, Some(config)) => serve_tls(Socket(stream), config, peer, shared, local.clone()).await,
+                (Ok(_), true, None) => {}
             }
-            owned.connections.ended(number);
+            drop(place);
+            local.connections.ended(number);
         });
-        local.connections.keep(number, task);
+        self.local.connections.keep(number, task);
     }
 }
 
-async fn run(stream: Stream, shared: Arc<Shared>, local: Rc<Local>) {
-    match stream {
-        Stream::Unix(stream) => serve(Socket(stream), (Peer::Unix, false), shared, local).await,
-        Stream::Tcp(stream, peer, false) => serve(Socket(stream), (peer, false), shared, local).await,
-        Stream::Tcp(stream, peer, true) => {
-            if let Some(config) = shared.tls() {
-                serve_tls(stream, config, peer, shared, local).await;
-            }
-        }
-    }
-}
-
-/// Tells the client why. A handshake to do so would be too dear: with TLS the connection just closes.
-async fn refuse(stream: Stream, refusal: Refusal, shared: Arc<Shared>, local: Rc<Local>) {
-    match stream {
-        Stream::Tcp(_, _, true) => {}
-        Stream::Tcp(stream, ..) => turn_away(Socket(stream), refusal.status(), shared, local).await,
-        Stream::Unix(stream) => turn_away(Socket(stream), refusal.status(), shared, local).await,
-    }
-}
-
-async fn serve_tls(
-    stream: Async<TcpStream>,
-    config: Arc<ServerConfig>,
-    peer: Peer,
-    shared: Arc<Shared>,
-    local: Rc<Local>,
-) {
+async fn serve_tls(stream: Socket, config: Arc<ServerConfig>, peer: Peer, shared: Arc<Shared>, local: Rc<Local>) {
     let limit = Instant::now() + shared.settings.timeouts.tls;
-    let accept = TlsAcceptor::from(config)
-        .accept_with(Socket(stream), |connection| connection.set_buffer_limit(Some(TLS_BUFFER)));
+    let accept =
+        TlsAcceptor::from(config).accept_with(stream, |connection| connection.set_buffer_limit(Some(TLS_BUFFER)));
     let deadline = local.watch.deadline();
     deadline.set_claim(Claim::Headless(Instant::now()));
     let handshake = deadline.limit(limit, accept).await;
@@ -206,7 +174,7 @@ async fn serve_tls(
     }
 }
 
-fn bind_tcp(listen: &Listen) -> io::Result<Async<TcpListener>> {
+fn bind_tcp(listen: &Listen) -> io::Result<TcpListener> {
     let listener = if listen.host.is_empty() {
         // A socket for all IPv6 addresses takes IPv4 as well, where the kernel has IPv6.
         TcpListener::bind(("::", listen.port)).or_else(|error| match error.kind() {
@@ -217,7 +185,11 @@ fn bind_tcp(listen: &Listen) -> io::Result<Async<TcpListener>> {
         let addresses: Vec<_> = (listen.host.as_str(), listen.port).to_socket_addrs()?.collect();
         TcpListener::bind(addresses.as_slice())?
     };
-    Async::new(listener)
+    // Responses are written whole; waiting for more to send would only delay them. Connections take it over from here.
+    sockopt::set_tcp_nodelay(&listener, true)?;
+    listener.set_nonblocking(true)?;
+    rustix::net::listen(&listener, WAITING)?;
+    Ok(listener)
 }
 
 /// A socket for the agent's user and group. It gets its mode before it gets its name.
@@ -242,5 +214,6 @@ fn bind_unix(path: &Path) -> io::Result<Listener> {
     })();
     let inode = named.inspect_err(|_: &io::Error| drop(fs::remove_file(&temporary)))?;
     let file = SocketFile { path: path.to_owned(), inode };
-    Ok(Listener::Unix { socket: Async::new(listener)?, file })
+    listener.set_nonblocking(true)?;
+    Ok(Listener::Unix { socket: listener, file })
 }

@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::io;
 use std::rc::Rc;
 
 use smol::Task;
@@ -10,12 +11,14 @@ use super::date::DateCache;
 use super::root::OpenRoot;
 use super::validators::EtagCache;
 use super::watch::Watch;
+use crate::net::reactor::Reactor;
 
 /// Bytes that one read takes from a socket.
 const SCRATCH: usize = 16 * 1024;
 
 /// One thread's part of the server.
 pub(super) struct Local {
+    pub reactor: Rc<Reactor>,
     pub watch: Rc<Watch>,
     pub date: DateCache,
     pub etags: EtagCache,
@@ -30,8 +33,11 @@ pub(super) struct Local {
 }
 
 impl Local {
-    pub fn new() -> Self {
-        Self {
+    /// # Errors
+    /// The system gives no more descriptors.
+    pub fn new() -> io::Result<Self> {
+        Ok(Self {
+            reactor: Reactor::current()?,
             watch: Rc::default(),
             date: DateCache::default(),
             etags: EtagCache::default(),
@@ -40,7 +46,7 @@ impl Local {
             connections: Connections::default(),
             crowded: Cell::default(),
             lingering: Cell::default(),
-        }
+        })
     }
 }
 

@@ -1,15 +1,17 @@
 //! The server: what it is made of, where it listens, how it stops.
 
+use std::future::{Future, poll_fn};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use rustls::ServerConfig;
 use smol::channel::{self, Receiver, Sender};
-use smol::{LocalExecutor, Task, Timer};
+use smol::{LocalExecutor, Timer};
 
 use super::admission::Admission;
-use super::listener::Listener;
+use super::listener::{Door, Listener};
 use super::local::Local;
 use super::shared::Shared;
 use super::{Action, Address, Error};
@@ -122,31 +124,24 @@ impl Bound {
     }
 
     /// Serves until [`Handle::stop`]; connections run as tasks of the executor. Dropping the future ends all of them at once.
+    ///
+    /// It costs least under [`reactor::block_on`](crate::net::reactor::block_on), and runs under `smol::block_on` as well.
     pub async fn run(self, executor: &LocalExecutor<'_>) {
-        let local = Rc::new(Local::new());
+        let local = match Local::new() {
+            Ok(local) => Rc::new(local),
+            Err(error) => return log::error!("the web server cannot run: {error}"),
+        };
         let _abort = Abort(local.clone());
-        let watch = local.watch.clone();
+        let (watch, reactor) = (local.watch.clone(), local.reactor.clone());
         let _sweep = executor.spawn(async move { watch.run().await });
+        let _drive = executor.spawn(async move { reactor.drive().await });
         let shared = self.handle.shared.clone();
+        let door = Door { executor, shared: &shared, local: &local, admission: &self.admission };
 
-        // The loops are tasks: in this future they would try to accept whenever anything wakes the thread.
-        let (sender, accepted) = channel::bounded(1);
-        let mut loops: Vec<Task<()>> = Vec::new();
-        for listener in self.listeners {
-            loops.push(executor.spawn(listener.accept(self.admission.clone(), sender.clone(), local.clone())));
-        }
         let stopped = async {
             let _ = self.stopped.recv().await;
         };
-        let serving = async {
-            while let Ok(connection) = accepted.recv().await {
-                connection.spawn(executor, &shared, &local);
-            }
-        };
-        smol::future::or(stopped, serving).await;
-        for accepting in loops {
-            accepting.cancel().await;
-        }
+        smol::future::or(stopped, accept_all(self.listeners, &door)).await;
 
         let limit = Instant::now() + self.drain;
         while local.connections.count() > 0 && Instant::now() < limit {
@@ -158,6 +153,19 @@ impl Bound {
             log::warn!("{left} connections were cut");
         }
     }
+}
+
+/// Accepts at all listeners, for ever. They close with this.
+async fn accept_all(listeners: Vec<Listener>, door: &Door<'_, '_>) {
+    let mut loops: Vec<_> = listeners.into_iter().map(|listener| Box::pin(listener.accept(door))).collect();
+    // Those that were not woken only look at a flag.
+    poll_fn(|cx| {
+        for accepting in &mut loops {
+            let _ = accepting.as_mut().poll(cx);
+        }
+        Poll::Pending
+    })
+    .await
 }
 
 /// Ends the connections with the server.

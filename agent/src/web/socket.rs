@@ -1,19 +1,18 @@
-//! Sockets that end a stream when they are closed, where `smol::Async` only flushes; and that send files.
+//! Sockets of connections: they end a stream when they are closed, and send files.
 
 use std::fs::File;
-use std::io;
-use std::net::{Shutdown, TcpStream};
-use std::os::fd::{AsFd, AsRawFd};
-use std::os::unix::net::UnixStream;
+use std::io::{self, IoSlice};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
-use nix::errno::Errno;
-use nix::sys::sendfile::sendfile;
-use smol::Async;
+use rustix::fs::sendfile;
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, recv, send, sendmsg, shutdown};
 use smol::io::{AsyncRead, AsyncWrite};
 
 use super::link::Duplex;
+use crate::net::reactor::Source;
 
 mod ioctl {
     #![allow(unsafe_code, missing_docs, reason = "nix makes the call, with the type of its argument")]
@@ -21,67 +20,54 @@ mod ioctl {
 }
 
 /// A TCP or Unix socket whose `poll_close` tells the peer that nothing more comes.
-pub(super) struct Socket<T: HalfClose>(pub Async<T>);
+pub(super) struct Socket(pub Source);
 
-/// A socket one direction of which can be closed.
-pub(super) trait HalfClose {
-    fn end_writing(&self) -> io::Result<()>;
-}
-
-impl HalfClose for TcpStream {
-    fn end_writing(&self) -> io::Result<()> {
-        self.shutdown(Shutdown::Write)
-    }
-}
-
-impl HalfClose for UnixStream {
-    fn end_writing(&self) -> io::Result<()> {
-        self.shutdown(Shutdown::Write)
-    }
-}
-
-impl<T: HalfClose> AsyncRead for Socket<T>
-where
-    Async<T>: AsyncRead + Unpin,
-{
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_read(cx, buf)
-    }
-}
-
-impl<T: HalfClose> AsyncWrite for Socket<T>
-where
-    Async<T>: AsyncWrite + Unpin,
-{
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, buf)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
-    }
-
-    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(Pin::new(&mut self.0).poll_flush(cx))?;
-        Poll::Ready(self.0.get_ref().end_writing())
-    }
-}
-
-impl<T: HalfClose + AsFd> Duplex for Socket<T>
-where
-    Async<T>: AsyncRead + AsyncWrite + Unpin,
-{
-    fn poll_send_file(&mut self, cx: &mut Context<'_>, file: &File, bytes: usize) -> Poll<io::Result<usize>> {
-        loop {
-            match sendfile(self.0.get_ref(), file, None, bytes) {
-                Ok(sent) => return Poll::Ready(Ok(sent)),
-                Err(Errno::EINTR) => {}
-                Err(Errno::EAGAIN) => ready!(self.0.poll_writable(cx))?,
-                // The file system cannot do it.
-                Err(Errno::EINVAL | Errno::ENOSYS) => return Poll::Ready(Err(io::ErrorKind::Unsupported.into())),
-                Err(error) => return Poll::Ready(Err(error.into())),
-            }
+impl AsyncRead for Socket {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+        let room = buf.len();
+        let result = self.0.poll_read(cx, |socket| Ok(recv(socket, &mut *buf, RecvFlags::empty())?.0));
+        if matches!(result, Poll::Ready(Ok(received)) if received < room) {
+            self.0.is_drained();
         }
+        result
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.0.poll_write(cx, |socket| Ok(send(socket, buf, SendFlags::NOSIGNAL)?))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        if let [buf] = bufs {
+            return self.poll_write(cx, buf);
+        }
+        let send_all =
+            |socket: &OwnedFd| Ok(sendmsg(socket, bufs, &mut SendAncillaryBuffer::default(), SendFlags::NOSIGNAL)?);
+        self.0.poll_write(cx, send_all)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(shutdown(self.0.as_fd(), Shutdown::Write)?))
+    }
+}
+
+impl Duplex for Socket {
+    fn poll_send_file(&mut self, cx: &mut Context<'_>, file: &File, bytes: usize) -> Poll<io::Result<usize>> {
+        self.0.poll_write(cx, |socket| match sendfile(socket, file, None, bytes) {
+            Ok(sent) => Ok(sent),
+            // The file system cannot do it.
+            Err(Errno::INVAL | Errno::NOSYS) => Err(io::ErrorKind::Unsupported.into()),
+            Err(error) => Err(error.into()),
+        })
     }
 
     #[allow(unsafe_code, reason = "the kernel writes one number to where we say")]
@@ -99,8 +85,10 @@ where
 mod tests {
     use std::future::poll_fn;
     use std::io::{Read, Seek, SeekFrom};
+    use std::os::unix::net::UnixStream;
 
     use super::*;
+    use crate::net::reactor::{Reactor, block_on};
 
     #[test]
     fn a_file_is_sent_from_where_it_stands_also_to_a_slow_reader() {
@@ -116,8 +104,9 @@ mod tests {
             let mut received = Vec::new();
             theirs.read_to_end(&mut received).map(|_| received)
         });
-        let mut socket = Socket(Async::new(ours).unwrap());
-        smol::block_on(async { while poll_fn(|cx| socket.poll_send_file(cx, &file, 100_000)).await.unwrap() > 0 {} });
+        ours.set_nonblocking(true).unwrap();
+        let mut socket = Socket(Source::new(ours.into(), Reactor::current().unwrap()));
+        block_on(async { while poll_fn(|cx| socket.poll_send_file(cx, &file, 100_000)).await.unwrap() > 0 {} });
         drop(socket);
         assert!(reader.join().unwrap().unwrap() == data[7..]);
     }

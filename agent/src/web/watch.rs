@@ -6,12 +6,13 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
+use std::io;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use smol::Timer;
+use crate::net::reactor::Timer;
 
 /// The sweep never runs more often than this, so deadlines may be late by as much.
 const RESOLUTION: Duration = Duration::from_millis(20);
@@ -113,11 +114,15 @@ impl Watch {
     }
 
     /// Wakes whoever is over its deadline, for ever.
-    pub async fn run(&self) {
+    ///
+    /// # Errors
+    /// The system gives no more descriptors.
+    pub async fn run(&self) -> io::Result<()> {
+        let mut timer = Timer::new(None)?;
         loop {
             let nearest = self.sweep(Instant::now());
             self.next.set(nearest);
-            self.wait(nearest).await;
+            self.wait(nearest, &mut timer).await;
         }
     }
 
@@ -174,20 +179,17 @@ impl Watch {
         nearest
     }
 
-    async fn wait(&self, planned: Option<Instant>) {
+    async fn wait(&self, planned: Option<Instant>, timer: &mut Timer) {
         let earliest = Instant::now() + RESOLUTION;
-        let mut timer = match planned {
-            Some(at) => Timer::at(at.max(earliest)),
-            None => Timer::never(),
-        };
         let mut planned = planned;
+        timer.set(planned.map(|at| at.max(earliest)));
         poll_fn(|cx| {
             *self.sweep.borrow_mut() = Some(cx.waker().clone());
             if self.next.get() != planned {
                 planned = self.next.get();
-                timer.set_at(planned.map_or(earliest, |at| at.max(earliest)));
+                timer.set(Some(planned.map_or(earliest, |at| at.max(earliest))));
             }
-            Pin::new(&mut timer).poll(cx).map(drop)
+            Pin::new(&mut *timer).poll(cx)
         })
         .await;
     }
@@ -292,14 +294,15 @@ impl Drop for Deadline {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use smol::LocalExecutor;
+    use smol::{LocalExecutor, Timer};
 
     use super::*;
+    use crate::net::reactor::block_on;
 
     fn run(test: impl AsyncFnOnce(Rc<Watch>)) {
         let executor = LocalExecutor::new();
         let watch = Rc::new(Watch::default());
-        smol::block_on(executor.run(async {
+        block_on(executor.run(async {
             let sweeping = watch.clone();
             let _sweep = executor.spawn(async move { sweeping.run().await });
             test(watch).await;

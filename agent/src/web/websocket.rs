@@ -390,7 +390,7 @@ impl Drop for WebSocket<'_> {
 }
 
 /// Ends the WebSocket of an action that has returned; the link, unless it is to be cut.
-pub(super) async fn end(mut transfer: Transfer, wire: Wire, outcome: Result<(), Error>) -> Option<Link> {
+pub(super) async fn end(mut transfer: Transfer, wire: Wire, outcome: Result<(), Error>) -> Option<Box<Link>> {
     let code: u16 = match outcome {
         Ok(()) => 1000,
         Err(Error::Io(error)) => {

@@ -5,6 +5,7 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::process::Command;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -25,11 +26,16 @@ pub struct Running {
 
 impl Running {
     pub fn start(server: Server) -> Self {
+        Self::start_under(server, |future| ioto::net::reactor::block_on(future))
+    }
+
+    /// Runs the server's future by `block_on`.
+    pub fn start_under(server: Server, block_on: fn(Pin<Box<dyn Future<Output = ()> + '_>>)) -> Self {
         let bound = server.bind().expect("the server listens");
         let (addresses, handle) = (bound.addresses().to_vec(), bound.handle());
         let thread = std::thread::spawn(move || {
             let executor = smol::LocalExecutor::new();
-            smol::block_on(executor.run(bound.run(&executor)));
+            block_on(Box::pin(executor.run(bound.run(&executor))));
         });
         Self { addresses, handle, thread: Some(thread) }
     }
