@@ -108,12 +108,12 @@ impl Admission {
         let make_room = async {
             loop {
                 let eviction = local.watch.evict(HEAD, IDLE);
-                if eviction == Eviction::Nobody {
-                    // From now on connections end after the request that is served.
+                if matches!(eviction, Eviction::Soon | Eviction::Nobody) {
+                    // From now on connections end with the response that is sent.
                     local.crowded.set(true);
-                    if Instant::now() >= until {
-                        return None;
-                    }
+                }
+                if eviction == Eviction::Nobody && Instant::now() >= until {
+                    return None;
                 }
                 Timer::after(PAUSE).await;
             }

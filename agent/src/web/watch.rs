@@ -61,9 +61,11 @@ pub(super) enum Claim {
 pub(super) enum Eviction {
     /// One ends now.
     Evicted,
-    /// There is one that is still given time.
+    /// There are some that owe a head, and are still given time.
     Later,
-    /// All are at work, or wait between two requests for a moment.
+    /// There are some that are idle, for a moment so far.
+    Soon,
+    /// All are at work.
     Nobody,
 }
 
@@ -162,6 +164,7 @@ impl Watch {
                 Eviction::Evicted
             }
             None if owing.count > 0 => Eviction::Later,
+            None if waiting.count > 0 => Eviction::Soon,
             None => Eviction::Nobody,
         }
     }
@@ -376,7 +379,7 @@ mod tests {
             drop(third);
             assert_eq!((watch.evict(none, long), over()), (Eviction::Evicted, vec![3]));
             assert_eq!((watch.evict(none, long), over()), (Eviction::Evicted, vec![2, 3]));
-            assert_eq!((watch.evict(none, long), over()), (Eviction::Nobody, vec![2, 3]));
+            assert_eq!((watch.evict(none, long), over()), (Eviction::Soon, vec![2, 3]));
             assert_eq!((watch.evict(none, none), over()), (Eviction::Evicted, vec![1, 2, 3]));
             assert!(all[1].is_evicted() && !all[4].is_evicted());
             watch.expire_idle();
