@@ -95,7 +95,7 @@ impl Admission {
 
     /// Ends a connection that need not be, if there is one.
     pub fn make_room(&self, local: &Local) {
-        local.watch.evict(HEAD, IDLE);
+        evict(local);
     }
 
     async fn place(&self, crowd: &mut Crowd, local: &Local) -> Option<SemaphoreGuardArc> {
@@ -107,8 +107,8 @@ impl Admission {
         let until = *crowd.0.get_or_insert_with(Instant::now) + FULL;
         let make_room = async {
             loop {
-                let eviction = local.watch.evict(HEAD, IDLE);
-                if matches!(eviction, Eviction::Soon | Eviction::Nobody) {
+                let eviction = evict(local);
+                if matches!(eviction, Eviction::Later { flood: false } | Eviction::Nobody) {
                     // From now on connections end with the response that is sent.
                     local.crowded.set(true);
                 }
@@ -134,6 +134,10 @@ impl Admission {
         *count += 1;
         Ok(Some(OfAddress { admission: self.clone(), origin }))
     }
+}
+
+fn evict(local: &Local) -> Eviction {
+    local.watch.evict(HEAD, IDLE, local.connections.count())
 }
 
 /// A connection of an address.
