@@ -35,6 +35,7 @@ mod tls;
 mod units;
 mod unread;
 mod web;
+mod web_limits;
 
 pub use self::auth::{Auth, AuthAlgorithm, AuthType, Sessions, Token, User};
 pub use self::aws::Aws;
@@ -59,4 +60,5 @@ pub use self::sync::Sync;
 pub use self::timeouts::Timeouts;
 pub use self::tls::Tls;
 pub use self::units::{FOREVER, UNLIMITED};
-pub use self::web::{Cache as WebCache, Limits as WebLimits, Route, Timeouts as WebTimeouts, Web};
+pub use self::web::{Cache as WebCache, Route, Web};
+pub use self::web_limits::{Limits as WebLimits, Timeouts as WebTimeouts};

@@ -18,6 +18,7 @@
 
 mod action;
 mod address;
+mod admission;
 #[cfg(feature = "users")]
 pub mod auth;
 #[cfg(not(feature = "users"))]
@@ -29,6 +30,7 @@ mod certificate;
 mod connection;
 mod crew;
 mod date;
+mod descriptors;
 mod encodings;
 mod error;
 mod events;
@@ -44,6 +46,7 @@ mod local;
 mod media;
 mod mime;
 mod multipart;
+mod pace;
 mod preconditions;
 mod ranges;
 mod root;

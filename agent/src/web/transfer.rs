@@ -14,7 +14,7 @@ const CHUNK_HEAD: usize = 6;
 
 /// The bodies of one exchange.
 pub(super) struct Transfer {
-    pub link: Link,
+    pub link: Box<Link>,
     decoder: BodyDecoder,
     /// The client waits for `100 Continue` before it sends its body.
     awaits_continue: bool,
@@ -65,7 +65,7 @@ pub(super) enum Body {
 }
 
 impl Transfer {
-    pub fn new(link: Link, decoder: BodyDecoder, awaits_continue: bool) -> Self {
+    pub fn new(link: Box<Link>, decoder: BodyDecoder, awaits_continue: bool) -> Self {
         let awaits_continue = awaits_continue && !decoder.is_done();
         Self { link, decoder, awaits_continue, asks: false, stage: Stage::Open, fault: None, close: false }
     }
