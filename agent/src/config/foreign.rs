@@ -57,7 +57,6 @@ const KEYS: &[&str] = &[
     "web.routes[].validate",
     "web.routes[].xsrf",
     "web.signatures",
-    "web.threads",
     "web.user",
 ];
 

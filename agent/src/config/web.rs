@@ -55,6 +55,8 @@ pub struct Cache {
 pub struct Web {
     /// `web.listen`
     pub listen: Vec<Listen>,
+    /// `web.threads`: the agent's own thread, and more beside it.
+    pub threads: usize,
     /// `web.documents`: the root of the files that are served.
     pub documents: PathBuf,
     /// `web.index`: the file that stands for a directory.
@@ -86,6 +88,7 @@ impl Default for Web {
                 Listen { scheme: Scheme::Http, host: String::new(), port: 80 },
                 Listen { scheme: Scheme::Https, host: String::new(), port: 443 },
             ],
+            threads: 1,
             documents: "/usr/share/ioto/www".into(),
             index: "index.html".into(),
             headers: Vec::new(),
@@ -119,6 +122,7 @@ impl Web {
                     Ok(listen)
                 },
             ),
+            threads: s.count("threads", 1..=16, d.threads),
             documents: s.path("documents", &directories.site),
             index: s.value("index", d.index, |index| Json::from(index.as_str()), index),
             headers: s.map("headers", |value: &String| Json::from(value.as_str()), header),

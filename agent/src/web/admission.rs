@@ -95,7 +95,16 @@ impl Admission {
 
     /// Ends a connection that need not be, if there is one.
     pub fn make_room(&self, local: &Local) {
-        evict(local);
+        local.evict(HEAD, IDLE);
+    }
+
+    /// Another thread needs a place and has nobody to end.
+    pub fn asked(local: &Local) {
+        if let Eviction::Later { flood: false } | Eviction::Nobody =
+            local.watch.evict(HEAD, IDLE, local.connections.count())
+        {
+            local.crowded.set(true);
+        }
     }
 
     async fn place(&self, crowd: &mut Crowd, local: &Local) -> Option<SemaphoreGuardArc> {
@@ -107,7 +116,7 @@ impl Admission {
         let until = *crowd.0.get_or_insert_with(Instant::now) + FULL;
         let make_room = async {
             loop {
-                let eviction = evict(local);
+                let eviction = local.evict(HEAD, IDLE);
                 if matches!(eviction, Eviction::Later { flood: false } | Eviction::Nobody) {
                     // From now on connections end with the response that is sent.
                     local.crowded.set(true);
@@ -134,10 +143,6 @@ impl Admission {
         *count += 1;
         Ok(Some(OfAddress { admission: self.clone(), origin }))
     }
-}
-
-fn evict(local: &Local) -> Eviction {
-    local.watch.evict(HEAD, IDLE, local.connections.count())
 }
 
 /// A connection of an address.
@@ -180,7 +185,7 @@ mod tests {
 
     fn admit(admission: &Arc<Admission>, address: &str, crowd: &mut Crowd) -> Result<Place, Refusal> {
         let peer = Peer::Tcp((address.parse::<IpAddr>().unwrap(), 7).into());
-        smol::block_on(admission.admit(peer, 9, crowd, &Local::new().unwrap()))
+        smol::block_on(admission.admit(peer, 9, crowd, &Local::new(vec![]).unwrap()))
     }
 
     #[test]
@@ -229,7 +234,7 @@ mod tests {
     fn a_socket_above_the_ceiling_is_refused() {
         let mut admission = Admission::new(&WebLimits::default());
         admission.ceiling = 50;
-        let (admission, local, mut crowd) = (Arc::new(admission), Local::new().unwrap(), Crowd::default());
+        let (admission, local, mut crowd) = (Arc::new(admission), Local::new(vec![]).unwrap(), Crowd::default());
         let mut admit = |descriptor| smol::block_on(admission.admit(Peer::Unix, descriptor, &mut crowd, &local));
         assert_eq!(admit(50).err(), Some(Refusal::Full));
         assert!(admit(49).is_ok());

@@ -287,7 +287,8 @@ mod tests {
     #[test]
     fn a_connection_without_a_request_is_small() {
         let shared = Arc::new(Shared::new(Default::default(), vec![], None).unwrap());
-        let connection = serve(Cursor::new(vec![0; 0]), (Peer::Unix, false), shared, Rc::new(Local::new().unwrap()));
+        let connection =
+            serve(Cursor::new(vec![0; 0]), (Peer::Unix, false), shared, Rc::new(Local::new(vec![]).unwrap()));
         let size = std::mem::size_of_val(&connection);
         assert!(size <= 3 * 1024, "{size} bytes");
     }

@@ -32,6 +32,11 @@ pub(super) trait Duplex: AsyncRead + AsyncWrite + Unpin {
         Poll::Ready(Err(io::ErrorKind::Unsupported.into()))
     }
 
+    /// Whether something is to be sent at the end, so that the peer knows it is one.
+    fn has_farewell(&self) -> bool {
+        false
+    }
+
     /// Bytes that were sent and did not arrive yet, as far as that is known.
     fn underway(&self) -> usize {
         0
@@ -39,6 +44,10 @@ pub(super) trait Duplex: AsyncRead + AsyncWrite + Unpin {
 }
 
 impl<T: Duplex> Duplex for TlsStream<T> {
+    fn has_farewell(&self) -> bool {
+        true
+    }
+
     fn underway(&self) -> usize {
         self.get_ref().0.underway()
     }
@@ -266,6 +275,9 @@ impl Link {
 
     /// Ends the connection after everything was received and sent.
     pub async fn close(mut self: Box<Self>) {
+        if !self.stream.has_farewell() {
+            return;
+        }
         self.set_patience(Patience { stall: LINGER, until: Instant::now() + LINGER });
         let _ = poll_fn(|cx| {
             let result = Pin::new(&mut self.stream).poll_close(cx);

@@ -13,7 +13,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_rustls::TlsAcceptor;
-use rustix::net::{SocketAddrAny, SocketFlags, acceptfrom_with, sockopt};
+use rustix::net::{
+    AddressFamily, SocketAddrAny, SocketFlags, SocketType, acceptfrom_with, bind, listen, socket_with, sockopt,
+};
 use rustls::ServerConfig;
 use smol::{LocalExecutor, Timer};
 
@@ -77,6 +79,17 @@ impl Listener {
             Listener::Tcp { socket, is_tls: true } => Address::Https(socket.local_addr()?),
             Listener::Unix { file, .. } => Address::Unix(file.path.clone()),
         })
+    }
+
+    /// Another socket at the same address, for another thread; the kernel divides the connections among them. `None`: a Unix
+    /// socket, which there can be only one of.
+    pub fn again(&self) -> Result<Option<Self>, Error> {
+        let Listener::Tcp { socket, is_tls } = self else { return Ok(None) };
+        let another = bind_again(socket).map_err(|source| {
+            let address = socket.local_addr().map_or_else(|_| "?".to_owned(), |address| address.to_string());
+            Error::Bind { address, source }
+        })?;
+        Ok(Some(Listener::Tcp { socket: another, is_tls: *is_tls }))
     }
 
     pub fn is_tls(&self) -> bool {
@@ -174,22 +187,37 @@ async fn serve_tls(stream: Socket, config: Arc<ServerConfig>, peer: Peer, shared
     }
 }
 
-fn bind_tcp(listen: &Listen) -> io::Result<TcpListener> {
-    let listener = if listen.host.is_empty() {
+fn bind_tcp(at: &Listen) -> io::Result<TcpListener> {
+    let listener = if at.host.is_empty() {
         // A socket for all IPv6 addresses takes IPv4 as well, where the kernel has IPv6.
-        TcpListener::bind(("::", listen.port)).or_else(|error| match error.kind() {
+        TcpListener::bind(("::", at.port)).or_else(|error| match error.kind() {
             io::ErrorKind::AddrInUse => Err(error),
-            _ => TcpListener::bind(("0.0.0.0", listen.port)),
+            _ => TcpListener::bind(("0.0.0.0", at.port)),
         })?
     } else {
-        let addresses: Vec<_> = (listen.host.as_str(), listen.port).to_socket_addrs()?.collect();
+        let addresses: Vec<_> = (at.host.as_str(), at.port).to_socket_addrs()?.collect();
         TcpListener::bind(addresses.as_slice())?
     };
     // Responses are written whole; waiting for more to send would only delay them. Connections take it over from here.
     sockopt::set_tcp_nodelay(&listener, true)?;
     listener.set_nonblocking(true)?;
-    rustix::net::listen(&listener, WAITING)?;
+    listen(&listener, WAITING)?;
     Ok(listener)
+}
+
+fn bind_again(socket: &TcpListener) -> io::Result<TcpListener> {
+    // Set after the first was bound, so that a server of someone else at this address was an error.
+    sockopt::set_socket_reuseport(socket, true)?;
+    let address = socket.local_addr()?;
+    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let another = socket_with(family, SocketType::STREAM, flags, None)?;
+    sockopt::set_socket_reuseaddr(&another, true)?;
+    sockopt::set_socket_reuseport(&another, true)?;
+    bind(&another, &address)?;
+    listen(&another, WAITING)?;
+    sockopt::set_tcp_nodelay(&another, true)?;
+    Ok(another.into())
 }
 
 /// A socket for the agent's user and group. It gets its mode before it gets its name.

@@ -4,13 +4,15 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::io;
 use std::rc::Rc;
+use std::time::Duration;
 
 use smol::Task;
+use smol::channel::Sender;
 
 use super::date::DateCache;
 use super::root::OpenRoot;
 use super::validators::EtagCache;
-use super::watch::Watch;
+use super::watch::{Eviction, Watch};
 use crate::net::reactor::Reactor;
 
 /// Bytes that one read takes from a socket.
@@ -26,6 +28,8 @@ pub(super) struct Local {
     /// Where all connections receive: one that waits owns no buffer.
     pub scratch: RefCell<Box<[u8]>>,
     pub connections: Connections,
+    /// Asks the other threads for places.
+    pub neighbours: Vec<Sender<()>>,
     /// The server is full, others wait, and all connections are at work.
     pub crowded: Cell<bool>,
     /// Connections without a place that are being refused.
@@ -35,7 +39,7 @@ pub(super) struct Local {
 impl Local {
     /// # Errors
     /// The system gives no more descriptors.
-    pub fn new() -> io::Result<Self> {
+    pub fn new(neighbours: Vec<Sender<()>>) -> io::Result<Self> {
         Ok(Self {
             reactor: Reactor::current()?,
             watch: Rc::default(),
@@ -44,9 +48,22 @@ impl Local {
             root: OpenRoot::default(),
             scratch: RefCell::new(vec![0; SCRATCH].into()),
             connections: Connections::default(),
+            neighbours,
             crowded: Cell::default(),
             lingering: Cell::default(),
         })
+    }
+
+    /// As [`Watch::evict`]; when nobody of this thread has to go, the others are asked.
+    pub fn evict(&self, head: Duration, idle: Duration) -> Eviction {
+        let eviction = self.watch.evict(head, idle, self.connections.count());
+        if eviction != Eviction::Evicted {
+            for neighbour in &self.neighbours {
+                // One that was not answered yet is as good as two.
+                let _ = neighbour.try_send(());
+            }
+        }
+        eviction
     }
 }
 

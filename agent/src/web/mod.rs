@@ -28,6 +28,7 @@ mod body;
 mod cache_control;
 mod certificate;
 mod connection;
+mod crew;
 mod date;
 mod descriptors;
 mod encodings;

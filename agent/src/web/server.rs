@@ -1,18 +1,16 @@
 //! The server: what it is made of, where it listens, how it stops.
 
-use std::future::{Future, poll_fn};
-use std::rc::Rc;
+use std::iter;
 use std::sync::Arc;
-use std::task::Poll;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustls::ServerConfig;
+use smol::LocalExecutor;
 use smol::channel::{self, Receiver, Sender};
-use smol::{LocalExecutor, Timer};
 
 use super::admission::Admission;
-use super::listener::{Door, Listener};
-use super::local::Local;
+use super::crew::{Assembly, Crew};
+use super::listener::Listener;
 use super::shared::Shared;
 use super::{Action, Address, Error};
 use crate::config::Web;
@@ -71,6 +69,11 @@ impl Server {
     /// [`Error::Setting`] for a setting that cannot be used, such as `https` without a certificate.
     pub fn bind(self) -> Result<Bound, Error> {
         let listeners = self.settings.listen.iter().map(Listener::bind).collect::<Result<Vec<_>, _>>()?;
+        let mut more = Vec::new();
+        for _ in 1..self.settings.threads {
+            let again = listeners.iter().map(Listener::again).collect::<Result<Vec<_>, _>>()?;
+            more.push(again.into_iter().flatten().collect());
+        }
         if self.tls.is_none() && listeners.iter().any(Listener::is_tls) {
             return Err(Error::Setting("web.listen: https needs a certificate".to_owned()));
         }
@@ -78,13 +81,15 @@ impl Server {
         let addresses = listeners.iter().map(Listener::address).collect::<Result<_, _>>()?;
         let shared = Arc::new(Shared::new(self.settings, self.actions, self.tls)?);
         let (stop, stopped) = channel::bounded(1);
+        let listeners = iter::once(listeners).chain(more).collect();
         Ok(Bound { listeners, addresses, admission, handle: Handle { shared, stop }, stopped, drain: self.drain })
     }
 }
 
 /// A server whose sockets listen.
 pub struct Bound {
-    listeners: Vec<Listener>,
+    /// Those of each thread.
+    listeners: Vec<Vec<Listener>>,
     addresses: Vec<Address>,
     admission: Arc<Admission>,
     handle: Handle,
@@ -124,55 +129,20 @@ impl Bound {
     }
 
     /// Serves until [`Handle::stop`]; connections run as tasks of the executor. Dropping the future ends all of them at once.
+    /// With more than one thread (`web.threads`) the others are started here, and end with this.
     ///
     /// It costs least under [`reactor::block_on`](crate::net::reactor::block_on), and runs under `smol::block_on` as well.
     pub async fn run(self, executor: &LocalExecutor<'_>) {
-        let local = match Local::new() {
-            Ok(local) => Rc::new(local),
-            Err(error) => return log::error!("the web server cannot run: {error}"),
+        let server = Assembly {
+            shared: self.handle.shared,
+            admission: self.admission,
+            stopped: self.stopped,
+            drain: self.drain,
         };
-        let _abort = Abort(local.clone());
-        let (watch, reactor) = (local.watch.clone(), local.reactor.clone());
-        let _sweep = executor.spawn(async move { watch.run().await });
-        let _drive = executor.spawn(async move { reactor.drive().await });
-        let shared = self.handle.shared.clone();
-        let door = Door { executor, shared: &shared, local: &local, admission: &self.admission };
-
-        let stopped = async {
-            let _ = self.stopped.recv().await;
-        };
-        smol::future::or(stopped, accept_all(self.listeners, &door)).await;
-
-        let limit = Instant::now() + self.drain;
-        while local.connections.count() > 0 && Instant::now() < limit {
-            local.watch.expire_idle();
-            Timer::after(Duration::from_millis(10)).await;
-        }
-        let left = local.connections.count();
-        if left > 0 {
-            log::warn!("{left} connections were cut");
-        }
-    }
-}
-
-/// Accepts at all listeners, for ever. They close with this.
-async fn accept_all(listeners: Vec<Listener>, door: &Door<'_, '_>) {
-    let mut loops: Vec<_> = listeners.into_iter().map(|listener| Box::pin(listener.accept(door))).collect();
-    // Those that were not woken only look at a flag.
-    poll_fn(|cx| {
-        for accepting in &mut loops {
-            let _ = accepting.as_mut().poll(cx);
-        }
-        Poll::Pending
-    })
-    .await
-}
-
-/// Ends the connections with the server.
-struct Abort(Rc<Local>);
-
-impl Drop for Abort {
-    fn drop(&mut self) {
-        self.0.connections.abort();
+        let mut parts = server.parts(self.listeners).into_iter();
+        let Some(ours) = parts.next() else { return };
+        let crew = Crew::start(parts.collect());
+        ours.serve(executor).await;
+        crew.ended().await;
     }
 }

@@ -139,7 +139,7 @@ async fn run(
 fn local(config: &Config) -> Web {
     let socket = config.directories.api_socket();
     let listen = Listen { scheme: Scheme::Unix, host: socket.to_string_lossy().into_owned(), port: 0 };
-    Web { listen: vec![listen], routes: Vec::new(), auth: Auth::default(), ..config.web.clone() }
+    Web { listen: vec![listen], threads: 1, routes: Vec::new(), auth: Auth::default(), ..config.web.clone() }
 }
 
 /// The TLS configuration of the web server; nothing when no listener wants it.

@@ -127,15 +127,12 @@ impl Reactor {
 
     /// Waits for something to happen and wakes whom it concerns.
     fn wait(&self) {
-        match self.notice.park() {
-            true => {
-                let nearest = self.timers.borrow().first();
-                self.turn(nearest.map(|at| at.saturating_duration_since(Instant::now())));
-                self.notice.unpark();
-            }
-            // Someone woke us in the meantime.
-            false => self.turn(Some(Duration::ZERO)),
-        }
+        // Someone may have woken us in the meantime.
+        let limit = match self.notice.park() {
+            true => self.timers.borrow().first().map(|at| at.saturating_duration_since(Instant::now())),
+            false => Some(Duration::ZERO),
+        };
+        self.turn(limit);
     }
 
     /// Takes events, waiting so long for the first, and wakes whom they concern.
@@ -149,6 +146,8 @@ impl Reactor {
         events.clear();
         // An error is an interruption: the caller turns again.
         let _ = epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut events), limit.as_ref());
+        // Before anyone is woken here: that is no reason to write.
+        self.notice.unpark();
         self.now.set(Instant::now());
         for event in &events {
             let (key, flags) = (event.data.u64(), event.flags);
