@@ -118,7 +118,7 @@ impl Admission {
             loop {
                 let eviction = local.evict(HEAD, IDLE);
                 if matches!(eviction, Eviction::Later { flood: false } | Eviction::Nobody) {
-                    // From now on connections end with the response that is sent.
+                    // From now on connections end with the response that is sent, until there is a place at once.
                     local.crowded.set(true);
                 }
                 if eviction == Eviction::Nobody && Instant::now() >= until {
@@ -127,9 +127,7 @@ impl Admission {
                 Timer::after(PAUSE).await;
             }
         };
-        let place = smol::future::or(async { Some(self.places.acquire_arc().await) }, make_room).await;
-        local.crowded.set(place.is_none());
-        place
+        smol::future::or(async { Some(self.places.acquire_arc().await) }, make_room).await
     }
 
     fn of_address(self: &Arc<Self>, peer: Peer) -> Result<Option<OfAddress>, Refusal> {

@@ -18,6 +18,7 @@ const ROUTES: &str = "{web: {
 fn bodies_at_a_byte_a_second_are_ended_and_disturb_nobody() {
     let mut agent = Agent::new();
     agent.configure("up", ROUTES);
+    agent.scratch().write("www/up/there", "");
     agent.start();
     let address = agent.address();
     are_served_during(&agent, "200 bodies at 1 byte/s", || {
