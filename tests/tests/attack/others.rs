@@ -114,10 +114,20 @@ fn watch<T: Send>(address: SocketAddr, work: impl FnOnce() -> T + Send) -> (Serv
     let stop = AtomicBool::new(false);
     thread::scope(|scope| {
         let others = scope.spawn(|| serve_until(address, &stop));
+        // Also when the work panics: the scope waits for the others.
+        let stopping = Stopping(&stop);
         let outcome = work();
-        stop.store(true, Ordering::Relaxed);
+        drop(stopping);
         (others.join().expect("the others"), outcome)
     })
+}
+
+struct Stopping<'a>(&'a AtomicBool);
+
+impl Drop for Stopping<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// The program's resident memory in KiB.
