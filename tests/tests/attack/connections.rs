@@ -51,7 +51,12 @@ fn half_sent_heads_and_silence_that_fill_the_server_make_room() {
             let began = Instant::now();
             assert_eq!(agent.client().get("/").expect("an answer during the attack").status, 200);
             longest = longest.max(began.elapsed());
-            assert_eq!(kept.get("/").expect("an answer to who was there before").status, 200);
+            let answer = kept.get("/").expect("an answer to who was there before");
+            assert_eq!(answer.status, 200);
+            // While others wait, a connection may end with its response.
+            if answer.header("connection") == Some("close") {
+                kept = agent.client();
+            }
         }
         println!("200 {name} where 50 have room: the slowest of 20 others took {longest:?}");
         // Each place becomes free in half a second.
