@@ -392,7 +392,9 @@ impl Exchange {
         };
         let is_final = stage == Stage::Complete;
         let leaves_too_much = transfer.remaining().is_some_and(|left| left > super::connection::DRAIN as u64);
+        // Where others wait for a place, each response is the last of its connection.
         transfer.close |= self.last
+            || self.local.crowded.get()
             || length == Length::UntilClose
             || transfer.holds_back()
             || transfer.fault.is_some()

@@ -13,7 +13,8 @@ use futures_rustls::server::TlsStream;
 use smol::io::{AsyncRead, AsyncWrite};
 
 use super::local::Local;
-use super::watch::Deadline;
+use super::pace::Pace;
+use super::watch::{Claim, Deadline};
 use crate::config::FOREVER;
 
 /// Bytes that a connection moves before others get their turn although it need not wait.
@@ -36,11 +37,20 @@ pub(super) trait Duplex: AsyncRead + AsyncWrite + Unpin {
     fn has_farewell(&self) -> bool {
         false
     }
+
+    /// Bytes that were sent and did not arrive yet, as far as that is known.
+    fn underway(&self) -> usize {
+        0
+    }
 }
 
-impl<T: AsyncRead + AsyncWrite + Unpin> Duplex for TlsStream<T> {
+impl<T: Duplex> Duplex for TlsStream<T> {
     fn has_farewell(&self) -> bool {
         true
+    }
+
+    fn underway(&self) -> usize {
+        self.get_ref().0.underway()
     }
 }
 
@@ -59,6 +69,9 @@ pub(super) struct Link {
     reading: Wait,
     writing: Wait,
     patience: Patience,
+    pace: Pace,
+    /// Bytes that were underway when the link last looked.
+    underway: usize,
     whole: Rc<Whole>,
     turn: usize,
 }
@@ -118,12 +131,16 @@ struct Wait {
 }
 
 impl Link {
-    /// A link with little patience, see [`Link::set_patience`].
-    pub fn new(stream: impl Duplex + 'static, local: Rc<Local>) -> Self {
+    /// A link with little patience, see [`Link::set_patience`], to a client that moves `rate` bytes a second when
+    /// [`Link::set_pace`] asks for it.
+    pub fn new(stream: impl Duplex + 'static, rate: u32, local: Rc<Local>) -> Box<Self> {
         let wait = || Wait { deadline: local.watch.deadline(), waiting: false };
-        Self {
+        let now = Instant::now();
+        let reading = wait();
+        reading.deadline.set_claim(Claim::Silent(now));
+        Box::new(Self {
             stream: Box::new(stream),
-            reading: wait(),
+            reading,
             writing: wait(),
             whole: Rc::new(Whole { deadline: local.watch.deadline(), tally: Tally::default() }),
             local,
@@ -131,9 +148,11 @@ impl Link {
             used: 0,
             output: Vec::new(),
             sent: 0,
-            patience: Patience { stall: LINGER, until: Instant::now() + LINGER },
+            patience: Patience { stall: LINGER, until: now + LINGER },
+            pace: Pace::new(rate),
+            underway: 0,
             turn: TURN,
-        }
+        })
     }
 
     /// A head with this status is the last that stands in the output: what is sent after it is the body.
@@ -144,8 +163,32 @@ impl Link {
 
     pub fn set_patience(&mut self, patience: Patience) {
         self.patience = patience;
+        self.pace.free();
         self.reading.waiting = false;
         self.writing.waiting = false;
+    }
+
+    /// From now on, until the patience changes, a client that is slower than its rate over this time is too slow.
+    pub fn set_pace(&mut self, span: Duration) {
+        self.pace.restart(span);
+    }
+
+    /// Says what the connection does.
+    pub fn set_claim(&self, claim: Claim) {
+        self.reading.deadline.set_claim(claim);
+    }
+
+    /// Part of a request's head came, and the rest is awaited.
+    pub fn owes_head(&self) {
+        self.set_claim(match self.reading.deadline.claim() {
+            Claim::Silent(since) | Claim::Headless(since) => Claim::Headless(since),
+            Claim::Busy | Claim::Idle(_) | Claim::Live => Claim::Headless(Instant::now()),
+        });
+    }
+
+    /// Whether the connection has to make room for another.
+    pub fn is_evicted(&self) -> bool {
+        self.reading.deadline.is_evicted()
     }
 
     /// The deadline of the request that is served.
@@ -173,11 +216,12 @@ impl Link {
         }
     }
 
-    /// Waits for the first bytes of a request. Meanwhile the server may end the wait, see `Watch::expire_idle`.
+    /// Waits for the first bytes of a request, the first or another one. Meanwhile the server may end the wait, see
+    /// `Watch::evict` and `Watch::expire_idle`.
     ///
     /// # Errors
-    /// [`io::ErrorKind::TimedOut`] when the wait was ended.
-    pub async fn idle(&mut self) -> io::Result<usize> {
+    /// [`io::ErrorKind::TimedOut`] or [`io::ErrorKind::ConnectionAborted`] when the wait was ended.
+    pub async fn idle(&mut self, is_first: bool) -> io::Result<usize> {
         let mut waited = false;
         let result = poll_fn(|cx| {
             let result = self.poll_fill(cx);
@@ -185,13 +229,15 @@ impl Link {
                 waited = true;
                 self.input = Vec::new();
                 self.output = Vec::new();
-                self.reading.deadline.set_idle(true);
+                if !is_first {
+                    self.set_claim(Claim::Idle(Instant::now()));
+                }
             }
             result
         })
         .await;
-        if waited {
-            self.reading.deadline.set_idle(false);
+        if waited && !is_first {
+            self.set_claim(Claim::Busy);
         }
         result
     }
@@ -213,7 +259,7 @@ impl Link {
             self.used = 0;
         }
         self.input.extend_from_slice(scratch.get(..received).unwrap_or_default());
-        self.turn = self.turn.saturating_sub(received);
+        self.moved(received);
         Poll::Ready(Ok(received))
     }
 
@@ -222,7 +268,7 @@ impl Link {
         ready!(self.poll_turn(cx));
         let result = Pin::new(&mut self.stream).poll_read(cx, buf);
         let received = ready!(self.guard(Direction::Read, cx, result))?;
-        self.turn = self.turn.saturating_sub(received);
+        self.moved(received);
         Poll::Ready(Ok(received))
     }
 
@@ -250,7 +296,7 @@ impl Link {
         ready!(self.poll_turn(cx));
         let result = Pin::new(&mut self.stream).poll_write(cx, data);
         let sent = ready!(self.guard(Direction::Write, cx, result))?;
-        self.turn = self.turn.saturating_sub(sent);
+        self.moved(sent);
         self.whole.tally.add(sent);
         match sent {
             0 => Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
@@ -263,7 +309,7 @@ impl Link {
         ready!(self.poll_turn(cx));
         let result = self.stream.poll_send_file(cx, file, bytes.min(TURN));
         let sent = ready!(self.guard(Direction::Write, cx, result))?;
-        self.turn = self.turn.saturating_sub(sent);
+        self.moved(sent);
         self.whole.tally.add(sent);
         Poll::Ready(Ok(sent))
     }
@@ -305,7 +351,7 @@ impl Link {
     }
 
     /// Ends the connection after everything was received and sent.
-    pub async fn close(mut self) {
+    pub async fn close(mut self: Box<Self>) {
         if !self.stream.has_farewell() {
             return;
         }
@@ -319,7 +365,7 @@ impl Link {
 
     /// Ends the connection while the client may still be sending. Closing at once would reset it, and the client could lose
     /// the answer (RFC 9112 §9.6); so it is half closed, and what comes is discarded for a while.
-    pub async fn linger(mut self) {
+    pub async fn linger(mut self: Box<Self>) {
         self.set_patience(Patience { stall: LINGER, until: Instant::now() + LINGER });
         let closed = poll_fn(|cx| {
             let result = Pin::new(&mut self.stream).poll_close(cx);
@@ -337,6 +383,12 @@ impl Link {
         }
     }
 
+    /// So many bytes were received or sent.
+    fn moved(&mut self, bytes: usize) {
+        self.turn = self.turn.saturating_sub(bytes);
+        self.pace.moved(bytes, Instant::now);
+    }
+
     /// Passes a result on. While the stream waits, its deadline runs; any progress starts it anew.
     fn guard<T>(
         &mut self,
@@ -347,19 +399,53 @@ impl Link {
         if result.is_ready() {
             self.reading.waiting = false;
             self.writing.waiting = false;
+            self.pace.moved(0, Instant::now);
             return result;
         }
         self.turn = TURN;
-        let patience = self.patience;
-        let wait = match direction {
+        let is_waiting = self.wait(direction).waiting;
+        if !is_waiting {
+            if direction == Direction::Write {
+                self.underway = self.stream.underway();
+            }
+            self.begin_wait(direction);
+        }
+        ready!(self.wait(direction).deadline.poll_over(cx));
+        if direction == Direction::Write && self.has_arrived() {
+            self.begin_wait(direction);
+            ready!(self.wait(direction).deadline.poll_over(cx));
+        }
+        Poll::Ready(Err(match self.reading.deadline.is_evicted() {
+            true => io::ErrorKind::ConnectionAborted.into(),
+            false => io::ErrorKind::TimedOut.into(),
+        }))
+    }
+
+    fn begin_wait(&mut self, direction: Direction) {
+        let now = Instant::now();
+        let over = self.patience.until.min(now + self.patience.stall);
+        let over = self.pace.waits(now).map_or(over, |too_slow| over.min(too_slow));
+        let wait = self.wait(direction);
+        wait.waiting = true;
+        wait.deadline.set(over);
+    }
+
+    /// Whether something of what was sent arrived meanwhile. The kernel takes more only when a good part of its buffer is
+    /// free; a client that is slow, and not too slow, may need longer for that than the stall allows.
+    fn has_arrived(&mut self) -> bool {
+        let before = std::mem::replace(&mut self.underway, self.stream.underway());
+        let arrived = before.saturating_sub(self.underway);
+        if arrived > 0 {
+            self.pace.moved(arrived, Instant::now);
+        }
+        arrived > 0
+    }
+
+    fn wait(&mut self, direction: Direction) -> &mut Wait {
+        match direction {
             Direction::Read => &mut self.reading,
             Direction::Write => &mut self.writing,
-        };
-        if !wait.waiting {
-            wait.waiting = true;
-            wait.deadline.set(patience.until.min(Instant::now() + patience.stall));
         }
-        wait.deadline.poll_over(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
     }
 
     /// Lets others run when this connection had its turn.
@@ -373,7 +459,7 @@ impl Link {
     }
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Direction {
     Read,
     Write,

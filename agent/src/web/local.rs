@@ -1,6 +1,6 @@
 //! What the connections of one thread share without locks.
 
-use std::cell::{OnceCell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashMap;
 use std::io;
 use std::rc::Rc;
@@ -15,7 +15,7 @@ use super::date::DateCache;
 use super::proxy::Pools;
 use super::root::OpenRoot;
 use super::validators::EtagCache;
-use super::watch::Watch;
+use super::watch::{Eviction, Watch};
 use crate::net::reactor::Reactor;
 
 /// Bytes that one read takes from a socket.
@@ -37,6 +37,10 @@ pub(super) struct Local {
     pub access: OnceCell<Arc<Pot>>,
     /// Connections to programs behind this server.
     pub programs: Pools,
+    /// The server is full, others wait, and all connections are at work.
+    pub crowded: Cell<bool>,
+    /// Connections without a place that are being refused.
+    pub lingering: Cell<usize>,
 }
 
 impl Local {
@@ -54,18 +58,21 @@ impl Local {
             programs: Pools::default(),
             access: OnceCell::new(),
             neighbours,
+            crowded: Cell::default(),
+            lingering: Cell::default(),
         })
     }
 
-    /// Has the connection end that waits longest for a request, if that is longer than `grace`; one of another thread if this
-    /// has none.
-    pub fn make_room(&self, grace: Duration) {
-        if !self.watch.expire_longest_idle(grace) {
+    /// As [`Watch::evict`]; when nobody of this thread has to go, the others are asked.
+    pub fn evict(&self, head: Duration, idle: Duration) -> Eviction {
+        let eviction = self.watch.evict(head, idle, self.connections.count());
+        if eviction != Eviction::Evicted {
             for neighbour in &self.neighbours {
                 // One that was not answered yet is as good as two.
                 let _ = neighbour.try_send(());
             }
         }
+        eviction
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, IoSlice};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -13,6 +13,11 @@ use smol::io::{AsyncRead, AsyncWrite};
 
 use super::link::Duplex;
 use crate::net::reactor::Source;
+
+mod ioctl {
+    #![allow(unsafe_code, missing_docs, reason = "nix makes the call, with the type of its argument")]
+    nix::ioctl_read_bad!(unsent, nix::libc::TIOCOUTQ, nix::libc::c_int);
+}
 
 /// A TCP or Unix socket whose `poll_close` tells the peer that nothing more comes.
 pub(super) struct Socket(pub Source);
@@ -63,6 +68,15 @@ impl Duplex for Socket {
             Err(Errno::INVAL | Errno::NOSYS) => Err(io::ErrorKind::Unsupported.into()),
             Err(error) => Err(error.into()),
         })
+    }
+
+    #[allow(unsafe_code, reason = "the kernel writes one number to where we say")]
+    fn underway(&self) -> usize {
+        let mut bytes = 0;
+        match unsafe { ioctl::unsent(self.0.as_fd().as_raw_fd(), &mut bytes) } {
+            Ok(_) => usize::try_from(bytes).unwrap_or(0),
+            Err(_) => 0,
+        }
     }
 }
 
