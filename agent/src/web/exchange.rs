@@ -331,6 +331,11 @@ impl Sender<'_> {
         Ok(std::future::poll_fn(|cx| self.0.borrow_mut().link.poll_flush(cx)).await?)
     }
 
+    /// As [`Sender::flush`], where more follows at once.
+    pub async fn flush_more(&mut self) -> Result<(), Error> {
+        Ok(std::future::poll_fn(|cx| self.0.borrow_mut().link.poll_flush_more(cx)).await?)
+    }
+
     /// Sends what stands in the output, then `data` without a copy.
     pub async fn write(&mut self, data: &[u8]) -> Result<(), Error> {
         self.flush().await?;

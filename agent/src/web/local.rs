@@ -10,6 +10,7 @@ use smol::Task;
 use smol::channel::Sender;
 
 use super::date::DateCache;
+use super::open_files::OpenFiles;
 use super::root::OpenRoot;
 use super::validators::EtagCache;
 use super::watch::{Eviction, Watch};
@@ -25,6 +26,7 @@ pub(super) struct Local {
     pub date: DateCache,
     pub etags: EtagCache,
     pub root: OpenRoot,
+    pub files: OpenFiles,
     /// Where all connections receive: one that waits owns no buffer.
     pub scratch: RefCell<Box<[u8]>>,
     pub connections: Connections,
@@ -46,6 +48,7 @@ impl Local {
             date: DateCache::default(),
             etags: EtagCache::default(),
             root: OpenRoot::default(),
+            files: OpenFiles::default(),
             scratch: RefCell::new(vec![0; SCRATCH].into()),
             connections: Connections::default(),
             neighbours,

@@ -46,6 +46,7 @@ mod local;
 mod media;
 mod mime;
 mod multipart;
+mod open_files;
 mod pace;
 mod preconditions;
 mod ranges;

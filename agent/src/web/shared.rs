@@ -1,6 +1,6 @@
 //! What all threads of the server share.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use rustls::ServerConfig;
@@ -21,6 +21,8 @@ pub(super) struct Shared {
     pub fields: Headers,
     tls: RwLock<Option<Arc<ServerConfig>>>,
     stopping: AtomicBool,
+    /// How often a file was written or removed.
+    changes: AtomicUsize,
 }
 
 impl Shared {
@@ -56,6 +58,7 @@ impl Shared {
             fields,
             tls: RwLock::new(tls),
             stopping: AtomicBool::new(false),
+            changes: AtomicUsize::new(0),
         })
     }
 
@@ -66,6 +69,16 @@ impl Shared {
 
     pub fn set_tls(&self, config: Arc<ServerConfig>) {
         *self.tls.write().unwrap_or_else(PoisonError::into_inner) = Some(config);
+    }
+
+    /// How often this server wrote or removed a file.
+    pub fn changes(&self) -> usize {
+        self.changes.load(Ordering::Acquire)
+    }
+
+    /// A file was written or removed: what the threads know of files is out of date.
+    pub fn changed(&self) {
+        self.changes.fetch_add(1, Ordering::AcqRel);
     }
 
     pub fn is_stopping(&self) -> bool {
