@@ -311,6 +311,9 @@ impl Exchange {
             transfer.ask_for_body();
         }
         let mut output = std::mem::take(&mut transfer.link.output);
+        if output.capacity() == 0 {
+            output = self.local.take_spare();
+        }
         let result = head.write(&self.shared, &self.local, &mut output);
         transfer.link.output = output;
         result?;

@@ -18,12 +18,16 @@ const BLOCK: u64 = 32 * 1024;
 pub(super) async fn send_whole(exchange: &Exchange, kind: &str, file: &Opened) -> Result<(), Error> {
     match &file.content {
         Content::Memory(bytes) => exchange.send(kind, bytes).await,
-        Content::File(_) if !begin(exchange, kind, file.length).await? => Ok(()),
-        Content::File(_) => {
-            send_part(exchange, file, &(0..file.length)).await?;
-            end(exchange).await
-        }
+        Content::File(_) => Box::pin(send_long(exchange, kind, file)).await,
     }
+}
+
+async fn send_long(exchange: &Exchange, kind: &str, file: &Opened) -> Result<(), Error> {
+    if begin(exchange, kind, file.length).await? {
+        send_part(exchange, file, &(0..file.length)).await?;
+        end(exchange).await?;
+    }
+    Ok(())
 }
 
 /// Answers with parts of a file: one as it is, several as `multipart/byteranges` (RFC 9110 §14.6).

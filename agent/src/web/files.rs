@@ -2,6 +2,7 @@
 
 use std::fs::{File, Metadata};
 use std::rc::Rc;
+use std::time::Instant;
 
 use super::cache_control::cache_control;
 use super::encodings::{Encoding, accepted};
@@ -20,8 +21,9 @@ use crate::http1::Method;
 pub(super) async fn serve(exchange: &mut Exchange, route: Option<&Route>) -> Result<(), Error> {
     let Some(path) = relative(exchange.path()).map(str::to_owned) else { return Err(not_found()) };
     match exchange.method() {
-        Method::Put => return put(exchange, &path).await,
-        Method::Delete => return delete(exchange, &path).await,
+        // On the heap: what is rare would make the future of every request large.
+        Method::Put => return Box::pin(put(exchange, &path)).await,
+        Method::Delete => return Box::pin(delete(exchange, &path)).await,
         _ => {}
     }
     let Some(found) = find(exchange, path).await? else { return redirect(exchange).await };
@@ -31,7 +33,7 @@ pub(super) async fn serve(exchange: &mut Exchange, route: Option<&Route>) -> Res
         exchange.set_header("Cache-Control", &value)?;
     }
     let has_variants = route.is_some_and(|route| route.compressed);
-    let (file, encoding) = if has_variants { choose(exchange, found).await? } else { (found, None) };
+    let (file, encoding) = if has_variants { Box::pin(choose(exchange, found)).await? } else { (found, None) };
     let length = file.length;
     let current = Current { tag: &file.tag, modified: file.modified };
     exchange.headers.extend(&file.fields);
@@ -53,7 +55,7 @@ pub(super) async fn serve(exchange: &mut Exchange, route: Option<&Route>) -> Res
     }
     match selection {
         Selection::Whole => send_whole(exchange, kind, &file).await,
-        Selection::Parts(parts) => send_parts(exchange, kind, &file, &parts).await,
+        Selection::Parts(parts) => Box::pin(send_parts(exchange, kind, &file, &parts)).await,
         Selection::Unsatisfiable => {
             exchange.set_header("Content-Range", &format!("bytes */{length}"))?;
             exchange.set_status(416);
@@ -63,12 +65,22 @@ pub(super) async fn serve(exchange: &mut Exchange, route: Option<&Route>) -> Res
 }
 
 /// The file of the path, for a directory its index. `None`: a directory whose path lacks the slash at its end.
-async fn find(exchange: &Exchange, mut path: String) -> Result<Option<Rc<Opened>>, Error> {
+async fn find(exchange: &Exchange, path: String) -> Result<Option<Rc<Opened>>, Error> {
     let (changes, now) = (exchange.shared.changes(), exchange.local.reactor.now());
-    let files = &exchange.local.files;
-    if let Some(found) = files.get(&path, changes, now) {
-        return Ok(Some(found));
+    match exchange.local.files.get(&path, changes, now) {
+        Some(found) => Ok(Some(found)),
+        None => Box::pin(look(exchange, path, changes, now)).await,
     }
+}
+
+/// As [`find`], on the disk.
+async fn look(
+    exchange: &Exchange,
+    mut path: String,
+    changes: usize,
+    now: Instant,
+) -> Result<Option<Rc<Opened>>, Error> {
+    let files = &exchange.local.files;
     let asked = path.clone();
     let (mut file, mut metadata) = open(exchange, &path)?;
     if metadata.is_dir() {

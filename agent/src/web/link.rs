@@ -197,7 +197,7 @@ impl Link {
             if result.is_pending() && !waited {
                 waited = true;
                 self.input = Vec::new();
-                self.output = Vec::new();
+                self.local.give_spare(std::mem::take(&mut self.output));
                 if !is_first {
                     self.set_claim(Claim::Idle(self.now()));
                 }

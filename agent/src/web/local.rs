@@ -18,6 +18,11 @@ use crate::net::reactor::Reactor;
 
 /// Bytes that one read takes from a socket.
 const SCRATCH: usize = 16 * 1024;
+/// Bytes of a new buffer for a response: its head, or a little more.
+const HEAD: usize = 1024;
+/// Buffers that are kept for responses, and the most bytes of one.
+const SPARES: usize = 8;
+const MAX_SPARE: usize = 20 * 1024;
 
 /// One thread's part of the server.
 pub(super) struct Local {
@@ -29,6 +34,8 @@ pub(super) struct Local {
     pub files: OpenFiles,
     /// Where all connections receive: one that waits owns no buffer.
     pub scratch: RefCell<Box<[u8]>>,
+    /// Buffers of responses that were sent, for the next ones.
+    spare: RefCell<Vec<Vec<u8>>>,
     pub connections: Connections,
     /// Asks the other threads for places.
     pub neighbours: Vec<Sender<()>>,
@@ -50,11 +57,26 @@ impl Local {
             root: OpenRoot::default(),
             files: OpenFiles::default(),
             scratch: RefCell::new(vec![0; SCRATCH].into()),
+            spare: RefCell::default(),
             connections: Connections::default(),
             neighbours,
             crowded: Cell::default(),
             lingering: Cell::default(),
         })
+    }
+
+    /// An empty buffer for a response.
+    pub fn take_spare(&self) -> Vec<u8> {
+        self.spare.borrow_mut().pop().unwrap_or_else(|| Vec::with_capacity(HEAD))
+    }
+
+    /// Takes a buffer back. Few are kept, and no large ones.
+    pub fn give_spare(&self, mut buffer: Vec<u8>) {
+        let mut spare = self.spare.borrow_mut();
+        if (1..=MAX_SPARE).contains(&buffer.capacity()) && spare.len() < SPARES {
+            buffer.clear();
+            spare.push(buffer);
+        }
     }
 
     /// As [`Watch::evict`]; when nobody of this thread has to go, the others are asked.
