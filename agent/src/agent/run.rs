@@ -99,9 +99,9 @@ async fn stay(
                 Ok(config) => {
                     logger.set_levels(&config.log);
                     match plan.reload(&config) {
-                        Ok(()) => log::info!("certificates and log levels were taken over"),
+                        Ok(()) => log::info!("users, certificates and log levels were taken over"),
                         Err(error) => {
-                            log::error!("log levels were taken over, certificates stay as they were: {error}")
+                            log::error!("users and log levels were taken over, certificates stay as they were: {error}")
                         }
                     }
                 }

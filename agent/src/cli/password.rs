@@ -3,9 +3,11 @@
 use std::io::{self, BufRead, IsTerminal, Read};
 use std::process::ExitCode;
 
+use async_signal::{Signal, Signals};
 use ioto::web::auth::bearer;
 use ioto::web::auth::password::{Hash, LONGEST, hash};
 use nix::sys::termios::{LocalFlags, SetArg, Termios, tcgetattr, tcsetattr};
+use smol::stream::StreamExt;
 
 use super::args::{Args, Usage};
 use super::output::{complain, print};
@@ -91,12 +93,29 @@ fn read_line() -> Result<String, String> {
     Ok(line.trim_end_matches(['\r', '\n']).to_owned())
 }
 
-/// The terminal does not show what is typed, until this is dropped.
+/// The terminal does not show what is typed, until this is dropped or a signal ends the program.
 struct Quiet(Termios);
 
 impl Quiet {
-    fn begin() -> nix::Result<Self> {
+    fn begin() -> io::Result<Self> {
         let before = tcgetattr(io::stdin())?;
+        // Whoever is asked may have second thoughts: Ctrl-C must not leave a terminal that shows nothing.
+        let mut signals = Signals::new([Signal::Int, Signal::Term, Signal::Hup, Signal::Quit, Signal::Tstp])?;
+        let shown = before.clone();
+        let wait = move || {
+            while let Some(signal) = smol::block_on(signals.next()) {
+                match signal {
+                    // Stopped in between, the program would leave the terminal to the shell as it is: it goes on.
+                    Ok(Signal::Tstp) | Err(_) => {}
+                    Ok(signal) => {
+                        show_again(&shown);
+                        complain("");
+                        std::process::exit(128 + signal as i32);
+                    }
+                }
+            }
+        };
+        std::thread::Builder::new().name("ioto-signals".into()).spawn(wait)?;
         let mut quiet = before.clone();
         quiet.local_flags.remove(LocalFlags::ECHO);
         tcsetattr(io::stdin(), SetArg::TCSAFLUSH, &quiet)?;
@@ -106,8 +125,12 @@ impl Quiet {
 
 impl Drop for Quiet {
     fn drop(&mut self) {
-        let _ = tcsetattr(io::stdin(), SetArg::TCSAFLUSH, &self.0);
+        show_again(&self.0);
     }
+}
+
+fn show_again(before: &Termios) {
+    let _ = tcsetattr(io::stdin(), SetArg::TCSAFLUSH, before);
 }
 
 #[cfg(test)]

@@ -55,6 +55,18 @@ pub struct Token {
     pub role: String,
 }
 
+/// Where sessions are kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SessionStorage {
+    /// In the database when it runs, else in memory.
+    #[default]
+    Auto,
+    /// In memory: a restart ends them.
+    Memory,
+    /// In the database: they outlive a restart.
+    Database,
+}
+
 /// `web.sessions`, with `web.limits.sessions` and `web.timeouts.session`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sessions {
@@ -64,7 +76,9 @@ pub struct Sessions {
     pub same_site: &'static str,
     /// `httpOnly`: scripts cannot read the cookie.
     pub http_only: bool,
-    /// `web.limits.sessions`: in all; a new one takes the place of the one that was unused longest.
+    /// `store`: where they are kept; those of visitors always in memory.
+    pub storage: SessionStorage,
+    /// `web.limits.sessions`: in all, of users, and as many of visitors; a new one takes the place of the one that was unused longest.
     pub limit: usize,
     /// `web.timeouts.session`: without a request.
     pub idle: Duration,
@@ -87,6 +101,8 @@ pub struct Auth {
     pub auth_type: AuthType,
     /// `algorithm`: of routes that do not say their own.
     pub algorithm: AuthAlgorithm,
+    /// `secret`: signs the nonces of digest authentication and the tokens of forms. Empty: random bytes, anew at each start.
+    pub secret: Secret,
     /// `requireTlsForBasic`: passwords are taken over TLS only, by Basic and by a login.
     pub require_tls: bool,
     /// `login`: the path that a name and password are posted to; empty: no sessions.
@@ -104,7 +120,11 @@ pub struct Auth {
 const TYPES: [(&str, AuthType); 3] =
     [("basic", AuthType::Basic), ("digest", AuthType::Digest), ("session", AuthType::Session)];
 const ALGORITHMS: [(&str, AuthAlgorithm); 2] = [("SHA-256", AuthAlgorithm::Sha256), ("MD5", AuthAlgorithm::Md5)];
+const STORAGES: [(&str, SessionStorage); 3] =
+    [("auto", SessionStorage::Auto), ("memory", SessionStorage::Memory), ("database", SessionStorage::Database)];
 const SAME_SITE: [(&str, &str); 3] = [("Lax", "Lax"), ("Strict", "Strict"), ("None", "None")];
+/// Bytes of `secret` at least.
+const SECRET: usize = 32;
 /// Bytes of a name or realm.
 const LONGEST: usize = 128;
 
@@ -114,6 +134,7 @@ impl Default for Sessions {
             cookie: "-web-session-".into(),
             same_site: "Lax",
             http_only: true,
+            storage: SessionStorage::Auto,
             limit: 100,
             idle: Duration::from_secs(30 * 60),
             absolute: Duration::from_secs(12 * 60 * 60),
@@ -130,6 +151,7 @@ impl Default for Auth {
             realm: "web".into(),
             auth_type: AuthType::default(),
             algorithm: AuthAlgorithm::default(),
+            secret: Secret::default(),
             require_tls: true,
             login: String::new(),
             logout: String::new(),
@@ -162,7 +184,16 @@ impl Auth {
         for (name, token) in tokens.iter().filter(|(_, token)| !roles.has(&token.role)) {
             place.problem(name, format!("expected a role of web.auth.roles, found {}", quote(&token.role)));
         }
+        if !s.flag("track", true) {
+            // The count of a nonce is always tracked: a response that was seen on its way is worth nothing.
+            s.no_effect("track");
+        }
+        let secret = s.secret("secret");
+        if !secret.is_empty() && secret.expose().len() < SECRET {
+            s.problem("secret", format!("is quick to guess, expected at least {SECRET} random characters, or none"));
+        }
         Self {
+            secret,
             tokens: tokens.into_iter().map(|(_, token)| token).collect(),
             users: users.into_iter().map(|(_, user)| user).collect(),
             roles,
@@ -244,6 +275,7 @@ impl Sessions {
             cookie: s.value("cookie", d.cookie, |name| Json::from(name.as_str()), cookie_name),
             same_site: s.choice("sameSite", &SAME_SITE, d.same_site),
             http_only: s.flag("httpOnly", d.http_only),
+            storage: s.choice("store", &STORAGES, d.storage),
             limit: web.section("limits").count("sessions", 1..=100_000, d.limit),
             idle: timeouts.duration("session", range(), d.idle),
             absolute: timeouts.duration("login", range(), d.absolute),

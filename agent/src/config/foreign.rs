@@ -44,8 +44,6 @@ const KEYS: &[&str] = &[
     "tls.ciphers",
     "tls.verify.issuer",
     "update",
-    "web.auth.secret",
-    "web.auth.track",
     "web.fiberBlocks",
     "web.group",
     "web.limits.buffer",
@@ -55,7 +53,6 @@ const KEYS: &[&str] = &[
     "web.routes[].stream",
     "web.routes[].trim",
     "web.routes[].validate",
-    "web.routes[].xsrf",
     "web.signatures",
     "web.user",
 ];

@@ -37,7 +37,7 @@ mod unread;
 mod web;
 mod web_limits;
 
-pub use self::auth::{Auth, AuthAlgorithm, AuthType, Sessions, Token, User};
+pub use self::auth::{Auth, AuthAlgorithm, AuthType, SessionStorage, Sessions, Token, User};
 pub use self::aws::Aws;
 pub use self::database::Database;
 pub use self::device::Device;

@@ -2,7 +2,7 @@
 
 use super::node::Node;
 use super::section::Reader;
-use super::{Aws, Database, Device, Directories, Log, Mqtt, Services, Sync, Timeouts, Tls, Web};
+use super::{Aws, Database, Device, Directories, Log, Mqtt, Services, SessionStorage, Sync, Timeouts, Tls, Web};
 
 /// What a device is run as: on a developer's desk, or in the field.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -87,6 +87,10 @@ impl Config {
         }
         if self.services.sync && self.sync.table.is_empty() {
             services.problem("sync", "needs sync.table, the name of the DynamoDB table");
+        }
+        if self.web.auth.sessions.storage == SessionStorage::Database && !self.services.database {
+            let sessions = reader.root(tree).section("web").section("sessions");
+            sessions.problem("store", "needs the database, expected services.database: true, or store: 'memory'");
         }
         if self.services.mqtt && self.mqtt.url.host.is_empty() {
             services.problem("mqtt", "needs mqtt.endpoint, the broker as 'mqtts://HOST:PORT'");

@@ -31,6 +31,8 @@ pub struct Route {
     pub auth_type: AuthType,
     /// `algorithm`: of digest authentication.
     pub algorithm: AuthAlgorithm,
+    /// `xsrf`: requests that change something must carry the token that answers to GET bring.
+    pub xsrf: bool,
     /// `compressed`: beside a file `x` may lie `x.br` and `x.gz` with the same content, not older than it; they are sent in
     /// its place to clients that take them. Off unless it is set, because looking for them costs each request two system
     /// calls.
@@ -164,6 +166,7 @@ impl Route {
                 },
             ),
             compressed: s.flag("compressed", false),
+            xsrf: s.flag("xsrf", false),
             cache: Cache::read(s),
             role,
             auth_type,
@@ -195,6 +198,9 @@ impl Cache {
 fn show_route(route: &Route) -> Json {
     let role = if route.role.is_empty() { "public" } else { &route.role };
     let mut shown = json!({"match": route.matches, "handler": route.handler, "methods": route.methods, "role": role});
+    if route.xsrf {
+        shown["xsrf"] = Json::from(true);
+    }
     if route.compressed {
         shown["compressed"] = Json::from(true);
     }

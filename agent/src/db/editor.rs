@@ -8,6 +8,7 @@ use super::changelog::Settlement;
 use super::date;
 use super::error::Error;
 use super::generate::Generator;
+use super::kept;
 use super::outbox::{Outbox, document};
 use super::query::{Item, MAX_ITEM};
 use super::rows::{Rows, table};
@@ -152,6 +153,11 @@ impl Editor {
             self.record(model, key, true)?;
         }
         Ok((keys.len() as u64, keys.len() == SWEEP))
+    }
+
+    /// Changes texts that are kept beside the models.
+    pub(super) fn keep(&mut self, space: &str, set: &[(Vec<u8>, String)], removed: &[Vec<u8>]) -> Result<(), Error> {
+        kept::change(&self.rows.connection, space, set, removed)
     }
 
     pub(super) fn settle(&mut self, settlements: &[Settlement]) -> Result<(), Error> {

@@ -143,6 +143,19 @@ impl Db {
         self.inner.reader.call(move |rows| rows.conflicts(limit)).await
     }
 
+    /// All texts that were kept in a space, with their keys.
+    pub async fn kept(&self, space: &str) -> Result<Vec<(Vec<u8>, String)>, Error> {
+        let space = space.to_owned();
+        self.inner.reader.call(move |rows| rows.kept(&space)).await
+    }
+
+    /// Keeps texts beside the models, under a space and a key each, in place of those that are there; and removes others.
+    /// They are never replicated.
+    pub async fn keep(&self, space: &str, set: Vec<(Vec<u8>, String)>, removed: Vec<Vec<u8>>) -> Result<(), Error> {
+        let space = space.to_owned();
+        self.inner.writer.call(move |editor| editor.keep(&space, &set, &removed)).await
+    }
+
     /// The random name of this database file: a new file has a new one, so that its change numbers are not taken for
     /// those of an earlier file.
     pub fn site(&self) -> String {

@@ -31,6 +31,7 @@ mod editor;
 mod error;
 mod generate;
 mod handle;
+mod kept;
 mod outbox;
 mod query;
 mod rows;

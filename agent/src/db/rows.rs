@@ -14,6 +14,7 @@ use super::changelog::{Backlog, Conflict, LoggedConflict, Pending};
 use super::claim::Claim;
 use super::date;
 use super::error::Error;
+use super::kept;
 use super::query::{DEFAULT_LIMIT, Item, MAX_FILTERS, MAX_LIMIT, MAX_PAGE, Page, Query};
 use super::schema::{Model, Schema, Type};
 use super::validate;
@@ -78,6 +79,11 @@ impl Rows {
         let mut statement = self.connection.prepare_cached(&sql)?;
         let found = statement.query_row(params![key, date::now()], |row| Ok(item(row.get_ref(0)?.as_str()?)));
         found.optional()?.transpose()
+    }
+
+    /// Texts that are kept beside the models.
+    pub(super) fn kept(&self, space: &str) -> Result<Vec<(Vec<u8>, String)>, Error> {
+        kept::all(&self.connection, space)
     }
 
     pub(super) fn count(&self, model: &Model) -> Result<u64, Error> {

@@ -14,6 +14,7 @@ use super::date;
 use super::editor::Editor;
 use super::error::Error;
 use super::generate::Generator;
+use super::kept;
 use super::outbox::{self, Outbox};
 use super::rows::{self, Rows, column, table};
 use super::schema::{Model, Schema};
@@ -174,6 +175,7 @@ fn prepare(connection: &Connection, schema: &Schema, generator: &mut Generator) 
     for table in outbox::TABLES {
         make_table(&transaction, &present, table)?;
     }
+    kept::prepare(&transaction, &present)?;
     let site = match outbox::state(&transaction, "site")? {
         Some(site) => site,
         None => {

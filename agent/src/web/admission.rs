@@ -100,7 +100,9 @@ impl Admission {
 
     /// Another thread needs a place and has nobody to end.
     pub fn asked(local: &Local) {
-        if local.watch.evict(HEAD, IDLE) == Eviction::Nobody {
+        if let Eviction::Later { flood: false } | Eviction::Nobody =
+            local.watch.evict(HEAD, IDLE, local.connections.count())
+        {
             local.crowded.set(true);
         }
     }
@@ -115,19 +117,17 @@ impl Admission {
         let make_room = async {
             loop {
                 let eviction = local.evict(HEAD, IDLE);
-                if eviction == Eviction::Nobody {
-                    // From now on connections end after the request that is served.
+                if matches!(eviction, Eviction::Later { flood: false } | Eviction::Nobody) {
+                    // From now on connections end with the response that is sent, until there is a place at once.
                     local.crowded.set(true);
-                    if Instant::now() >= until {
-                        return None;
-                    }
+                }
+                if eviction == Eviction::Nobody && Instant::now() >= until {
+                    return None;
                 }
                 Timer::after(PAUSE).await;
             }
         };
-        let place = smol::future::or(async { Some(self.places.acquire_arc().await) }, make_room).await;
-        local.crowded.set(place.is_none());
-        place
+        smol::future::or(async { Some(self.places.acquire_arc().await) }, make_room).await
     }
 
     fn of_address(self: &Arc<Self>, peer: Peer) -> Result<Option<OfAddress>, Refusal> {

@@ -60,9 +60,8 @@ pub(super) async fn serve(stream: impl Duplex + 'static, from: (Peer, bool), sha
         link.set_patience(Patience { stall: timeouts.inactivity, until: now + timeouts.request });
         link.set_pace(timeouts.inactivity);
         link.set_claim(Claim::Busy);
-        // Where others wait for a place, each request is the last of its connection.
         let is_enough = served as usize >= shared.settings.limits.requests || shared.is_stopping();
-        let is_last = !head.keeps_alive() || is_enough || local.crowded.get();
+        let is_last = !head.keeps_alive() || is_enough;
         let Ok(framing) = head.framing() else { return Box::pin(refuse(link, 400, true, &shared, &local)).await };
         let path = clean_path(&head);
         let awaits_continue = head.expects_continue().unwrap_or(false);

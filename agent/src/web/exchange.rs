@@ -46,6 +46,9 @@ pub struct Exchange {
     pub(super) secure: bool,
     /// Who asks, if the gate knows.
     pub(super) user: Option<Arc<Account>>,
+    /// The id of a session that began with this request.
+    #[cfg(feature = "users")]
+    pub(super) session: Option<Box<super::auth::SessionId>>,
     status: u16,
     pub(super) headers: Headers,
     /// The connection closes after this response.
@@ -71,6 +74,8 @@ impl Exchange {
             peer,
             secure,
             user: None,
+            #[cfg(feature = "users")]
+            session: None,
             status: 200,
             headers: Headers::new(),
             last: false,
@@ -293,7 +298,9 @@ impl Exchange {
         };
         let is_final = stage == Stage::Complete;
         let leaves_too_much = transfer.remaining().is_some_and(|left| left > super::connection::DRAIN as u64);
+        // Where others wait for a place, each response is the last of its connection.
         transfer.close |= self.last
+            || self.local.crowded.get()
             || length == Length::UntilClose
             || transfer.holds_back()
             || transfer.fault.is_some()

@@ -81,8 +81,8 @@ impl Local {
 
     /// As [`Watch::evict`]; when nobody of this thread has to go, the others are asked.
     pub fn evict(&self, head: Duration, idle: Duration) -> Eviction {
-        let eviction = self.watch.evict(head, idle);
-        if eviction == Eviction::Nobody {
+        let eviction = self.watch.evict(head, idle, self.connections.count());
+        if eviction != Eviction::Evicted {
             for neighbour in &self.neighbours {
                 // One that was not answered yet is as good as two.
                 let _ = neighbour.try_send(());

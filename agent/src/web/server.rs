@@ -9,11 +9,15 @@ use smol::LocalExecutor;
 use smol::channel::{self, Receiver, Sender};
 
 use super::admission::Admission;
+#[cfg(feature = "users")]
+use super::auth::{People, SessionStore};
 use super::crew::{Assembly, Crew};
 use super::listener::Listener;
 use super::shared::Shared;
 use super::{Action, Address, Error};
 use crate::config::Web;
+#[cfg(feature = "users")]
+use crate::config::{Auth, User};
 
 /// How long requests may go on after [`Handle::stop`].
 const DRAIN: Duration = Duration::from_secs(3);
@@ -23,13 +27,22 @@ pub struct Server {
     settings: Web,
     actions: Vec<(String, Box<dyn Action>)>,
     tls: Option<Arc<ServerConfig>>,
+    #[cfg(feature = "users")]
+    sessions: Option<Arc<dyn SessionStore>>,
     drain: Duration,
 }
 
 impl Server {
     /// A server with these settings, without actions and certificate.
     pub fn new(settings: Web) -> Self {
-        Self { settings, actions: Vec::new(), tls: None, drain: DRAIN }
+        Self {
+            settings,
+            actions: Vec::new(),
+            tls: None,
+            #[cfg(feature = "users")]
+            sessions: None,
+            drain: DRAIN,
+        }
     }
 
     /// Also listens there: `http://HOST:PORT`, `https://HOST:PORT` or `unix:PATH`. No host: all addresses. Port 0: any free
@@ -56,6 +69,13 @@ impl Server {
         self
     }
 
+    /// Keeps the sessions of users there, so that they outlive the server.
+    #[cfg(feature = "users")]
+    pub fn sessions(mut self, store: Arc<dyn SessionStore>) -> Self {
+        self.sessions = Some(store);
+        self
+    }
+
     /// How long requests that run may go on after [`Handle::stop`]; 3 s when not set.
     pub fn drain(mut self, limit: Duration) -> Self {
         self.drain = limit;
@@ -79,7 +99,11 @@ impl Server {
         }
         let admission = Arc::new(Admission::new(&self.settings.limits));
         let addresses = listeners.iter().map(Listener::address).collect::<Result<_, _>>()?;
-        let shared = Arc::new(Shared::new(self.settings, self.actions, self.tls)?);
+        #[allow(unused_mut, reason = "a build without users keeps no sessions")]
+        let mut shared = Shared::new(self.settings, self.actions, self.tls)?;
+        #[cfg(feature = "users")]
+        shared.authority.keep_sessions(self.sessions);
+        let shared = Arc::new(shared);
         let (stop, stopped) = channel::bounded(1);
         let listeners = iter::once(listeners).chain(more).collect();
         Ok(Bound { listeners, addresses, admission, handle: Handle { shared, stop }, stopped, drain: self.drain })
@@ -114,6 +138,50 @@ impl Handle {
     /// Uses this certificate for new connections; those that are open go on.
     pub fn set_tls(&self, config: Arc<ServerConfig>) {
         self.shared.set_tls(config);
+    }
+}
+
+/// Users, from now on. Sessions of users who were removed or have another password end.
+#[cfg(feature = "users")]
+impl Handle {
+    /// Takes over users, tokens and roles, as after a change of the configuration.
+    pub fn set_auth(&self, auth: &Auth) {
+        self.shared.authority.set_people(People::new(auth));
+    }
+
+    /// Adds a user; the stored password is made by [`password::hash`](super::auth::password::hash). It is one until the next
+    /// start or [`Handle::set_auth`]: the configuration is not changed.
+    ///
+    /// # Errors
+    /// There is one of that name, the role is none of `web.auth.roles`, or the stored password is in no known format.
+    pub fn add_user(&self, user: User) -> Result<(), Error> {
+        match self.shared.authority.people().accounts.contains_key(&user.name) {
+            true => Err(Error::Setting(format!("there is a user '{}' already", user.name))),
+            false => self.shared.authority.set_user(user),
+        }
+    }
+
+    /// Gives a user another password or role.
+    ///
+    /// # Errors
+    /// As [`Handle::add_user`], but there is none of that name.
+    pub fn update_user(&self, user: User) -> Result<(), Error> {
+        match self.shared.authority.people().accounts.contains_key(&user.name) {
+            true => self.shared.authority.set_user(user),
+            false => Err(Error::Setting(format!("there is no user '{}'", user.name))),
+        }
+    }
+
+    /// Removes a user; `false`: there is none of that name.
+    pub fn remove_user(&self, name: &str) -> bool {
+        self.shared.authority.remove_user(name)
+    }
+
+    /// Waits until all sessions of users are kept as they are now. For the end of a program; they are kept in time anyway,
+    /// but for their last use.
+    pub async fn save_sessions(&self) {
+        // What went wrong is in the log.
+        let _ = self.shared.authority.keeper.save().await;
     }
 }
 

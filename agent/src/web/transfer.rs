@@ -16,6 +16,8 @@ const CHUNK_HEAD: usize = 6;
 pub(super) struct Transfer {
     pub link: Box<Link>,
     decoder: BodyDecoder,
+    /// Payload that was read and put back.
+    again: Option<Box<Again>>,
     /// The client waits for `100 Continue` before it sends its body.
     awaits_continue: bool,
     /// `100 Continue` stands in the link's output; it must be sent before the body can come.
@@ -64,10 +66,14 @@ pub(super) enum Body {
     Dropped,
 }
 
+/// In a box: seldom used, and a part of every connection.
+#[derive(Default)]
+struct Again(Vec<u8>);
+
 impl Transfer {
     pub fn new(link: Box<Link>, decoder: BodyDecoder, awaits_continue: bool) -> Self {
         let awaits_continue = awaits_continue && !decoder.is_done();
-        Self { link, decoder, awaits_continue, asks: false, stage: Stage::Open, fault: None, close: false }
+        Self { link, decoder, again: None, awaits_continue, asks: false, stage: Stage::Open, fault: None, close: false }
     }
 
     pub fn stage(&self) -> Stage {
@@ -79,14 +85,18 @@ impl Transfer {
         self.stage = stage;
     }
 
-    /// Whether the whole request was received.
+    /// Whether the whole request was received, and nothing of its body was put back.
     pub fn is_received(&self) -> bool {
-        self.decoder.is_done()
+        self.decoder.is_done() && self.put_back_bytes() == 0
     }
 
     /// The bytes of the request's body that are still to come, if known.
     pub fn remaining(&self) -> Option<u64> {
-        self.decoder.remaining()
+        self.decoder.remaining().map(|left| left + self.put_back_bytes() as u64)
+    }
+
+    fn put_back_bytes(&self) -> usize {
+        self.again.as_ref().map_or(0, |again| again.0.len())
     }
 
     /// Whether the client holds its body back and was not asked for it. It may or may not send it after a final response, so
@@ -101,6 +111,12 @@ impl Transfer {
             self.link.output.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
             self.asks = true;
         }
+    }
+
+    /// Puts back payload that was read: it is read again before what follows.
+    #[cfg(feature = "users")]
+    pub fn put_back(&mut self, payload: Vec<u8>) {
+        self.again.get_or_insert_default().0.splice(..0, payload);
     }
 
     /// Reads payload of the request's body; 0 at its end.
@@ -118,6 +134,11 @@ impl Transfer {
     fn poll_payload(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
         if buf.is_empty() {
             return Poll::Ready(Ok(0));
+        }
+        if let Some(again) = self.again.as_mut().filter(|again| !again.0.is_empty()) {
+            let length = again.0.len().min(buf.len());
+            buf.iter_mut().zip(again.0.drain(..length)).for_each(|(to, from)| *to = from);
+            return Poll::Ready(Ok(length));
         }
         self.ask_for_body();
         if self.asks {

@@ -61,9 +61,12 @@ pub(super) enum Claim {
 pub(super) enum Eviction {
     /// One ends now.
     Evicted,
-    /// There is one that is still given time.
-    Later,
-    /// All are at work, or wait between two requests for a moment.
+    /// There are some that owe a head or are idle, and are still given time.
+    Later {
+        /// Most owe a head.
+        flood: bool,
+    },
+    /// All are at work.
     Nobody,
 }
 
@@ -138,8 +141,8 @@ impl Watch {
 
     /// Ends the wait of the connection with the weakest claim to its place: the one that owes the head of a request for the
     /// longest time, if that is at least `head`; else the one that is idle for the longest time, if that is at least `idle`.
-    /// Where more owe a head than are idle there may be an attack, and the idle ones are left alone.
-    pub fn evict(&self, head: Duration, idle: Duration) -> Eviction {
+    /// Where most of `all` connections owe a head there may be an attack, and the idle ones are left alone.
+    pub fn evict(&self, head: Duration, idle: Duration, all: usize) -> Eviction {
         let now = Instant::now();
         let slots = self.slots.borrow();
         let (mut owing, mut waiting) = (Candidates::default(), Candidates::default());
@@ -150,10 +153,8 @@ impl Watch {
                 Claim::Busy | Claim::Live => {}
             }
         }
-        let found = owing.over(now, head).or_else(|| match owing.count > waiting.count {
-            true => None,
-            false => waiting.over(now, idle),
-        });
+        let flood = owing.count > all / 2;
+        let found = owing.over(now, head).or_else(|| if flood { None } else { waiting.over(now, idle) });
         match found {
             Some(entry) => {
                 entry.claim.set(Claim::Busy);
@@ -161,7 +162,7 @@ impl Watch {
                 entry.expire(now);
                 Eviction::Evicted
             }
-            None if owing.count > 0 => Eviction::Later,
+            None if owing.count + waiting.count > 0 => Eviction::Later { flood },
             None => Eviction::Nobody,
         }
     }
@@ -369,20 +370,18 @@ mod tests {
             all[5].set_claim(Claim::Live);
             let over = || -> Vec<usize> { (0..6).filter(|at| all[*at].entry.at.get() != Some(far)).collect() };
             let (none, long) = (Duration::ZERO, Duration::from_secs(60));
-            assert_eq!((watch.evict(long, long), over()), (Eviction::Later, vec![]));
-            let third = watch.deadline();
-            third.set_claim(Claim::Silent(Instant::now()));
-            assert_eq!((watch.evict(long, none), over()), (Eviction::Later, vec![]), "more owe a head than are idle");
-            drop(third);
-            assert_eq!((watch.evict(none, long), over()), (Eviction::Evicted, vec![3]));
-            assert_eq!((watch.evict(none, long), over()), (Eviction::Evicted, vec![2, 3]));
-            assert_eq!((watch.evict(none, long), over()), (Eviction::Nobody, vec![2, 3]));
-            assert_eq!((watch.evict(none, none), over()), (Eviction::Evicted, vec![1, 2, 3]));
+            let later = |flood| Eviction::Later { flood };
+            assert_eq!((watch.evict(long, long, 5), over()), (later(false), vec![]));
+            assert_eq!((watch.evict(long, none, 3), over()), (later(true), vec![]), "most owe a head");
+            assert_eq!((watch.evict(none, long, 5), over()), (Eviction::Evicted, vec![3]));
+            assert_eq!((watch.evict(none, long, 5), over()), (Eviction::Evicted, vec![2, 3]));
+            assert_eq!((watch.evict(none, long, 5), over()), (later(false), vec![2, 3]));
+            assert_eq!((watch.evict(none, none, 5), over()), (Eviction::Evicted, vec![1, 2, 3]));
             assert!(all[1].is_evicted() && !all[4].is_evicted());
             watch.expire_idle();
             assert_eq!(over(), [1, 2, 3, 4, 5]);
-            assert_eq!(watch.evict(none, none), Eviction::Evicted);
-            assert_eq!(watch.evict(none, none), Eviction::Nobody);
+            assert_eq!(watch.evict(none, none, 5), Eviction::Evicted);
+            assert_eq!(watch.evict(none, none, 5), Eviction::Nobody);
         });
     }
 

@@ -17,11 +17,11 @@ impl Account {
 pub(super) struct Authority;
 
 impl Authority {
-    /// Errors: a route wants a role.
+    /// Errors: a route wants a role, or tokens.
     pub fn new(settings: &Web) -> Result<Self, Error> {
-        match settings.routes.iter().all(|route| route.role.is_empty()) {
+        match settings.routes.iter().all(|route| route.role.is_empty() && !route.xsrf) {
             true => Ok(Self),
-            false => Err(Error::Setting("web.routes: a role needs users, and this build is without them".into())),
+            false => Err(Error::Setting("web.routes: role and xsrf need users, and this build is without them".into())),
         }
     }
 

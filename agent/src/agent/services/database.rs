@@ -16,6 +16,7 @@ pub fn prepare(plan: &mut Plan, config: &Config, id: &str, handles: &mut Handles
     if !config.services.database {
         return Ok(());
     }
+    handles.has_db = true;
     let path = &config.database.schema;
     if path.is_file() {
         handles.schema = Schema::load(path).map_err(Error::Schema)?.with_context("deviceId", id);

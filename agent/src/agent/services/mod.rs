@@ -4,6 +4,8 @@
 mod database;
 #[cfg(feature = "mqtt")]
 mod mqtt;
+#[cfg(all(feature = "db", feature = "users"))]
+mod sessions;
 #[cfg(feature = "sync")]
 mod sync;
 #[cfg(feature = "web")]
@@ -20,6 +22,9 @@ use crate::config::Config;
 struct Handles {
     #[cfg(feature = "db")]
     db: Slot<crate::db::Db>,
+    /// Whether the database is wanted, running or not.
+    #[cfg(feature = "db")]
+    has_db: bool,
     #[cfg(feature = "db")]
     schema: crate::db::Schema,
 }

@@ -27,6 +27,7 @@ pub fn prepare(
     let status = Arc::new(status(config, id, board, handles));
     let own = Entrance {
         settings: local(config),
+        auth: Slot::default(),
         door: Door::Own,
         tls: Slot::default(),
         status: status.clone(),
@@ -37,11 +38,15 @@ pub fn prepare(
         let certificate = Slot::default();
         certificate.set(tls(config, id)?);
         let settings = config.web.clone();
+        let auth = Slot::default();
+        auth.set(Some(settings.auth.clone()));
         let door = Door::Web { open: settings.open };
-        let entrance = Entrance { settings, door, tls: certificate.clone(), status, handles: handles.clone() };
+        let handles = handles.clone();
+        let entrance = Entrance { settings, auth: auth.clone(), door, tls: certificate.clone(), status, handles };
         let handle = add(plan, "web", entrance, executor)?;
         let id = id.to_owned();
         plan.on_reload(move |config| {
+            take_users(&auth, &config.web.auth, handle.get());
             let new = tls(config, &id)?;
             certificate.set(new.clone());
             new.zip(handle.get()).into_iter().for_each(|(new, handle)| handle.set_tls(new));
@@ -74,6 +79,8 @@ fn add(plan: &mut Plan, name: &'static str, entrance: Entrance, executor: &Execu
 /// What a server is made of, each time it is bound.
 struct Entrance {
     settings: Web,
+    /// Users, tokens and roles of the last reload.
+    auth: Slot<Auth>,
     door: Door,
     /// The certificate of the last reload.
     tls: Slot<Arc<ServerConfig>>,
@@ -85,7 +92,11 @@ impl Entrance {
     fn bind(&self) -> Result<Bound, WebError> {
         let door = self.door;
         let status = self.status.clone();
-        let server = Server::new(self.settings.clone());
+        let mut settings = self.settings.clone();
+        if let Some(Auth { users, tokens, roles, .. }) = self.auth.get() {
+            settings.auth = Auth { users, tokens, roles, ..settings.auth };
+        }
+        let server = with_sessions(Server::new(settings.clone()), &settings, &self.handles);
         let server = server.action("/api/status", api::status(move || status.snapshot(), door));
         let server = with_database(server, &self.handles, door);
         match self.tls.get() {
@@ -93,6 +104,35 @@ impl Entrance {
             None => server.bind(),
         }
     }
+}
+
+/// Takes over users, tokens and roles; a server that is bound again later has them too.
+fn take_users(slot: &Slot<Auth>, auth: &Auth, handle: Option<Handle>) {
+    slot.set(Some(auth.clone()));
+    #[cfg(feature = "users")]
+    if let Some(handle) = handle {
+        handle.set_auth(auth);
+    }
+    #[cfg(not(feature = "users"))]
+    let _ = handle;
+}
+
+/// Keeps the sessions in the database, if it runs and is not told otherwise.
+#[cfg(all(feature = "db", feature = "users"))]
+fn with_sessions(server: Server, settings: &Web, handles: &Handles) -> Server {
+    use super::sessions::Kept;
+    use crate::config::SessionStorage;
+    let auth = &settings.auth;
+    let is_wanted = handles.has_db && !auth.login.is_empty() && auth.sessions.storage != SessionStorage::Memory;
+    match is_wanted {
+        true => server.sessions(Arc::new(Kept::new(handles.db.clone()))),
+        false => server,
+    }
+}
+
+#[cfg(not(all(feature = "db", feature = "users")))]
+fn with_sessions(server: Server, _: &Web, _: &Handles) -> Server {
+    server
 }
 
 #[cfg(feature = "db")]
@@ -125,6 +165,8 @@ async fn run(
     report.figures(move || Map::from_iter([("listen".to_owned(), json!(addresses))]));
     report.running();
     slot.set(Some(handle.clone()));
+    #[cfg(feature = "users")]
+    let last = handle.clone();
     let stopping = async {
         stop.requested().await;
         slot.set(None);
@@ -132,6 +174,8 @@ async fn run(
         std::future::pending().await
     };
     bound.run(&executor).or(stopping).await;
+    #[cfg(feature = "users")]
+    last.save_sessions().await;
     Ok(())
 }
 

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::password::{Hash, Stored};
-use crate::config::{Auth, Token, User};
+use crate::config::{Auth, Roles, Token, User};
 
 /// A user.
 #[derive(Debug)]
@@ -15,6 +15,8 @@ pub struct Account {
     /// `None`: no password fits.
     pub password: Option<Stored>,
     ha1: Vec<Stored>,
+    /// A digest of what is stored: a session ends when the password is another.
+    pub proof: String,
 }
 
 impl Account {
@@ -29,6 +31,28 @@ impl Account {
             Stored::Ha1(found, ha1) if *found == hash => Some(ha1.as_str()),
             _ => None,
         })
+    }
+}
+
+/// Who may come in, and what each may do. It is replaced as a whole when that changes.
+#[derive(Clone, Default)]
+pub struct People {
+    pub accounts: HashMap<String, Arc<Account>>,
+    pub tokens: HashMap<String, Arc<Account>>,
+    pub roles: Roles,
+}
+
+impl People {
+    /// The people of the configuration; what their owner should know goes to the log.
+    pub fn new(auth: &Auth) -> Self {
+        let (accounts, warnings) = accounts(auth);
+        warnings.iter().for_each(|warning| log::warn!("{warning}"));
+        Self { accounts, tokens: tokens(auth), roles: auth.roles.clone() }
+    }
+
+    /// The user of that name, if what is stored of the password is still the same.
+    pub fn find(&self, name: &str, proof: &str) -> Option<&Arc<Account>> {
+        self.accounts.get(name).filter(|account| account.proof == proof)
     }
 }
 
@@ -51,7 +75,10 @@ pub fn accounts(auth: &Auth) -> (HashMap<String, Arc<Account>>, Vec<String>) {
         let password = Some(user.password.expose()).filter(|text| !text.is_empty());
         let password = password.and_then(|text| read("password", text));
         let ha1 = user.ha1.iter().filter_map(|ha1| read("ha1", ha1.expose())).collect();
-        let account = Account { name: user.name.clone(), role: user.role.clone(), password, ha1 };
+        let mut proof = user.password.expose().to_owned();
+        user.ha1.iter().for_each(|ha1| proof.extend(["\n", ha1.expose()]));
+        let proof = Hash::Sha256.of(&proof).chars().take(32).collect();
+        let account = Account { name: user.name.clone(), role: user.role.clone(), password, ha1, proof };
         (user.name.clone(), Arc::new(account))
     };
     let accounts = auth.users.iter().map(&mut account).collect();
@@ -66,7 +93,8 @@ pub fn warnings(auth: &Auth) -> Vec<String> {
 /// The tokens by their SHA-256 in hexadecimal digits, each as a user with its name and role.
 pub fn tokens(auth: &Auth) -> HashMap<String, Arc<Account>> {
     let token = |token: &Token| {
-        let account = Account { name: token.name.clone(), role: token.role.clone(), password: None, ha1: Vec::new() };
+        let (name, role) = (token.name.clone(), token.role.clone());
+        let account = Account { name, role, password: None, ha1: Vec::new(), proof: String::new() };
         let digits = token.hash.expose().strip_prefix("SHA256:").unwrap_or_default();
         (digits.to_ascii_lowercase(), Arc::new(account))
     };

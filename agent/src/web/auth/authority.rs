@@ -2,25 +2,23 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use ring::hmac;
-use smol::lock::Semaphore;
 
 use super::super::Error;
-use super::account::{Account, accounts, tokens};
-use super::compare::random;
+use super::account::{Account, People, accounts};
+use super::compare::{hex, random};
 use super::digest::Response;
+use super::hasher::Hasher;
+use super::keeper::Keeper;
 use super::nonces::{Nonces, Worth};
 use super::password::{Hash, verify};
-use super::sessions::Sessions;
+use super::session_store::SessionStore;
 use super::throttle::Throttle;
-use crate::config::{Auth, Web};
+use crate::config::{Auth, User, Web};
 
-/// Verifications that wait for their turn; more are told to come again.
-const QUEUE: usize = 16;
 /// A right password is known again from the same address for so long: a hash for each request would be too slow.
 const REMEMBER: Duration = Duration::from_secs(10 * 60);
 /// Right passwords that are remembered.
@@ -42,42 +40,89 @@ pub enum Refused {
 /// Users and what is known about their attempts.
 pub struct Authority {
     pub settings: Auth,
-    accounts: HashMap<String, Arc<Account>>,
-    tokens: HashMap<String, Arc<Account>>,
+    people: RwLock<Arc<People>>,
     throttle: Mutex<Throttle>,
-    /// One verification at a time: each takes 19 MiB.
-    turn: Arc<Semaphore>,
-    waiting: Arc<AtomicUsize>,
+    hasher: Hasher,
     key: hmac::Key,
+    forms: hmac::Key,
     /// Keyed digests of user, password and address.
     remembered: Mutex<HashMap<[u8; 32], Instant>>,
     nonces: Mutex<Nonces>,
-    sessions: Mutex<Sessions>,
+    pub keeper: Keeper,
 }
 
 impl Authority {
     pub fn new(settings: &Web) -> Result<Self, Error> {
         let settings = settings.auth.clone();
         let secret = random::<32>().ok_or_else(|| Error::Setting("the system gives no random bytes".to_owned()))?;
-        let (accounts, warnings) = accounts(&settings);
-        warnings.iter().for_each(|warning| log::warn!("{warning}"));
+        // One key for each purpose, from the secret that the servers of one name may share.
+        let key = |purpose: &str| match settings.secret.is_empty() {
+            true => hmac::Key::new(hmac::HMAC_SHA256, &[&secret, purpose.as_bytes()].concat()),
+            false => hmac::Key::new(hmac::HMAC_SHA256, format!("{purpose}:{}", settings.secret.expose()).as_bytes()),
+        };
+        let nonce_key = [&secret[..], settings.secret.expose().as_bytes()].concat();
         Ok(Self {
-            accounts,
-            tokens: tokens(&settings),
-            nonces: Mutex::new(Nonces::new(&secret, settings.nonce_time, settings.nonces, Instant::now())),
-            sessions: Mutex::new(Sessions::new(settings.sessions.clone())),
+            people: RwLock::new(Arc::new(People::new(&settings))),
+            forms: key("forms"),
+            nonces: Mutex::new(Nonces::new(&nonce_key, settings.nonce_time, settings.nonces, Instant::now())),
+            keeper: Keeper::new(settings.sessions.clone(), None),
             settings,
             throttle: Mutex::default(),
-            turn: Arc::new(Semaphore::new(1)),
-            waiting: Arc::default(),
+            hasher: Hasher::default(),
             key: hmac::Key::new(hmac::HMAC_SHA256, &secret),
             remembered: Mutex::default(),
         })
     }
 
+    /// Keeps sessions there from the beginning on.
+    pub fn keep_sessions(&mut self, store: Option<Arc<dyn SessionStore>>) {
+        self.keeper = Keeper::new(self.settings.sessions.clone(), store);
+    }
+
     /// Whether a user of that role, or without one somebody unknown, has an ability.
     pub fn can(&self, account: Option<&Account>, ability: &str) -> bool {
-        self.settings.roles.can(account.map_or("public", |account| &account.role), ability)
+        self.people().roles.can(account.map_or("public", |account| &account.role), ability)
+    }
+
+    /// Who may come in now.
+    pub fn people(&self) -> Arc<People> {
+        self.people.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Other people may come in from now on. Sessions of users who are not among them, or have another password, end.
+    pub fn set_people(&self, people: People) {
+        let people = Arc::new(people);
+        *self.people.write().unwrap_or_else(PoisonError::into_inner) = people.clone();
+        locked(&self.remembered).clear();
+        self.keeper.sessions().retain(|name, proof| people.find(name, proof).is_some());
+    }
+
+    /// Adds a user, or replaces the one of that name.
+    ///
+    /// # Errors
+    /// The role is none of `web.auth.roles`, or the stored password is in no known format.
+    pub fn set_user(&self, user: User) -> Result<(), Error> {
+        let mut people = People::clone(&self.people());
+        if !people.roles.has(&user.role) {
+            return Err(Error::Setting(format!("'{}' is no role of web.auth.roles", user.role)));
+        }
+        let (accounts, warnings) = accounts(&Auth { users: vec![user], ..Auth::default() });
+        if let Some(unusable) = warnings.iter().find(|warning| warning.ends_with("it is not used")) {
+            return Err(Error::Setting(unusable.clone()));
+        }
+        people.accounts.extend(accounts);
+        self.set_people(people);
+        Ok(())
+    }
+
+    /// Removes a user; `false`: there is none of that name.
+    pub fn remove_user(&self, name: &str) -> bool {
+        let mut people = People::clone(&self.people());
+        let was_there = people.accounts.remove(name).is_some();
+        if was_there {
+            self.set_people(people);
+        }
+        was_there
     }
 
     /// The user of that name and password. Takes the same time for users who do not exist.
@@ -86,7 +131,8 @@ impl Authority {
     /// Why not.
     pub async fn verify(&self, user: &str, password: &str, from: Option<IpAddr>) -> Result<Arc<Account>, Refused> {
         let now = Instant::now();
-        let account = self.accounts.get(user);
+        let people = self.people();
+        let account = people.accounts.get(user);
         let tag = self.tag(user, password, from);
         if let Some(wait) = locked(&self.throttle).address_wait(from, now) {
             return Err(Refused::Wait(wait));
@@ -94,17 +140,12 @@ impl Authority {
         if let Some(account) = account.filter(|_| self.remembers(&tag, now)) {
             return Ok(account.clone());
         }
-        let place = Place::take(&self.waiting).ok_or(Refused::Busy)?;
-        locked(&self.throttle).attempt(user, from, now).map_err(Refused::Wait)?;
-        let turn = self.turn.acquire_arc().await;
+        let failures = locked(&self.throttle).attempt(user, from, now).map_err(Refused::Wait)?;
         let (name, realm, password) = (user.to_owned(), self.settings.realm.clone(), password.to_owned());
         let stored = account.and_then(|account| account.password.clone());
-        // The turn ends with the work, also when the client does not wait for it.
-        let is_right = smol::unblock(move || {
-            let _held = (turn, place);
-            verify(&name, &realm, &password, stored.as_ref())
-        });
-        match (is_right.await, account) {
+        let work = move || verify(&name, &realm, &password, stored.as_ref());
+        let is_right = self.hasher.run(failures, work).await.ok_or(Refused::Busy)?;
+        match (is_right, account) {
             (true, Some(account)) => {
                 let now = Instant::now();
                 locked(&self.throttle).succeeded(user, from, now);
@@ -112,12 +153,18 @@ impl Authority {
                 Ok(account.clone())
             }
             _ => {
+                locked(&self.throttle).failed(user, from, Instant::now());
                 // A name that nobody has may be a password at the wrong place.
                 let user = account.map_or("an unknown user", |account| &account.name);
                 log::info!("a login as {user} failed{}", from.map_or(String::new(), |from| format!(", from {from}")));
                 Err(Refused::Wrong)
             }
         }
+    }
+
+    /// How long that address must wait before its next attempt.
+    pub fn address_wait(&self, from: Option<IpAddr>) -> Option<Duration> {
+        locked(&self.throttle).address_wait(from, Instant::now())
     }
 
     /// The user whose password made the response of digest authentication, for this method and target.
@@ -143,7 +190,8 @@ impl Authority {
         if !is_known {
             locked(&self.throttle).attempt(user, from, now).map_err(Refused::Wait)?;
         }
-        let account = self.accounts.get(user);
+        let people = self.people();
+        let account = people.accounts.get(user);
         let ha1 = account.and_then(|account| account.ha1(hash));
         let is_right = response.is_right(hash, ha1.unwrap_or_default(), method);
         let Some(account) = account.filter(|_| is_right && ha1.is_some()) else {
@@ -164,7 +212,7 @@ impl Authority {
     /// The name and role behind a bearer token. It has 256 random bits and is looked up by its digest: it cannot be guessed,
     /// neither at once nor bit by bit.
     pub fn token(&self, token: &str) -> Option<Arc<Account>> {
-        self.tokens.get(&Hash::Sha256.of(token)).cloned()
+        self.people().tokens.get(&Hash::Sha256.of(token)).cloned()
     }
 
     /// A new nonce for a challenge.
@@ -172,9 +220,9 @@ impl Authority {
         locked(&self.nonces).make(Instant::now())
     }
 
-    /// All sessions. Not to be held while anything waits.
-    pub fn sessions(&self) -> MutexGuard<'_, Sessions> {
-        locked(&self.sessions)
+    /// The token that belongs to the cookie of a visitor's form.
+    pub fn form_token(&self, cookie: &str) -> String {
+        hex(hmac::sign(&self.forms, cookie.as_bytes()).as_ref().get(..16).unwrap_or_default())
     }
 
     fn tag(&self, user: &str, password: &str, from: Option<IpAddr>) -> [u8; 32] {
@@ -205,24 +253,8 @@ impl Authority {
 }
 
 /// A panic aborts: no lock is poisoned.
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// A place in the queue.
-struct Place(Arc<AtomicUsize>);
-
-impl Place {
-    fn take(waiting: &Arc<AtomicUsize>) -> Option<Self> {
-        let more = |count| (count < QUEUE).then_some(count + 1);
-        waiting.fetch_update(Ordering::AcqRel, Ordering::Acquire, more).ok().map(|_| Place(waiting.clone()))
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
-    }
 }
 
 #[cfg(test)]
@@ -250,31 +282,6 @@ mod tests {
             for _ in 0..100 {
                 authority.verify("jo", "right", home).await.unwrap();
             }
-        });
-    }
-
-    #[test]
-    fn only_so_many_wait_for_their_turn() {
-        let authority = authority();
-        smol::block_on(async {
-            let turn = authority.turn.acquire_arc().await;
-            let mut waiting: Vec<_> = (0..QUEUE as u32)
-                .map(|number| Box::pin(authority.verify("jo", "right", Some(IpAddr::V4(number.into())))))
-                .collect();
-            // The user waits after five attempts; so do not count more than those.
-            let mut busy = 0;
-            for attempt in &mut waiting {
-                match smol::future::poll_once(attempt).await {
-                    None => {}
-                    Some(outcome) => busy += usize::from(matches!(outcome, Err(Refused::Wait(_)))),
-                }
-            }
-            assert_eq!(busy, QUEUE - 5);
-            let others: Vec<_> = (0..QUEUE).map(|_| Place::take(&authority.waiting)).collect();
-            assert_eq!(others.iter().flatten().count(), QUEUE - 5);
-            assert_eq!(authority.verify("mo", "x", None).await.unwrap_err(), Refused::Busy);
-            drop((others, waiting, turn));
-            assert_eq!(authority.waiting.load(Ordering::Acquire), 0);
         });
     }
 }

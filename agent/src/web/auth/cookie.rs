@@ -2,19 +2,14 @@
 
 use crate::config::Sessions;
 use crate::http1::Headers;
+use crate::web::cookies::cookies;
 
-/// Bytes of all cookies of a request that are read.
-const LONGEST: usize = 8192;
 /// A page of a neighbour may have set more of the same name: so many are tried.
 const MOST: usize = 4;
 
 /// The values of the cookies of that name.
 pub fn values<'a>(headers: &'a Headers, name: &'a str) -> impl Iterator<Item = &'a str> + 'a {
-    let pairs = headers.get_all("cookie").filter(|field| field.len() <= LONGEST).flat_map(|field| field.split(';'));
-    pairs
-        .filter_map(|pair| pair.trim_matches([' ', '\t']).split_once('='))
-        .filter_map(move |(found, value)| (found == name).then_some(value))
-        .take(MOST)
+    cookies(headers).filter_map(move |(found, value)| (found == name).then_some(value)).take(MOST)
 }
 
 /// The field `Set-Cookie` that gives a session to the client.

@@ -9,7 +9,7 @@ use super::authority::Refused;
 use super::compare::same;
 use super::digest::Response;
 use super::password::Hash;
-use super::{basic, bearer, cookie, digest, login, origin};
+use super::{basic, bearer, cookie, digest, login, origin, sessions, xsrf};
 use crate::config::{Auth, AuthAlgorithm, AuthType, Route};
 use crate::http1::Method;
 use crate::web::router::find_route;
@@ -21,7 +21,7 @@ pub fn concerns(exchange: &Exchange) -> bool {
     let Auth { login, logout, .. } = &exchange.shared.authority.settings;
     let may_have_session = !login.is_empty()
         && (exchange.path == *login || exchange.path == *logout || exchange.header("cookie").is_some());
-    may_have_session || role(&exchange.shared, &exchange.path).is_some()
+    may_have_session || guarded(&exchange.shared, &exchange.path).is_some()
 }
 
 /// Lets the request go on to its handler (`true`) or answers it.
@@ -37,48 +37,82 @@ pub async fn admit(exchange: &mut Exchange) -> Result<bool, Error> {
     if !login.is_empty() && !logout.is_empty() && exchange.path == *logout {
         return login::logout(exchange).await.map(|()| false);
     }
-    let route = role(&shared, &exchange.path);
-    if let Some((account, xsrf)) = session(exchange) {
-        return enter(exchange, account, &xsrf, route.map(|route| route.role.as_str())).map(|()| true);
-    }
-    let Some(route) = route else { return Ok(true) };
+    let route = guarded(&shared, &exchange.path);
+    let role = route.map(|route| route.role.as_str()).filter(|role| !role.is_empty());
+    let session = session(exchange).await;
     let is_token = bearer::token(exchange.header("authorization").unwrap_or_default()).is_some();
+    let is_safe = is_safe(exchange.method());
+    let wants_token = !is_token && route.is_some_and(|route| route.xsrf);
+    if wants_token && !is_safe {
+        xsrf::demand(exchange, session.as_ref().map(|(_, token)| token.as_str())).await?;
+    }
+    if let Some((account, token)) = session {
+        return enter(exchange, account, &token, role, wants_token).map(|()| true);
+    }
+    if wants_token && is_safe {
+        xsrf::offer(exchange)?;
+    }
+    let Some((route, role)) = route.zip(role) else { return Ok(true) };
     match known(exchange, &shared, route).await? {
         Ok(account) => exchange.user = Some(account),
         Err(refused) => return refuse(exchange, &shared, route, refused).await.map(|()| false),
     }
-    if !exchange.can(&route.role) {
+    if !exchange.can(role) {
         return Err(Error::status(403, "this user may not do that"));
     }
     // A browser adds a password by itself, and never a token.
-    if !is_token && !is_safe(exchange.method()) && !origin::is_own(exchange.headers(), exchange.secure()) {
+    if !is_token && !is_safe && !origin::is_own(exchange.headers(), exchange.secure()) {
         return Err(Error::status(403, "a page of another site may not do that"));
     }
     exchange.set_header("Cache-Control", "private")?;
     Ok(true)
 }
 
-/// The route of a path, when it wants a role.
-fn role<'a>(shared: &'a Shared, path: &str) -> Option<&'a Route> {
-    find_route(shared, path).filter(|route| !route.role.is_empty())
+/// The route of a path, when it wants a role or a token.
+fn guarded<'a>(shared: &'a Shared, path: &str) -> Option<&'a Route> {
+    find_route(shared, path).filter(|route| !route.role.is_empty() || route.xsrf)
 }
 
 /// The user of the session and its XSRF token. Who sends a password means that instead.
-fn session(exchange: &Exchange) -> Option<(Arc<Account>, String)> {
+async fn session(exchange: &Exchange) -> Option<(Arc<Account>, String)> {
     let authority = &exchange.shared.authority;
-    if authority.settings.login.is_empty() || exchange.header("authorization").is_some() {
+    let has_cookie = exchange.header("cookie").is_some();
+    if authority.settings.login.is_empty() || !has_cookie || exchange.header("authorization").is_some() {
         return None;
     }
-    let now = Instant::now();
-    let mut sessions = authority.sessions();
-    cookie::values(exchange.headers(), &authority.settings.sessions.cookie).find_map(|id| sessions.find(id, now))
+    let keeper = &authority.keeper;
+    keeper.load().await;
+    let (account, token, key) = {
+        let (people, mut sessions) = (authority.people(), keeper.sessions());
+        let mut ids = cookie::values(exchange.headers(), &authority.settings.sessions.cookie);
+        ids.find_map(|id| {
+            let found = sessions.find(id, Instant::now())?;
+            let (name, proof) = found.user?;
+            match people.find(&name, &proof) {
+                Some(account) => Some((account.clone(), sessions::xsrf(id), found.key)),
+                None => {
+                    sessions.remove(&found.key);
+                    None
+                }
+            }
+        })?
+    };
+    keeper.touch(&key).await;
+    Some((account, token))
 }
 
 /// Lets the user of a session in. Its cookie comes with every request of a browser; that the user's page sent it, and not one
 /// of another site, is shown by the token, which is told in answers to requests that change nothing.
-fn enter(exchange: &mut Exchange, account: Arc<Account>, xsrf: &str, role: Option<&str>) -> Result<(), Error> {
+fn enter(
+    exchange: &mut Exchange,
+    account: Arc<Account>,
+    xsrf: &str,
+    role: Option<&str>,
+    is_checked: bool,
+) -> Result<(), Error> {
     let is_safe = is_safe(exchange.method());
-    let has_token = exchange.header("x-xsrf-token").is_some_and(|token| same(token.as_bytes(), xsrf.as_bytes()));
+    let has_token =
+        is_checked || exchange.header("x-xsrf-token").is_some_and(|token| same(token.as_bytes(), xsrf.as_bytes()));
     let is_own = is_safe || (has_token && origin::is_own(exchange.headers(), exchange.secure()));
     if let Some(role) = role {
         if !exchange.shared.authority.can(Some(&account), role) {
@@ -171,7 +205,7 @@ async fn refuse(exchange: &mut Exchange, shared: &Shared, route: &Route, refused
 pub async fn answer_later(exchange: &mut Exchange, refused: Refused) -> Result<(), Error> {
     let (status, seconds, text) = match refused {
         Refused::Wait(wait) => (429, wait.as_secs() + 1, "too many attempts"),
-        Refused::Wrong | Refused::Busy | Refused::Stale => (503, 1, "too many log in at the same time"),
+        Refused::Wrong | Refused::Busy | Refused::Stale => (429, 2, "too many log in at the same time"),
     };
     exchange.set_header("Retry-After", &seconds.to_string())?;
     answer(exchange, status, text).await
