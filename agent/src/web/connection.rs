@@ -64,7 +64,7 @@ pub(super) async fn serve(
             }
         };
         served += 1;
-        let now = Instant::now();
+        let now = link.now();
         link.set_patience(Patience { stall: timeouts.inactivity, until: now + timeouts.request });
         link.set_pace(timeouts.inactivity);
         link.set_claim(Claim::Busy);
@@ -108,12 +108,12 @@ async fn next_request(link: &mut Link, is_first: bool, shared: &Shared) -> Resul
             return Ok(None);
         }
         let wait = if is_first { timeouts.parse } else { timeouts.idle };
-        link.set_patience(Patience { stall: wait, until: Instant::now() + wait });
+        link.set_patience(Patience { stall: wait, until: link.now() + wait });
         if !matches!(link.idle(is_first).await, Ok(1..)) {
             return Ok(None);
         }
     }
-    link.set_patience(Patience { stall: timeouts.parse, until: Instant::now() + timeouts.parse });
+    link.set_patience(Patience { stall: timeouts.parse, until: link.now() + timeouts.parse });
     loop {
         match parse_request(link.received(), &shared.limits) {
             Ok(Some((head, length))) => {

@@ -25,17 +25,27 @@ const LINGER: Duration = Duration::from_secs(2);
 
 /// What a connection runs over: TCP, TLS, a Unix socket.
 pub(super) trait Duplex: AsyncRead + AsyncWrite + Unpin {
-    /// Sends at most so many bytes of the file from where it stands, without a copy. 0: the file has no more.
+    /// Sends at most so many bytes of the file from that place on, without a copy. 0: the file has no more.
     ///
     /// # Errors
     /// [`io::ErrorKind::Unsupported`] when that does not go with this stream or this file; nothing was sent.
-    fn poll_send_file(&mut self, _: &mut Context<'_>, _: &File, _: usize) -> Poll<io::Result<usize>> {
+    fn poll_send_file(&mut self, _: &mut Context<'_>, _: &File, _: u64, _: usize) -> Poll<io::Result<usize>> {
         Poll::Ready(Err(io::ErrorKind::Unsupported.into()))
     }
 
     /// Whether something is to be sent at the end, so that the peer knows it is one.
     fn has_farewell(&self) -> bool {
         false
+    }
+
+    /// Whether [`Duplex::poll_send_file`] goes with this stream.
+    fn sends_files(&self) -> bool {
+        false
+    }
+
+    /// Sends some of what more follows after at once.
+    fn poll_write_more(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(self).poll_write(cx, data)
     }
 
     /// Bytes that were sent and did not arrive yet, as far as that is known.
@@ -135,7 +145,7 @@ impl Link {
     /// [`Link::set_pace`] asks for it.
     pub fn new(stream: impl Duplex + 'static, rate: u32, local: Rc<Local>) -> Box<Self> {
         let wait = || Wait { deadline: local.watch.deadline(), waiting: false };
-        let now = Instant::now();
+        let now = local.reactor.now();
         let reading = wait();
         reading.deadline.set_claim(Claim::Silent(now));
         Box::new(Self {
@@ -173,6 +183,11 @@ impl Link {
         self.pace.restart(span);
     }
 
+    /// The time, as the last events came.
+    pub fn now(&self) -> Instant {
+        self.local.reactor.now()
+    }
+
     /// Says what the connection does.
     pub fn set_claim(&self, claim: Claim) {
         self.reading.deadline.set_claim(claim);
@@ -182,7 +197,7 @@ impl Link {
     pub fn owes_head(&self) {
         self.set_claim(match self.reading.deadline.claim() {
             Claim::Silent(since) | Claim::Headless(since) => Claim::Headless(since),
-            Claim::Busy | Claim::Idle(_) | Claim::Live => Claim::Headless(Instant::now()),
+            Claim::Busy | Claim::Idle(_) | Claim::Live => Claim::Headless(self.now()),
         });
     }
 
@@ -199,7 +214,7 @@ impl Link {
     /// From now on this is no longer a request that has to end some time: only a peer that stalls ends it, or an action
     /// that does not move [`Link::whole`].
     pub fn live(&mut self, stall: Duration) {
-        self.set_patience(Patience { stall, until: Instant::now() + FOREVER });
+        self.set_patience(Patience { stall, until: self.local.reactor.now() + FOREVER });
     }
 
     /// What was received and not used.
@@ -228,9 +243,9 @@ impl Link {
             if result.is_pending() && !waited {
                 waited = true;
                 self.input = Vec::new();
-                self.output = Vec::new();
+                self.local.give_spare(std::mem::take(&mut self.output));
                 if !is_first {
-                    self.set_claim(Claim::Idle(Instant::now()));
+                    self.set_claim(Claim::Idle(self.now()));
                 }
             }
             result
@@ -286,6 +301,24 @@ impl Link {
         self.guard(Direction::Write, cx, result)
     }
 
+    /// As [`Link::poll_flush`], where more follows at once: the kernel may wait for it.
+    pub fn poll_flush_more(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.sent < self.output.len() {
+            ready!(self.poll_turn(cx));
+            let result = self.stream.poll_write_more(cx, self.output.get(self.sent..).unwrap_or_default());
+            let sent = ready!(self.guard(Direction::Write, cx, result))?;
+            self.moved(sent);
+            self.whole.tally.add(sent);
+            if sent == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.sent += sent;
+        }
+        self.output.clear();
+        self.sent = 0;
+        Poll::Ready(Ok(()))
+    }
+
     /// Sends all of `output`.
     pub async fn flush(&mut self) -> io::Result<()> {
         poll_fn(|cx| self.poll_flush(cx)).await
@@ -304,10 +337,21 @@ impl Link {
         }
     }
 
+    /// Whether [`Link::poll_send_file`] goes.
+    pub fn sends_files(&self) -> bool {
+        self.stream.sends_files()
+    }
+
     /// Sends some of the file, see [`Duplex::poll_send_file`], for when `output` is empty.
-    pub fn poll_send_file(&mut self, cx: &mut Context<'_>, file: &File, bytes: usize) -> Poll<io::Result<usize>> {
+    pub fn poll_send_file(
+        &mut self,
+        cx: &mut Context<'_>,
+        file: &File,
+        at: u64,
+        bytes: usize,
+    ) -> Poll<io::Result<usize>> {
         ready!(self.poll_turn(cx));
-        let result = self.stream.poll_send_file(cx, file, bytes.min(TURN));
+        let result = self.stream.poll_send_file(cx, file, at, bytes.min(TURN));
         let sent = ready!(self.guard(Direction::Write, cx, result))?;
         self.moved(sent);
         self.whole.tally.add(sent);
@@ -355,7 +399,7 @@ impl Link {
         if !self.stream.has_farewell() {
             return;
         }
-        self.set_patience(Patience { stall: LINGER, until: Instant::now() + LINGER });
+        self.set_patience(Patience { stall: LINGER, until: self.local.reactor.now() + LINGER });
         let _ = poll_fn(|cx| {
             let result = Pin::new(&mut self.stream).poll_close(cx);
             self.guard(Direction::Write, cx, result)
@@ -366,7 +410,7 @@ impl Link {
     /// Ends the connection while the client may still be sending. Closing at once would reset it, and the client could lose
     /// the answer (RFC 9112 §9.6); so it is half closed, and what comes is discarded for a while.
     pub async fn linger(mut self: Box<Self>) {
-        self.set_patience(Patience { stall: LINGER, until: Instant::now() + LINGER });
+        self.set_patience(Patience { stall: LINGER, until: self.local.reactor.now() + LINGER });
         let closed = poll_fn(|cx| {
             let result = Pin::new(&mut self.stream).poll_close(cx);
             self.guard(Direction::Write, cx, result)
@@ -422,7 +466,7 @@ impl Link {
     }
 
     fn begin_wait(&mut self, direction: Direction) {
-        let now = Instant::now();
+        let now = self.now();
         let over = self.patience.until.min(now + self.patience.stall);
         let over = self.pace.waits(now).map_or(over, |too_slow| over.min(too_slow));
         let wait = self.wait(direction);

@@ -12,6 +12,7 @@ use smol::channel::Sender;
 
 use super::access::Pot;
 use super::date::DateCache;
+use super::open_files::OpenFiles;
 use super::proxy::Pools;
 use super::root::OpenRoot;
 use super::validators::EtagCache;
@@ -20,6 +21,11 @@ use crate::net::reactor::Reactor;
 
 /// Bytes that one read takes from a socket.
 const SCRATCH: usize = 16 * 1024;
+/// Bytes of a new buffer for a response: its head, or a little more.
+const HEAD: usize = 1024;
+/// Buffers that are kept for responses, and the most bytes of one.
+const SPARES: usize = 8;
+const MAX_SPARE: usize = 20 * 1024;
 
 /// One thread's part of the server.
 pub(super) struct Local {
@@ -28,8 +34,11 @@ pub(super) struct Local {
     pub date: DateCache,
     pub etags: EtagCache,
     pub root: OpenRoot,
+    pub files: OpenFiles,
     /// Where all connections receive: one that waits owns no buffer.
     pub scratch: RefCell<Box<[u8]>>,
+    /// Buffers of responses that were sent, for the next ones.
+    spare: RefCell<Vec<Vec<u8>>>,
     pub connections: Connections,
     /// Asks the other threads for places.
     pub neighbours: Vec<Sender<()>>,
@@ -53,7 +62,9 @@ impl Local {
             date: DateCache::default(),
             etags: EtagCache::default(),
             root: OpenRoot::default(),
+            files: OpenFiles::default(),
             scratch: RefCell::new(vec![0; SCRATCH].into()),
+            spare: RefCell::default(),
             connections: Connections::default(),
             programs: Pools::default(),
             access: OnceCell::new(),
@@ -61,6 +72,20 @@ impl Local {
             crowded: Cell::default(),
             lingering: Cell::default(),
         })
+    }
+
+    /// An empty buffer for a response.
+    pub fn take_spare(&self) -> Vec<u8> {
+        self.spare.borrow_mut().pop().unwrap_or_else(|| Vec::with_capacity(HEAD))
+    }
+
+    /// Takes a buffer back. Few are kept, and no large ones.
+    pub fn give_spare(&self, mut buffer: Vec<u8>) {
+        let mut spare = self.spare.borrow_mut();
+        if (1..=MAX_SPARE).contains(&buffer.capacity()) && spare.len() < SPARES {
+            buffer.clear();
+            spare.push(buffer);
+        }
     }
 
     /// As [`Watch::evict`]; when nobody of this thread has to go, the others are asked.

@@ -52,6 +52,7 @@ mod local;
 mod media;
 mod mime;
 mod multipart;
+mod open_files;
 mod pace;
 mod preconditions;
 mod proxy;
