@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -18,6 +19,8 @@ use crate::config::WebLimits;
 /// When others wait, a connection that has owed the head of its first or next request for so long makes room: a client that
 /// connects to ask sends it at once.
 const HEAD: Duration = Duration::from_millis(500);
+/// How often that time is halved at most while many wait: who waited in the kernel's queue had time to send it there.
+const HALVED: usize = 2;
 /// When others wait, a connection that has been idle for so long makes room.
 const IDLE: Duration = Duration::from_secs(1);
 /// A connection waits so long for a place, and then all that follow do not wait, until there is one.
@@ -28,6 +31,10 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// The places of a server, for all its threads.
 pub(super) struct Admission {
     places: Arc<Semaphore>,
+    /// How many places there are.
+    count: usize,
+    /// Connections that had to wait for their place, since there was one at once.
+    waited: AtomicUsize,
     ceiling: u64,
     per_address: usize,
     addresses: Mutex<HashMap<IpAddr, usize>>,
@@ -68,6 +75,8 @@ impl Admission {
         let room = make_room(limits.connections);
         Self {
             places: Arc::new(Semaphore::new(room.connections)),
+            count: room.connections,
+            waited: AtomicUsize::new(0),
             ceiling: room.ceiling,
             per_address: limits.per_address,
             addresses: Mutex::default(),
@@ -95,13 +104,13 @@ impl Admission {
 
     /// Ends a connection that need not be, if there is one.
     pub fn make_room(&self, local: &Local) {
-        local.evict(HEAD, IDLE);
+        local.evict(self.grace(), IDLE);
     }
 
     /// Another thread needs a place and has nobody to end.
-    pub fn asked(local: &Local) {
+    pub fn asked(&self, local: &Local) {
         if let Eviction::Later { flood: false } | Eviction::Nobody =
-            local.watch.evict(HEAD, IDLE, local.connections.count())
+            local.watch.evict(self.grace(), IDLE, local.connections.count())
         {
             local.crowded.set(true);
         }
@@ -110,13 +119,14 @@ impl Admission {
     async fn place(&self, crowd: &mut Crowd, local: &Local) -> Option<SemaphoreGuardArc> {
         if let Some(place) = self.places.try_acquire_arc() {
             crowd.0 = None;
+            self.waited.store(0, Ordering::Relaxed);
             local.crowded.set(false);
             return Some(place);
         }
         let until = *crowd.0.get_or_insert_with(Instant::now) + FULL;
         let make_room = async {
             loop {
-                let eviction = local.evict(HEAD, IDLE);
+                let eviction = local.evict(self.grace(), IDLE);
                 if matches!(eviction, Eviction::Later { flood: false } | Eviction::Nobody) {
                     // From now on connections end with the response that is sent, until there is a place at once.
                     local.crowded.set(true);
@@ -127,7 +137,16 @@ impl Admission {
                 Timer::after(PAUSE).await;
             }
         };
-        smol::future::or(async { Some(self.places.acquire_arc().await) }, make_room).await
+        let place = smol::future::or(async { Some(self.places.acquire_arc().await) }, make_room).await;
+        self.waited.fetch_add(usize::from(place.is_some()), Ordering::Relaxed);
+        place
+    }
+
+    /// How long a head may be owed now. A queue of silent connections that is several times as long as there are places would
+    /// otherwise hold up who comes after it for as many times.
+    fn grace(&self) -> Duration {
+        let halved = (self.waited.load(Ordering::Relaxed).saturating_mul(2) / self.count.max(1)).min(HALVED);
+        HEAD / (1 << halved)
     }
 
     fn of_address(self: &Arc<Self>, peer: Peer) -> Result<Option<OfAddress>, Refusal> {
