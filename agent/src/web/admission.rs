@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
 use smol::Timer;
@@ -14,7 +15,7 @@ use super::descriptors::make_room;
 use super::exchange::Peer;
 use super::local::Local;
 use super::watch::Eviction;
-use crate::config::WebLimits;
+use crate::config::{FOREVER, WebLimits};
 
 /// When others wait, a connection that has owed the head of its first or next request for so long makes room: a client that
 /// connects to ask sends it at once.
@@ -38,6 +39,8 @@ pub(super) struct Admission {
     ceiling: u64,
     per_address: usize,
     addresses: Mutex<HashMap<IpAddr, usize>>,
+    /// Of each thread, when it last looked for room: how many of its connections owed a head, and how many there were.
+    owing: Mutex<HashMap<ThreadId, (usize, usize)>>,
 }
 
 /// A place for one connection; free again when it is dropped.
@@ -80,6 +83,7 @@ impl Admission {
             ceiling: room.ceiling,
             per_address: limits.per_address,
             addresses: Mutex::default(),
+            owing: Mutex::default(),
         }
     }
 
@@ -104,16 +108,40 @@ impl Admission {
 
     /// Ends a connection that need not be, if there is one.
     pub fn make_room(&self, local: &Local) {
-        local.evict(self.grace(), IDLE);
+        self.evict(IDLE, local);
     }
 
     /// Another thread needs a place and has nobody to end.
     pub fn asked(&self, local: &Local) {
-        if let Eviction::Later { flood: false } | Eviction::Nobody =
-            local.watch.evict(self.grace(), IDLE, local.connections.count())
-        {
+        if let Eviction::Later { flood: false } | Eviction::Nobody = self.evict_ours(IDLE, local) {
             local.crowded.set(true);
         }
+    }
+
+    /// Ends a connection of this thread, or else the others are asked.
+    fn evict(&self, idle: Duration, local: &Local) -> Eviction {
+        let eviction = self.evict_ours(idle, local);
+        if eviction != Eviction::Evicted {
+            local.ask_neighbours();
+        }
+        eviction
+    }
+
+    fn evict_ours(&self, idle: Duration, local: &Local) -> Eviction {
+        let (us, count) = (thread::current().id(), local.connections.count());
+        let others = self
+            .owing()
+            .iter()
+            .filter(|(thread, _)| **thread != us)
+            .fold((0, count), |sum, (_, found)| (sum.0 + found.0, sum.1 + found.1));
+        let eviction = local.watch.evict(self.grace(), idle, others);
+        self.owing().insert(us, (local.watch.owing(), count));
+        eviction
+    }
+
+    /// A panic aborts: no lock is poisoned.
+    fn owing(&self) -> MutexGuard<'_, HashMap<ThreadId, (usize, usize)>> {
+        self.owing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn place(&self, crowd: &mut Crowd, local: &Local) -> Option<SemaphoreGuardArc> {
@@ -125,8 +153,10 @@ impl Admission {
         }
         let until = *crowd.0.get_or_insert_with(Instant::now) + FULL;
         let make_room = async {
+            // Those of other threads who owe a head go before our idle ones: at first we do not know of them.
+            let mut idle = if local.neighbours.is_empty() { IDLE } else { FOREVER };
             loop {
-                let eviction = local.evict(self.grace(), IDLE);
+                let eviction = self.evict(std::mem::replace(&mut idle, IDLE), local);
                 if matches!(eviction, Eviction::Later { flood: false } | Eviction::Nobody) {
                     // From now on connections end with the response that is sent, until there is a place at once.
                     local.crowded.set(true);

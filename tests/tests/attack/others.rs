@@ -19,6 +19,8 @@ const BEFORE: Duration = Duration::from_secs(1);
 const DURING: Duration = Duration::from_secs(2);
 /// A machine with other work to do disturbs every measurement now and then.
 const ATTEMPTS: usize = 3;
+/// Fewer requests tell nothing.
+const ENOUGH: usize = 100;
 
 /// One attack at a time: the next would be a disturbance.
 pub fn alone() -> MutexGuard<'static, ()> {
@@ -126,9 +128,11 @@ pub fn are_served_during<T: Send>(agent: &Agent, name: &str, attack: impl Fn() -
     are_served_at(&Target { address: agent.address(), path: "/", tls: None }, agent, name, attack)
 }
 
-/// Attacks, and checks that all others are served: without an error, and in at least one attempt as fast as the goal says.
+/// Attacks, and checks that all others are served: without an error, and in at least one attempt as fast as the goal says. A
+/// machine that is too busy for that also without the attack proves nothing, and the output says so.
 /// What the attack returns of the last attempt is returned.
 pub fn are_served_at<T: Send>(target: &Target, agent: &Agent, name: &str, attack: impl Fn() -> T + Sync) -> T {
+    let mut is_busy = false;
     for attempt in 1..=ATTEMPTS {
         let before = watch(target, || thread::sleep(BEFORE)).0;
         let resident = memory(agent);
@@ -142,8 +146,13 @@ pub fn are_served_at<T: Send>(target: &Target, agent: &Agent, name: &str, attack
         println!("{name}: {during}\n  without it: {before}\n  memory grew by {grown} KiB, the peak is {peak} KiB");
         let errors: Vec<_> = before.errors.iter().chain(&during.errors).take(5).collect();
         assert!(errors.is_empty(), "{name}: others were not served: {errors:?}");
-        assert!(during.times.len() >= 100, "{name}: only {} requests were served", during.times.len());
-        if during.at(0.99) < GOAL {
+        if during.at(0.99) < GOAL && during.times.len() >= ENOUGH {
+            return outcome;
+        }
+        // Where others wait as long without an attack, the machine has too much else to do.
+        is_busy |= before.at(0.99) * 2 >= GOAL && during.at(0.99) <= before.at(0.99) * 2;
+        if attempt == ATTEMPTS && is_busy {
+            println!("{name}: NOT PROVED, this machine is too busy: others waited as long without the attack");
             return outcome;
         }
         assert!(attempt < ATTEMPTS, "{name}: others had to wait: {during}; without the attack: {before}");
