@@ -150,7 +150,9 @@ pub fn are_served_at<T: Send>(target: &Target, agent: &Agent, name: &str, attack
             return outcome;
         }
         // Where others wait as long without an attack, the machine has too much else to do.
-        is_busy |= before.at(0.99) * 2 >= GOAL && during.at(0.99) <= before.at(0.99) * 2;
+        is_busy |= before.at(0.99) * 2 >= GOAL
+            && during.at(0.99) <= before.at(0.99) * 2
+            && during.times.len() >= before.times.len();
         if attempt == ATTEMPTS && is_busy {
             println!("{name}: NOT PROVED, this machine is too busy: others waited as long without the attack");
             return outcome;
