@@ -99,6 +99,7 @@ const WRONG_FILES: &[(&str, &str, &str)] = &[
     (WEB, "{timeouts: {parse: 0}}", "1: web.timeouts.parse: the number 0 is out of range, expected 100 ms to never"),
     (WEB, "{limits: {body: '10 secs'}}", "1: web.limits.body: expected a whole number as 100, '20k' or '1MB', found `10 secs`"),
     (WEB, "{limits: {header: Infinity}}", "1: web.limits.header: expected a whole number as 100, '20k' or '1MB', found the number inf"),
+    (WEB, "{threads: 17}", "1: web.threads: the number 17 is out of range, expected 1 to 16"),
     (WEB, "{limits: {header: 'unlimited'}}", "1: web.limits.header: `unlimited` is out of range, expected 1KB to 1MB"),
     (IOTO, "{mqtt: {inflight: 1.5}}", "1: mqtt.inflight: expected a whole number as 100, '20k' or '1MB', found the number 1.5"),
     // Keys
