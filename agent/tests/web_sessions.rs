@@ -210,6 +210,40 @@ fn a_route_with_xsrf_takes_changes_from_its_own_pages_only() {
 }
 
 #[test]
+fn a_visitors_token_and_session_have_one_cookie() {
+    let mut web = settings_with_users();
+    web.routes.insert(0, Route { xsrf: true, ..web.routes[3].clone() });
+    web.routes[0].matches = "/create".into();
+    let running = Running::start(server(web.clone()));
+    let visitor = Browser::new(&running);
+    // A session that begins with the answer that offers the token takes its cookie.
+    let created = visitor.ask("/create?value=one", &[]);
+    assert_eq!(created.matches("Set-Cookie: -web-session-=").count(), 1, "{created}");
+    let token = field(&created, "x-xsrf-token").unwrap();
+    let header = format!("X-XSRF-TOKEN: {token}");
+    assert_eq!(body(&visitor.ask("/check", &[])), "one");
+    let posted = visitor.ask("/create?value=two", &["-d", "x", "-H", &header]);
+    assert!(status(&posted) == 200 && field(&posted, "set-cookie").is_none(), "{posted}");
+    assert_eq!(body(&visitor.ask("/check", &[])), "two");
+    // One that begins later has a new cookie, for the first may be known to somebody else, and tells its token.
+    let visitor = Browser::new(&running);
+    let header = format!("X-XSRF-TOKEN: {}", field(&visitor.ask("/xsrf", &[]), "x-xsrf-token").unwrap());
+    let created = visitor.ask("/create?value=three", &["-d", "x", "-H", &header]);
+    assert_eq!(created.matches("Set-Cookie: -web-session-=").count(), 1, "{created}");
+    let next = format!("X-XSRF-TOKEN: {}", field(&created, "x-xsrf-token").unwrap());
+    assert_ne!(next, header);
+    assert_eq!(status(&visitor.ask("/xsrf", &["-d", "x", "-H", &header])), 400);
+    assert_eq!(status(&visitor.ask("/xsrf", &["-d", "x", "-H", &next])), 200);
+    assert_eq!(body(&visitor.ask("/check", &[])), "three");
+    // A strict cookie does not come with a link of another site: the answer must not take its place.
+    web.auth.sessions.same_site = "Strict";
+    let running = Running::start(server(web));
+    let linked = get(&running, "/xsrf", "Sec-Fetch-Site: cross-site\r\n");
+    assert!(status(&linked) == 200 && field(&linked, "set-cookie").is_none(), "{linked}");
+    assert!(field(&get(&running, "/xsrf", "Sec-Fetch-Site: none\r\n"), "set-cookie").is_some());
+}
+
+#[test]
 fn cookies_are_set_as_asked_and_broken_ones_refused() {
     let running = Running::start(server(settings_with_users()));
     let set = get(&running, "/cookie?name=color&value=blue&path=/x", "Cookie: a=b; seen=yes\r\n");

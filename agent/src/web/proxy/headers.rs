@@ -6,6 +6,7 @@ use std::fmt::Write;
 use super::Way;
 use super::fault::Failure;
 use crate::http1::{Framing, Headers, Method, RequestHead, ResponseHead, Version, percent_decode};
+use crate::web::router::without_empty;
 use crate::web::{Error, Exchange, Peer};
 
 /// Fields of one connection, not of what goes over it (RFC 9110 §7.6.1), and those that frame a message.
@@ -42,7 +43,8 @@ pub(super) fn request(
     valid: Option<&[u8]>,
 ) -> Result<RequestHead, Failure> {
     let client = &exchange.head;
-    let (front, path) = split_path(client.path(), &exchange.path);
+    let raw = without_empty(client.path());
+    let (front, path) = split_path(&raw, &exchange.path);
     let mut target = format!("{}{path}", way.base);
     let valid_query = exchange.validation.as_ref().and_then(|validation| validation.query());
     if let Some(query) = valid_query.as_deref().or(client.query()).filter(|query| !query.is_empty()) {
