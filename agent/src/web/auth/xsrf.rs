@@ -7,6 +7,7 @@
 use smol::io::AsyncReadExt;
 
 use super::compare::{hex, random, same};
+use super::gate::OWN;
 use super::{cookie, origin};
 use crate::web::exchange::form_decode;
 use crate::web::multipart::{Multipart, Step};
@@ -35,7 +36,7 @@ pub fn offer(exchange: &mut Exchange) -> Result<(), Error> {
     };
     exchange.set_header("X-XSRF-TOKEN", &shared.authority.form_token(&value))?;
     // The next client behind a cache would get the same.
-    exchange.set_header("Cache-Control", "private")
+    exchange.set_header("Cache-Control", OWN)
 }
 
 /// Checks that the request brings the token of its session or of its cookie.
