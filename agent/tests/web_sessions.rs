@@ -152,6 +152,19 @@ fn the_session_of_a_stranger_does_not_get_what_belongs_to_a_user() {
 }
 
 #[test]
+fn what_a_user_sees_and_what_tells_a_token_is_not_shown_again_by_a_cache() {
+    let running = Running::start(server(settings_with_users()));
+    let jo = Browser::new(&running);
+    let caches = |path: &str| field(&jo.ask(path, &[]), "cache-control");
+    assert_eq!(caches("/check"), None);
+    assert_eq!(caches("/xsrf").as_deref(), Some("private, no-cache"));
+    jo.login("jo", "right");
+    for path in ["/user/x", "/check", "/xsrf"] {
+        assert_eq!(caches(path).as_deref(), Some("private, no-cache"), "{path}");
+    }
+}
+
+#[test]
 fn a_login_leads_to_a_page_of_this_server_only() {
     let running = Running::start(server(settings_with_users()));
     for (target, expected) in [("/a?b=c", "/a?b=c"), ("//evil.example/", "/"), ("https://evil.example", "/")] {

@@ -7,6 +7,7 @@
 use smol::io::AsyncReadExt;
 
 use super::compare::{hex, random, same};
+use super::gate::OWN;
 use super::{cookie, origin, session};
 use crate::web::exchange::form_decode;
 use crate::web::multipart::{Multipart, Step};
@@ -37,7 +38,7 @@ pub fn offer(exchange: &mut Exchange) -> Result<(), Error> {
     };
     tell(exchange, &value)?;
     // The next client behind a cache would get the same.
-    exchange.set_header("Cache-Control", "private")
+    exchange.set_header("Cache-Control", OWN)
 }
 
 /// Tells the token of a visitor's cookie.

@@ -193,7 +193,8 @@ fn private(headers: &Headers) -> String {
         || headers.get_all("cache-control").any(|value| value.to_ascii_lowercase().contains("s-maxage"));
     let said: Vec<&str> = headers.get_all("cache-control").collect();
     let is_private = ["private", "no-store"].iter().any(|word| headers.has_token("cache-control", word));
-    match (is_public || said.is_empty(), is_private) {
+    match (is_public, is_private) {
+        _ if said.is_empty() => "private, no-cache".to_owned(),
         (true, _) => "private".to_owned(),
         (false, true) => said.join(", "),
         (false, false) => format!("private, {}", said.join(", ")),
@@ -273,7 +274,7 @@ mod tests {
     #[test]
     fn an_answer_for_one_user_is_never_for_all() {
         for (said, result) in [
-            ("", "private"),
+            ("", "private, no-cache"),
             ("public, max-age=60", "private"),
             ("max-age=60", "private, max-age=60"),
             ("no-store", "no-store"),
