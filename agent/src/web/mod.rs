@@ -46,6 +46,7 @@ mod form;
 pub mod fuzzing;
 mod handshake;
 mod head;
+mod leftovers;
 mod link;
 mod listener;
 mod local;

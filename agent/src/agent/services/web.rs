@@ -25,7 +25,8 @@ const DRAIN: Duration = Duration::from_millis(2_500);
 /// The parts of the web server in the time to stop; the services beside it end within moments.
 const PARTS: u32 = 12;
 
-/// Opens both doors. A port that is in use is an error here; later, a server that fails is bound again.
+/// Opens both doors. A port that is in use is an error here; an address that is not there yet is waited for, as all that
+/// fails later: the server is bound again after a pause, 1 s at first, at most 5 min.
 pub fn prepare(
     plan: &mut Plan,
     config: &Config,
@@ -85,16 +86,27 @@ fn status(config: &Config, id: &str, board: &Board, handles: &Handles) -> Status
 
 /// Binds a door now, and plans its service.
 fn add(plan: &mut Plan, name: &'static str, entrance: Entrance, executor: &Executor) -> Result<Slot<Handle>, Error> {
-    let first = Cell::new(Some(entrance.bind().map_err(Error::Web)?));
+    let first = match entrance.bind() {
+        Err(error) if is_too_early(&error) => Err(error),
+        bound => Ok(bound.map_err(Error::Web)?),
+    };
+    let first = Cell::new(Some(first));
     let handle = Slot::default();
     let (slot, executor) = (handle.clone(), executor.clone());
     let parts = if matches!(entrance.door, Door::Web { .. }) { PARTS } else { 1 };
     let service = Service::new(name, move |stop, report| {
-        let bound = first.take().map_or_else(|| entrance.bind(), Ok);
+        let bound = first.take().unwrap_or_else(|| entrance.bind());
         run(bound, executor.clone(), slot.clone(), stop, report)
     });
     plan.add(service.with_parts(parts));
     Ok(handle)
+}
+
+/// Whether it may be better in a while: at the start of a device its addresses and names may not be there yet.
+fn is_too_early(error: &WebError) -> bool {
+    use std::io::ErrorKind::{AddrNotAvailable, NetworkDown, NetworkUnreachable};
+    let WebError::Bind { source, .. } = error else { return false };
+    matches!(source.kind(), AddrNotAvailable | NetworkDown | NetworkUnreachable)
 }
 
 /// What a server is made of, each time it is bound.

@@ -1,7 +1,7 @@
 //! The process of a worker: its start, its end, and what comes after.
 
 use std::ffi::{OsStr, OsString};
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::DirBuilderExt;
@@ -20,6 +20,8 @@ use nix::unistd::{Pid, getppid};
 use smol::Timer;
 use smol::channel::{self, Receiver, Sender};
 use smol::future::or;
+
+use super::super::leftovers::{PLACE, hold};
 
 /// How long a process may take to end after SIGTERM.
 pub(super) const TERM: Duration = Duration::from_secs(1);
@@ -98,20 +100,25 @@ impl Run {
 }
 
 /// A directory of our own, removed with this.
-struct Place(PathBuf);
+struct Place {
+    path: PathBuf,
+    /// Held for as long as it is in use.
+    _held: Option<File>,
+}
 
 impl Place {
     fn new() -> io::Result<Self> {
-        let name = format!("ioto-worker-{}-{:016x}", process::id(), fastrand::u64(..));
+        let name = format!("{PLACE}{}-{:016x}", process::id(), fastrand::u64(..));
         let path = std::env::temp_dir().join(name);
         fs::DirBuilder::new().mode(0o700).create(&path)?;
-        Ok(Self(path))
+        let held = File::open(&path).ok().filter(hold);
+        Ok(Self { path, _held: held })
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
+        let _ = fs::remove_dir_all(&self.path);
     }
 }
 
@@ -255,7 +262,7 @@ impl Child {
     }
 
     fn socket(&self) -> PathBuf {
-        self.place.get().map(|place| place.0.join("socket")).unwrap_or_default()
+        self.place.get().map(|place| place.path.join("socket")).unwrap_or_default()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
