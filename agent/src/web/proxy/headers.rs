@@ -170,7 +170,9 @@ pub(super) fn response(exchange: &mut Exchange, head: &ResponseHead) -> Result<S
         if RESPONSE.iter().any(|known| is(known)) || is_our_cookie || is_our_token || is_hop(&head.headers, name) {
             continue;
         }
-        if is("cache-control") && gate {
+        // Over plain HTTP anybody could have said it (RFC 6797 §7.2).
+        let is_of_tls = is("strict-transport-security") && !exchange.secure;
+        if is("cache-control") && gate || is_of_tls {
             continue;
         }
         fields.append(name, value)?;
