@@ -22,6 +22,7 @@ pub struct Agent {
     port: u16,
     variables: Vec<(String, String)>,
     arguments: Vec<String>,
+    descriptors: Option<u32>,
     child: Option<Child>,
 }
 
@@ -34,7 +35,7 @@ impl Agent {
         scratch.write("config/ioto.json5", &base);
         scratch.write("www/index.html", "<!doctype html><title>test</title>\n");
         fs::create_dir(scratch.path().join("share")).expect("make a directory");
-        Self { scratch, port, variables: Vec::new(), arguments: Vec::new(), child: None }
+        Self { scratch, port, variables: Vec::new(), arguments: Vec::new(), descriptors: None, child: None }
     }
 
     /// Adds or replaces the drop-in `ioto.d/NAME.json5`; read at the next start.
@@ -58,6 +59,12 @@ impl Agent {
     /// Adds an argument of `ioto run` from the next start on.
     pub fn argument(&mut self, argument: &str) -> &mut Self {
         self.arguments.push(argument.into());
+        self
+    }
+
+    /// Gives it so few file descriptors from the next start on.
+    pub fn descriptors(&mut self, limit: u32) -> &mut Self {
+        self.descriptors = Some(limit);
         self
     }
 
@@ -88,7 +95,14 @@ impl Agent {
         self.kill();
         let directory = self.scratch.path();
         let log = || -> Stdio { self.log_file().into() };
-        let mut command = Command::new(program());
+        let mut command = match self.descriptors {
+            None => Command::new(program()),
+            Some(limit) => {
+                let mut shell = Command::new("sh");
+                shell.args(["-c", &format!("ulimit -n {limit} && exec \"$0\" \"$@\"")]).arg(program());
+                shell
+            }
+        };
         for (name, _) in env::vars_os() {
             let foreign = ["IOTO_", "AWS_", "NOTIFY_SOCKET", "WATCHDOG_", "JOURNAL_STREAM"];
             if foreign.iter().any(|prefix| name.to_string_lossy().starts_with(prefix)) {

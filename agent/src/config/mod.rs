@@ -40,6 +40,7 @@ mod tls;
 mod units;
 mod unread;
 mod web;
+mod web_limits;
 
 pub use self::access_log::{AccessFormat, AccessLog, AccessTarget};
 pub use self::auth::{Auth, AuthAlgorithm, AuthType, CertificateUser, SessionStorage, Sessions, Token, User};
@@ -69,4 +70,5 @@ pub use self::sync::Sync;
 pub use self::timeouts::Timeouts;
 pub use self::tls::{ClientCertificates, Tls, TlsCertificate};
 pub use self::units::{FOREVER, UNLIMITED};
-pub use self::web::{Cache as WebCache, Limits as WebLimits, Route, Timeouts as WebTimeouts, Web};
+pub use self::web::{Cache as WebCache, Route, Web};
+pub use self::web_limits::{Limits as WebLimits, Timeouts as WebTimeouts};

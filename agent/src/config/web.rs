@@ -7,10 +7,10 @@ use serde_json::{Value as Json, json};
 
 use super::node::{Node, Value, quote};
 use super::section::{Section, choose, text};
-use super::units::{FOREVER, UNLIMITED, show_duration};
+use super::units::{FOREVER, show_duration};
 use super::{
     AccessLog, Auth, AuthAlgorithm, AuthType, Directories, Listen, Place, Profile, Proxies, Proxy, Redirect, Scheme,
-    WebSignatures, WebSockets, WebUpload, redirect,
+    WebLimits, WebSignatures, WebSockets, WebTimeouts, WebUpload, redirect,
 };
 
 /// Fields that frame a message or describe its body: they differ from response to response.
@@ -66,75 +66,6 @@ pub struct Cache {
     pub extensions: Vec<String>,
 }
 
-/// `web.limits`
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// Bytes of request line and headers.
-    pub header: usize,
-    /// Number of header fields.
-    pub headers: usize,
-    /// Bytes of the request target.
-    pub uri: usize,
-    /// Bytes of a request body that an action reads at once.
-    pub body: u64,
-    /// Connections at a time in all; more wait in the listen queue of the kernel.
-    pub connections: usize,
-    /// Requests on one connection.
-    pub requests: usize,
-    /// `maxFrame`: bytes of one frame that a WebSocket takes; a longer one closes it with 1009.
-    pub frame: usize,
-    /// `maxMessage`: bytes of one message that a WebSocket takes, of all its frames together; a longer one closes it with 1009.
-    pub message: usize,
-    /// Bytes of all files that are uploaded by one request: by PUT to a route for files, or by a form.
-    pub upload: u64,
-    /// Number of files that are uploaded by one request.
-    pub uploads: usize,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            header: 10 * 1024,
-            headers: 64,
-            uri: 8 * 1024,
-            body: 100 * 1024,
-            connections: 100,
-            requests: 1000,
-            frame: 100 * 1024,
-            message: 100 * 1024,
-            upload: 20 << 20,
-            uploads: 20,
-        }
-    }
-}
-
-/// `web.timeouts`
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Timeouts {
-    /// From the first byte of a request to the end of its head.
-    pub parse: Duration,
-    /// Without a byte in either direction during a request.
-    pub inactivity: Duration,
-    /// Between two requests on a connection.
-    pub idle: Duration,
-    /// A whole request, from its head to the end of the response.
-    pub request: Duration,
-    /// The TLS handshake.
-    pub tls: Duration,
-}
-
-impl Default for Timeouts {
-    fn default() -> Self {
-        Self {
-            parse: Duration::from_secs(10),
-            inactivity: Duration::from_secs(30),
-            idle: Duration::from_secs(30),
-            request: Duration::from_secs(5 * 60),
-            tls: Duration::from_secs(10),
-        }
-    }
-}
-
 /// The web server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Web {
@@ -162,9 +93,9 @@ pub struct Web {
     /// `web.mime`: types by extension, beside the built-in ones.
     pub mime: Vec<(String, String)>,
     /// `web.limits`
-    pub limits: Limits,
+    pub limits: WebLimits,
     /// `web.timeouts`
-    pub timeouts: Timeouts,
+    pub timeouts: WebTimeouts,
     /// `web.webSockets`
     pub sockets: WebSockets,
     /// `web.upload`
@@ -198,8 +129,8 @@ impl Default for Web {
             redirects: Vec::new(),
             routes: Vec::new(),
             mime: Vec::new(),
-            limits: Limits::default(),
-            timeouts: Timeouts::default(),
+            limits: WebLimits::default(),
+            timeouts: WebTimeouts::default(),
             sockets: WebSockets::default(),
             upload: WebUpload::default(),
             proxy: Proxies::default(),
@@ -245,8 +176,8 @@ impl Web {
                 _ => Err(format!("expected an object, found {}", node.describe())),
             }),
             mime: s.map("mime", |value: &String| Json::from(value.as_str()), |_, node| header_value(node)),
-            limits: Limits::read(&s.section("limits")),
-            timeouts: Timeouts::read(&s.section("timeouts")),
+            limits: WebLimits::read(&s.section("limits")),
+            timeouts: WebTimeouts::read(&s.section("timeouts")),
             sockets: WebSockets::read(&s.section("webSockets")),
             upload: WebUpload::read(&s.section("upload"), directories),
             proxy: Proxies::read(&s.section("proxy")),
@@ -260,42 +191,6 @@ impl Web {
         }
         redirect::refuse_circles(s, &web);
         web
-    }
-}
-
-impl Limits {
-    fn read(s: &Section) -> Self {
-        let d = Self::default();
-        Self {
-            header: s.size("header", 1024..=1 << 20, d.header),
-            headers: s.count("headers", 8..=1024, d.headers),
-            uri: s.size("uri", 64..=64 << 10, d.uri),
-            body: s.size("body", 0..=1 << 30, d.body),
-            connections: s.count("connections", 1..=65_536, d.connections),
-            requests: s.count("requests", 1..=UNLIMITED, d.requests),
-            frame: s.size("maxFrame", 125..=16 << 20, d.frame),
-            message: s.size("maxMessage", 125..=16 << 20, d.message),
-            upload: s.size("upload", 0..=UNLIMITED, d.upload),
-            uploads: match s.count("uploads", 0..=UNLIMITED, d.uploads) {
-                // As in the files of others: no limit.
-                0 => UNLIMITED as usize,
-                uploads => uploads,
-            },
-        }
-    }
-}
-
-impl Timeouts {
-    fn read(s: &Section) -> Self {
-        let d = Self::default();
-        let range = || Duration::from_millis(100)..=FOREVER;
-        Self {
-            parse: s.duration("parse", range(), d.parse),
-            inactivity: s.duration("inactivity", range(), d.inactivity),
-            idle: s.duration("idle", range(), d.idle),
-            request: s.duration("request", range(), d.request),
-            tls: s.duration("tls", range(), d.tls),
-        }
     }
 }
 

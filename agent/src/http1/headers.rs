@@ -81,6 +81,17 @@ impl Headers {
         Ok(())
     }
 
+    /// Adds all fields of `others` at the end.
+    pub fn extend(&mut self, others: &Headers) {
+        self.text.reserve(others.text.len());
+        self.fields.reserve(others.fields.len());
+        let shift = self.text.len() as u32;
+        self.text.push_str(&others.text);
+        let moved =
+            |field: &Field| Field { start: field.start + shift, value: field.value + shift, end: field.end + shift };
+        self.fields.extend(others.fields.iter().map(moved));
+    }
+
     /// Makes this the only field of that name.
     ///
     /// # Errors

@@ -12,6 +12,7 @@ use super::local::Local;
 use super::router::{ACTION_METHODS, Routed, clean_path, find_route, is_plain, route, trim};
 use super::shared::Shared;
 use super::transfer::{Stage, Transfer};
+use super::watch::Claim;
 use super::{Error, access, auth, files, proxy, redirect, signatures, websocket};
 use crate::config::Route;
 use crate::http1::{BodyDecoder, Headers, Method, RequestHead, Version, parse_request, reason};
@@ -20,17 +21,21 @@ use crate::http1::{BodyDecoder, Headers, Method, RequestHead, Version, parse_req
 pub(super) const DRAIN: usize = 64 * 1024;
 /// Time to send the answer to a request that went wrong.
 const ANSWER: Duration = Duration::from_secs(5);
+/// Seconds after which a client may try again when the server was too busy for it.
+pub(super) const RETRY: u64 = 5;
+/// Connections without a place that are given time to read why, at a time; the others are closed after a short answer.
+const LINGERING: usize = 32;
 /// Requests that wait already are served so many at a time before others get their turn.
 const TURN: u32 = 16;
 
 /// What comes after a response.
 enum Next {
     /// Another request.
-    Request(Link),
+    Request(Box<Link>),
     /// The end, after the client had time to read.
-    Linger(Link),
+    Linger(Box<Link>),
     /// The end.
-    Close(Link),
+    Close(Box<Link>),
     /// The end at once: the response is incomplete and must look so.
     Cut,
 }
@@ -44,7 +49,7 @@ pub(super) async fn serve(
 ) {
     let from = from.into();
     let timeouts = shared.settings.timeouts.clone();
-    let mut link = Link::new(stream, local.clone());
+    let mut link = Link::new(stream, shared.settings.limits.rate, local.clone());
     let whole = link.whole();
     let mut served = 0;
     loop {
@@ -53,19 +58,21 @@ pub(super) async fn serve(
             Ok(None) => return link.close().await,
             Err(status) => {
                 access::refused(&shared, &local, (from.peer, from.secure), status);
-                return refuse(link, status, &shared, &local).await;
+                // One that was evicted makes room at once: another waits for its place.
+                let lingers = !link.is_evicted();
+                return Box::pin(refuse(link, status, lingers, &shared, &local)).await;
             }
         };
         served += 1;
-        let now = Instant::now();
+        let now = link.now();
         link.set_patience(Patience { stall: timeouts.inactivity, until: now + timeouts.request });
-        let is_last = !head.keeps_alive()
-            || served as usize >= shared.settings.limits.requests
-            || shared.is_stopping()
-            || from.is_outdated(&shared);
+        link.set_pace(timeouts.inactivity);
+        link.set_claim(Claim::Busy);
+        let is_enough = served as usize >= shared.settings.limits.requests || shared.is_stopping();
+        let is_last = !head.keeps_alive() || is_enough || from.is_outdated(&shared);
         let Ok(framing) = head.framing() else {
             access::refused(&shared, &local, (from.peer, from.secure), 400);
-            return refuse(link, 400, &shared, &local).await;
+            return Box::pin(refuse(link, 400, true, &shared, &local)).await;
         };
         let path = clean_path(&head);
         let awaits_continue = head.expects_continue().unwrap_or(false);
@@ -79,7 +86,11 @@ pub(super) async fn serve(
         // On the heap: two more places for an exchange would be a third of every idle connection's memory.
         link = match Box::pin(conclude(exchange, outcome, logged)).await {
             Next::Request(link) => link,
-            Next::Linger(link) => return link.linger().await,
+            Next::Linger(link) => {
+                // All that is left is patience, so it is among the first to make room.
+                link.set_claim(Claim::Headless(Instant::now()));
+                return Box::pin(link.linger()).await;
+            }
             Next::Close(link) => return link.close().await,
             Next::Cut => return,
         };
@@ -97,12 +108,12 @@ async fn next_request(link: &mut Link, is_first: bool, shared: &Shared) -> Resul
             return Ok(None);
         }
         let wait = if is_first { timeouts.parse } else { timeouts.idle };
-        link.set_patience(Patience { stall: wait, until: Instant::now() + wait });
-        if !matches!(link.idle().await, Ok(1..)) {
+        link.set_patience(Patience { stall: wait, until: link.now() + wait });
+        if !matches!(link.idle(is_first).await, Ok(1..)) {
             return Ok(None);
         }
     }
-    link.set_patience(Patience { stall: timeouts.parse, until: Instant::now() + timeouts.parse });
+    link.set_patience(Patience { stall: timeouts.parse, until: link.now() + timeouts.parse });
     loop {
         match parse_request(link.received(), &shared.limits) {
             Ok(Some((head, length))) => {
@@ -115,10 +126,12 @@ async fn next_request(link: &mut Link, is_first: bool, shared: &Shared) -> Resul
                 return Err(error.status());
             }
         }
+        link.owes_head();
         match link.fill().await {
             Ok(0) => return if link.received().iter().all(u8::is_ascii_whitespace) { Ok(None) } else { Err(400) },
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::TimedOut => return Err(408),
+            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => return Err(503),
             Err(_) => return Ok(None),
         }
     }
@@ -232,8 +245,13 @@ async fn conclude(mut exchange: Exchange, outcome: Result<(), Error>, _logged: O
             log::debug!("{:?}: the response was cut: {error}", exchange.path);
             return Next::Cut;
         }
+        let retry = error.retry_after();
         let Some((status, message)) = explain(&exchange, error) else { return Next::Cut };
         exchange.reset_response(status);
+        if let Some(seconds) = retry.or_else(|| (status == 503).then_some(RETRY)) {
+            // Digits can be sent.
+            let _ = exchange.set_header("Retry-After", &seconds.to_string());
+        }
         // What is left of a body of unknown length may be endless.
         exchange.last |= exchange.transfer.get_mut().remaining().is_none();
         exchange.transfer.get_mut().link.set_patience(for_answer(&exchange.shared));
@@ -244,6 +262,7 @@ async fn conclude(mut exchange: Exchange, outcome: Result<(), Error>, _logged: O
     if exchange.is_open() && exchange.send("", "").await.is_err() {
         return Next::Cut;
     }
+    let by_client = !exchange.head.keeps_alive();
     let mut transfer = exchange.transfer.into_inner();
     if let Stage::Streaming(_) = transfer.stage() {
         if let Err(error) = transfer.finish() {
@@ -257,7 +276,8 @@ async fn conclude(mut exchange: Exchange, outcome: Result<(), Error>, _logged: O
     let is_received = transfer.is_received() || (!transfer.close && transfer.drain(DRAIN).await);
     match (transfer.close, is_received && transfer.link.received().is_empty()) {
         (false, _) if is_received => Next::Request(transfer.link),
-        (true, true) => Next::Close(transfer.link),
+        // A client that did not ask for the end may send another request meanwhile.
+        (true, true) if by_client => Next::Close(transfer.link),
         _ => Next::Linger(transfer.link),
     }
 }
@@ -266,7 +286,7 @@ async fn conclude(mut exchange: Exchange, outcome: Result<(), Error>, _logged: O
 fn explain(exchange: &Exchange, error: Error) -> Option<(u16, String)> {
     let fault = exchange.transfer.borrow().fault;
     match (error, fault) {
-        (Error::Status { status, message }, _) => Some((status, message)),
+        (Error::Status { status, message } | Error::Retry { status, message, .. }, _) => Some((status, message)),
         (Error::Http(error), _) if error.status() < 500 => Some((error.status(), error.to_string())),
         (Error::Io(error), Some(_)) if is_gone(&error) => None,
         (_, Some(status)) => Some((status, "the request's body could not be read".to_owned())),
@@ -290,23 +310,46 @@ fn is_gone(error: &io::Error) -> bool {
 }
 
 /// Answers a request that was not understood, and ends the connection: where the next request begins is unknown.
-async fn refuse(link: Link, status: u16, shared: &Shared, local: &Local) {
-    refuse_with(link, (status, ""), shared, local).await;
+/// `lingers`: there is time for the client to read that; otherwise what the kernel does not take at once is not sent.
+async fn refuse(link: Box<Link>, status: u16, lingers: bool, shared: &Shared, local: &Local) {
+    refuse_with(link, (status, ""), lingers, shared, local).await;
 }
 
 /// The same, with a word about what is wrong.
-pub(super) async fn refuse_with(mut link: Link, (status, message): (u16, &str), shared: &Shared, local: &Local) {
-    link.set_patience(for_answer(shared));
+pub(super) async fn refuse_with(
+    mut link: Box<Link>,
+    (status, message): (u16, &str),
+    lingers: bool,
+    shared: &Shared,
+    local: &Local,
+) {
+    link.set_patience(match lingers {
+        true => for_answer(shared),
+        false => Patience { stall: Duration::ZERO, until: Instant::now() },
+    });
     let text = plain(status, message);
-    let headers = Headers::new();
+    let mut headers = Headers::new();
+    if matches!(status, 429 | 503) {
+        let _ = headers.set("Retry-After", &RETRY.to_string());
+    }
     let (length, version) = (Length::Known(text.len() as u64), Version::Http11);
     let head = Head { status, content_type: TEXT, length, headers: &headers, close: true, secure: false, version };
     if head.write(shared, local, &mut link.output).is_ok() {
         link.output.extend_from_slice(text.as_bytes());
-        if link.flush().await.is_ok() {
+        if link.flush().await.is_ok() && lingers {
             link.linger().await;
         }
     }
+}
+
+/// Answers a connection for which there is no place, whatever it wants to ask.
+pub(super) async fn turn_away(stream: impl Duplex + 'static, status: u16, shared: Arc<Shared>, local: Rc<Local>) {
+    let link = Link::new(stream, 0, local.clone());
+    link.set_claim(Claim::Busy);
+    let lingering = local.lingering.get();
+    local.lingering.set(lingering + 1);
+    refuse(link, status, lingering < LINGERING, &shared, &local).await;
+    local.lingering.set(local.lingering.get().saturating_sub(1));
 }
 
 /// Time to send the answer to what went wrong.

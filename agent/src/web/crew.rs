@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 
 use smol::channel::{self, Receiver, Sender};
 use smol::future::FutureExt;
-use smol::lock::Semaphore;
 use smol::{LocalExecutor, Timer};
 
-use super::listener::{Door, GRACE, Listener};
+use super::admission::Admission;
+use super::listener::{Door, Listener};
 use super::local::Local;
 use super::shared::Shared;
 use crate::net::reactor;
@@ -22,7 +22,7 @@ pub(super) struct Part {
     pub listeners: Vec<Listener>,
     pub shared: Arc<Shared>,
     /// The places of connections, of all threads together.
-    pub slots: Arc<Semaphore>,
+    pub admission: Arc<Admission>,
     /// Closed when no more connections are to be accepted.
     pub stopped: Receiver<()>,
     /// How long requests may go on after that.
@@ -32,29 +32,33 @@ pub(super) struct Part {
     pub neighbours: Vec<Sender<()>>,
 }
 
-/// As many parts of a server as there are lists of listeners.
-pub(super) fn parts(
-    listeners: Vec<Vec<Listener>>,
-    shared: &Arc<Shared>,
-    stopped: &Receiver<()>,
-    drain: Duration,
-) -> Vec<Part> {
-    let slots = Arc::new(Semaphore::new(shared.settings.limits.connections.max(1)));
-    let (askers, asked): (Vec<_>, Vec<_>) = listeners.iter().map(|_| channel::bounded(1)).unzip();
-    let all = listeners.into_iter().zip(asked).enumerate();
-    all.map(|(number, (listeners, asked))| {
-        let others = askers.iter().enumerate().filter(|(other, _)| *other != number);
-        Part {
-            listeners,
-            shared: shared.clone(),
-            slots: slots.clone(),
-            stopped: stopped.clone(),
-            drain,
-            asked,
-            neighbours: others.map(|(_, asker)| asker.clone()).collect(),
-        }
-    })
-    .collect()
+/// What all parts of a server have in common.
+pub(super) struct Assembly {
+    pub shared: Arc<Shared>,
+    pub admission: Arc<Admission>,
+    pub stopped: Receiver<()>,
+    pub drain: Duration,
+}
+
+impl Assembly {
+    /// A part for each list of listeners.
+    pub fn parts(self, listeners: Vec<Vec<Listener>>) -> Vec<Part> {
+        let (askers, asked): (Vec<_>, Vec<_>) = listeners.iter().map(|_| channel::bounded(1)).unzip();
+        let all = listeners.into_iter().zip(asked).enumerate();
+        all.map(|(number, (listeners, asked))| {
+            let others = askers.iter().enumerate().filter(|(other, _)| *other != number);
+            Part {
+                listeners,
+                shared: self.shared.clone(),
+                admission: self.admission.clone(),
+                stopped: self.stopped.clone(),
+                drain: self.drain,
+                asked,
+                neighbours: others.map(|(_, asker)| asker.clone()).collect(),
+            }
+        })
+        .collect()
+    }
 }
 
 impl Part {
@@ -69,14 +73,14 @@ impl Part {
         let (watch, reactor) = (local.watch.clone(), local.reactor.clone());
         let _sweep = executor.spawn(async move { watch.run().await });
         let _drive = executor.spawn(async move { reactor.drive().await });
-        let (watch, asked) = (local.watch.clone(), self.asked);
+        let (owned, asked) = (local.clone(), self.asked);
         let _room = executor.spawn(async move {
             while asked.recv().await.is_ok() {
-                watch.expire_longest_idle(GRACE);
+                Admission::asked(&owned);
             }
         });
 
-        let door = Door { executor, shared: &self.shared, local: &local, slots: &self.slots };
+        let door = Door { executor, shared: &self.shared, local: &local, admission: &self.admission };
         let stopped = async {
             let _ = self.stopped.recv().await;
         };

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::time::Duration;
 
 use crate::http1;
 
@@ -32,6 +33,15 @@ pub enum Error {
         /// What to tell the client, one line.
         message: String,
     },
+    /// For the client: this status and text, and when it may try again (`Retry-After`, RFC 9110 §10.2.3).
+    Retry {
+        /// 429 or 503.
+        status: u16,
+        /// What to tell the client, one line.
+        message: String,
+        /// From now on.
+        after: Duration,
+    },
     /// An action tried to answer a request twice.
     Answered,
     /// A message is malformed or cannot be sent.
@@ -48,6 +58,22 @@ impl Error {
         Error::Status { status, message: message.into() }
     }
 
+    /// An answer to a client that has to wait: 429 when it asks too much, 503 when the device is too busy. It is told after
+    /// how many whole seconds it may try again: `Error::retry(429, "one picture a minute", Duration::from_secs(60))`.
+    pub fn retry(status: u16, message: impl Into<String>, after: Duration) -> Self {
+        Error::Retry { status, message: message.into(), after }
+    }
+
+    /// What `Retry-After` says: a second has to be over before anything changes.
+    pub(super) fn retry_after(&self) -> Option<u64> {
+        match self {
+            Error::Retry { after, .. } => {
+                Some(after.as_secs().saturating_add(u64::from(after.subsec_nanos() > 0)).max(1))
+            }
+            _ => None,
+        }
+    }
+
     /// Any error of an action; the client gets a 500 and the log the text.
     pub fn failed(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Error::Failed(error.into())
@@ -62,7 +88,7 @@ impl fmt::Display for Error {
             }
             Error::Bind { address, source } => write!(f, "{address}: cannot listen: {source}"),
             Error::Setting(text) => f.write_str(text),
-            Error::Status { status, message } => write!(f, "{status} {message}"),
+            Error::Status { status, message } | Error::Retry { status, message, .. } => write!(f, "{status} {message}"),
             Error::Answered => f.write_str("the request was answered already"),
             Error::Http(error) => error.fmt(f),
             Error::Io(error) => error.fmt(f),

@@ -15,7 +15,7 @@ use smol::io::AsyncWriteExt;
 use super::link::Whole;
 use super::shared::Shared;
 use super::transfer::Transfer;
-use super::watch::Deadline;
+use super::watch::{Claim, Deadline};
 use super::{BodyWriter, Error, Exchange};
 use crate::http1;
 
@@ -151,14 +151,14 @@ impl EventWriter<'_> {
         loop {
             self.whole.set(Instant::now() + self.inactivity);
             self.beat.set(Instant::now() + self.inactivity / 2);
-            // When the server stops, it ends the waits of all that are idle.
-            self.beat.set_idle(true);
+            // When the server stops, it ends this wait.
+            self.beat.set_claim(Claim::Live);
             let result = poll_fn(|cx| match future.as_mut().poll(cx) {
                 Poll::Ready(result) => Poll::Ready(Some(result)),
                 Poll::Pending => self.beat.poll_over(cx).map(|()| None),
             })
             .await;
-            self.beat.set_idle(false);
+            self.beat.set_claim(Claim::Busy);
             self.beat.clear();
             if let Some(result) = result {
                 return Ok(result);
@@ -179,6 +179,9 @@ impl EventWriter<'_> {
     }
 
     async fn write(&mut self, text: &str) -> Result<(), Error> {
+        if self.shared.is_stopping() {
+            return Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the server stops").into());
+        }
         // Each byte that moves counts, so the link watches over this: it may take longer than the inactivity in all.
         self.whole.set(Instant::now() + crate::config::FOREVER);
         self.writer.write_all(text.as_bytes()).await?;

@@ -392,7 +392,9 @@ impl Exchange {
         };
         let is_final = stage == Stage::Complete;
         let leaves_too_much = transfer.remaining().is_some_and(|left| left > super::connection::DRAIN as u64);
+        // Where others wait for a place, each response is the last of its connection.
         transfer.close |= self.last
+            || self.local.crowded.get()
             || length == Length::UntilClose
             || transfer.holds_back()
             || transfer.fault.is_some()
@@ -411,6 +413,9 @@ impl Exchange {
             transfer.ask_for_body();
         }
         let mut output = std::mem::take(&mut transfer.link.output);
+        if output.capacity() == 0 {
+            output = self.local.take_spare();
+        }
         let result = head.write(&self.shared, &self.local, &mut output);
         transfer.link.output = output;
         result?;
@@ -430,6 +435,11 @@ pub(super) struct Sender<'a>(pub &'a RefCell<Transfer>);
 impl Sender<'_> {
     pub async fn flush(&mut self) -> Result<(), Error> {
         Ok(std::future::poll_fn(|cx| self.0.borrow_mut().link.poll_flush(cx)).await?)
+    }
+
+    /// As [`Sender::flush`], where more follows at once.
+    pub async fn flush_more(&mut self) -> Result<(), Error> {
+        Ok(std::future::poll_fn(|cx| self.0.borrow_mut().link.poll_flush_more(cx)).await?)
     }
 
     /// Sends what stands in the output, then `data` without a copy.

@@ -1,30 +1,32 @@
 //! Static files.
 
 use std::fs::{File, Metadata};
+use std::rc::Rc;
+use std::time::Instant;
 
 use super::cache_control::cache_control;
 use super::encodings::{Encoding, accepted};
 use super::file_body::{send_parts, send_whole};
 use super::mime::content_type;
+use super::open_files::Opened;
 use super::preconditions::{Current, Verdict, judge, range_counts};
 use super::ranges::{Selection, select};
 use super::store::{delete, put};
-use super::validators::modified;
 use super::{Error, Exchange, redirect};
 use crate::config::{Place, Route};
 use crate::http1::Method;
-use crate::net::http_date;
 
 /// Answers with the file of the request's path beneath `web.documents`, or writes or removes it. No listings, no hidden
 /// files, no special files.
 pub(super) async fn serve(exchange: &mut Exchange, route: Option<&Route>) -> Result<(), Error> {
     let Some(path) = relative(exchange.path()).map(str::to_owned) else { return Err(not_found()) };
     match exchange.method() {
-        Method::Put => return put(exchange, &path).await,
-        Method::Delete => return delete(exchange, &path).await,
+        // On the heap: what is rare would make the future of every request large.
+        Method::Put => return Box::pin(put(exchange, &path)).await,
+        Method::Delete => return Box::pin(delete(exchange, &path)).await,
         _ => {}
     }
-    let Some(found) = find(exchange, path)? else { return add_slash(exchange).await };
+    let Some(found) = find(exchange, path).await? else { return add_slash(exchange).await };
     if let Some(value) = route.and_then(|route| cache_control(route.cache.as_ref()?, &found.path)) {
         exchange.set_header("Cache-Control", &value)?;
     }
@@ -32,24 +34,22 @@ pub(super) async fn serve(exchange: &mut Exchange, route: Option<&Route>) -> Res
 }
 
 /// Answers with an open file, or with what of it was asked for. With `has_variants` a precompressed one may lie beside it.
-pub(super) async fn answer(exchange: &mut Exchange, found: Found, has_variants: bool) -> Result<(), Error> {
+pub(super) async fn answer(exchange: &mut Exchange, found: Rc<Opened>, has_variants: bool) -> Result<(), Error> {
     let shared = exchange.shared.clone();
     let kind = content_type(&found.path, &shared.settings.mime);
-    let (file, metadata, encoding) = if has_variants { choose(exchange, found)? } else { found.plain() };
-    let length = metadata.len();
-    let tag = exchange.local.etags.tag(&file, &metadata).await?;
-    let current = Current { tag: &tag, modified: modified(&metadata) };
-    exchange.set_header("ETag", &tag)?;
-    exchange.set_header("Last-Modified", &http_date(current.modified))?;
+    let (file, encoding) = if has_variants { Box::pin(choose(exchange, found)).await? } else { (found, None) };
+    let length = file.length;
+    let current = Current { tag: &file.tag, modified: file.modified };
+    exchange.headers.extend(&file.fields);
     match judge(exchange.method(), exchange.headers(), Some(current)) {
         Verdict::Go => {}
         Verdict::NotModified => {
+            exchange.headers.remove("Accept-Ranges");
             exchange.set_status(304);
             return exchange.send("", "").await;
         }
         Verdict::Failed => return Err(Error::status(412, "the file is another one by now")),
     }
-    exchange.set_header("Accept-Ranges", "bytes")?;
     let selection = selection(exchange, current, length, has_variants);
     match encoding {
         Some(encoding) if selection != Selection::Unsatisfiable => {
@@ -58,8 +58,8 @@ pub(super) async fn answer(exchange: &mut Exchange, found: Found, has_variants: 
         _ => {}
     }
     match selection {
-        Selection::Whole => send_whole(exchange, kind, file, length).await,
-        Selection::Parts(parts) => send_parts(exchange, kind, file, length, &parts).await,
+        Selection::Whole => send_whole(exchange, kind, &file).await,
+        Selection::Parts(parts) => Box::pin(send_parts(exchange, kind, &file, &parts)).await,
         Selection::Unsatisfiable => {
             exchange.set_header("Content-Range", &format!("bytes */{length}"))?;
             exchange.set_status(416);
@@ -68,46 +68,59 @@ pub(super) async fn answer(exchange: &mut Exchange, found: Found, has_variants: 
     }
 }
 
-/// A file that is there, before it is chosen in which form it is sent.
-pub(super) struct Found {
-    pub file: File,
-    pub metadata: Metadata,
-    /// Beneath the root; it tells the type.
-    pub path: String,
-}
-
-impl Found {
-    fn plain(self) -> (File, Metadata, Option<Encoding>) {
-        (self.file, self.metadata, None)
+/// The file of the path, for a directory its index. `None`: a directory whose path lacks the slash at its end.
+async fn find(exchange: &Exchange, path: String) -> Result<Option<Rc<Opened>>, Error> {
+    let (changes, now) = (exchange.shared.changes(), exchange.local.reactor.now());
+    match exchange.local.files.get(&path, changes, now) {
+        Some(found) => Ok(Some(found)),
+        None => Box::pin(look(exchange, path, changes, now)).await,
     }
 }
 
-/// The file of the path, for a directory its index. `None`: a directory whose path lacks the slash at its end.
-fn find(exchange: &Exchange, path: String) -> Result<Option<Found>, Error> {
-    let (file, metadata) = open(exchange, &path)?;
-    let mut found = Found { file, metadata, path };
-    if found.metadata.is_dir() {
+/// As [`find`], on the disk.
+async fn look(
+    exchange: &Exchange,
+    mut path: String,
+    changes: usize,
+    now: Instant,
+) -> Result<Option<Rc<Opened>>, Error> {
+    let files = &exchange.local.files;
+    let asked = path.clone();
+    let (mut file, mut metadata) = open(exchange, &path)?;
+    if metadata.is_dir() {
         if !exchange.path().ends_with('/') {
             return Ok(None);
         }
-        found.path.push_str(&exchange.shared.settings.index);
-        (found.file, found.metadata) = open(exchange, &found.path)?;
+        path.push_str(&exchange.shared.settings.index);
+        (file, metadata) = open(exchange, &path)?;
     }
-    if found.metadata.is_file() { Ok(Some(found)) } else { Err(not_found()) }
+    if !metadata.is_file() {
+        return Err(not_found());
+    }
+    if let Some(found) = files.same(&asked, &metadata, now) {
+        return Ok(Some(found));
+    }
+    let tag = exchange.local.etags.tag(&file, &metadata).await?;
+    let found = Opened::new(path, file, &metadata, tag, now)?;
+    Ok(Some(files.keep(&asked, found, changes)))
 }
 
 /// The file, or the precompressed one beside it that the client takes. One that is older than the file is left over from
 /// before it changed.
-fn choose(exchange: &mut Exchange, found: Found) -> Result<(File, Metadata, Option<Encoding>), Error> {
+async fn choose(exchange: &mut Exchange, found: Rc<Opened>) -> Result<(Rc<Opened>, Option<Encoding>), Error> {
     let set =
         exchange.shared.fields(exchange.secure).headers.get("vary").map(|set| format!("{set}, ")).unwrap_or_default();
     exchange.set_header("Vary", &format!("{set}Accept-Encoding"))?;
-    let variant = accepted(exchange.headers()).find_map(|encoding| {
-        let (file, metadata) = open(exchange, &format!("{}{}", found.path, encoding.suffix())).ok()?;
-        let is_usable = metadata.is_file() && modified(&metadata) >= modified(&found.metadata);
-        is_usable.then_some((file, metadata, Some(encoding)))
-    });
-    Ok(variant.unwrap_or_else(|| found.plain()))
+    let wanted: Vec<Encoding> = accepted(exchange.headers()).collect();
+    for encoding in wanted {
+        let variant = find(exchange, format!("{}{}", found.path, encoding.suffix())).await;
+        if let Ok(Some(variant)) = variant {
+            if variant.modified >= found.modified {
+                return Ok((variant, Some(encoding)));
+            }
+        }
+    }
+    Ok((found, None))
 }
 
 /// The bytes to send. Only GET knows ranges (RFC 9110 §14.2).

@@ -13,7 +13,8 @@ use futures_rustls::server::TlsStream;
 use smol::io::{AsyncRead, AsyncWrite};
 
 use super::local::Local;
-use super::watch::Deadline;
+use super::pace::Pace;
+use super::watch::{Claim, Deadline};
 use crate::config::FOREVER;
 
 /// Bytes that a connection moves before others get their turn although it need not wait.
@@ -24,11 +25,11 @@ const LINGER: Duration = Duration::from_secs(2);
 
 /// What a connection runs over: TCP, TLS, a Unix socket.
 pub(super) trait Duplex: AsyncRead + AsyncWrite + Unpin {
-    /// Sends at most so many bytes of the file from where it stands, without a copy. 0: the file has no more.
+    /// Sends at most so many bytes of the file from that place on, without a copy. 0: the file has no more.
     ///
     /// # Errors
     /// [`io::ErrorKind::Unsupported`] when that does not go with this stream or this file; nothing was sent.
-    fn poll_send_file(&mut self, _: &mut Context<'_>, _: &File, _: usize) -> Poll<io::Result<usize>> {
+    fn poll_send_file(&mut self, _: &mut Context<'_>, _: &File, _: u64, _: usize) -> Poll<io::Result<usize>> {
         Poll::Ready(Err(io::ErrorKind::Unsupported.into()))
     }
 
@@ -36,11 +37,30 @@ pub(super) trait Duplex: AsyncRead + AsyncWrite + Unpin {
     fn has_farewell(&self) -> bool {
         false
     }
+
+    /// Whether [`Duplex::poll_send_file`] goes with this stream.
+    fn sends_files(&self) -> bool {
+        false
+    }
+
+    /// Sends some of what more follows after at once.
+    fn poll_write_more(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(self).poll_write(cx, data)
+    }
+
+    /// Bytes that were sent and did not arrive yet, as far as that is known.
+    fn underway(&self) -> usize {
+        0
+    }
 }
 
-impl<T: AsyncRead + AsyncWrite + Unpin> Duplex for TlsStream<T> {
+impl<T: Duplex> Duplex for TlsStream<T> {
     fn has_farewell(&self) -> bool {
         true
+    }
+
+    fn underway(&self) -> usize {
+        self.get_ref().0.underway()
     }
 }
 
@@ -59,6 +79,9 @@ pub(super) struct Link {
     reading: Wait,
     writing: Wait,
     patience: Patience,
+    pace: Pace,
+    /// Bytes that were underway when the link last looked.
+    underway: usize,
     whole: Rc<Whole>,
     turn: usize,
 }
@@ -118,12 +141,16 @@ struct Wait {
 }
 
 impl Link {
-    /// A link with little patience, see [`Link::set_patience`].
-    pub fn new(stream: impl Duplex + 'static, local: Rc<Local>) -> Self {
+    /// A link with little patience, see [`Link::set_patience`], to a client that moves `rate` bytes a second when
+    /// [`Link::set_pace`] asks for it.
+    pub fn new(stream: impl Duplex + 'static, rate: u32, local: Rc<Local>) -> Box<Self> {
         let wait = || Wait { deadline: local.watch.deadline(), waiting: false };
-        Self {
+        let now = local.reactor.now();
+        let reading = wait();
+        reading.deadline.set_claim(Claim::Silent(now));
+        Box::new(Self {
             stream: Box::new(stream),
-            reading: wait(),
+            reading,
             writing: wait(),
             whole: Rc::new(Whole { deadline: local.watch.deadline(), tally: Tally::default() }),
             local,
@@ -131,9 +158,11 @@ impl Link {
             used: 0,
             output: Vec::new(),
             sent: 0,
-            patience: Patience { stall: LINGER, until: Instant::now() + LINGER },
+            patience: Patience { stall: LINGER, until: now + LINGER },
+            pace: Pace::new(rate),
+            underway: 0,
             turn: TURN,
-        }
+        })
     }
 
     /// A head with this status is the last that stands in the output: what is sent after it is the body.
@@ -144,8 +173,37 @@ impl Link {
 
     pub fn set_patience(&mut self, patience: Patience) {
         self.patience = patience;
+        self.pace.free();
         self.reading.waiting = false;
         self.writing.waiting = false;
+    }
+
+    /// From now on, until the patience changes, a client that is slower than its rate over this time is too slow.
+    pub fn set_pace(&mut self, span: Duration) {
+        self.pace.restart(span);
+    }
+
+    /// The time, as the last events came.
+    pub fn now(&self) -> Instant {
+        self.local.reactor.now()
+    }
+
+    /// Says what the connection does.
+    pub fn set_claim(&self, claim: Claim) {
+        self.reading.deadline.set_claim(claim);
+    }
+
+    /// Part of a request's head came, and the rest is awaited.
+    pub fn owes_head(&self) {
+        self.set_claim(match self.reading.deadline.claim() {
+            Claim::Silent(since) | Claim::Headless(since) => Claim::Headless(since),
+            Claim::Busy | Claim::Idle(_) | Claim::Live => Claim::Headless(self.now()),
+        });
+    }
+
+    /// Whether the connection has to make room for another.
+    pub fn is_evicted(&self) -> bool {
+        self.reading.deadline.is_evicted()
     }
 
     /// The deadline of the request that is served.
@@ -156,7 +214,7 @@ impl Link {
     /// From now on this is no longer a request that has to end some time: only a peer that stalls ends it, or an action
     /// that does not move [`Link::whole`].
     pub fn live(&mut self, stall: Duration) {
-        self.set_patience(Patience { stall, until: Instant::now() + FOREVER });
+        self.set_patience(Patience { stall, until: self.local.reactor.now() + FOREVER });
     }
 
     /// What was received and not used.
@@ -173,25 +231,28 @@ impl Link {
         }
     }
 
-    /// Waits for the first bytes of a request. Meanwhile the server may end the wait, see `Watch::expire_idle`.
+    /// Waits for the first bytes of a request, the first or another one. Meanwhile the server may end the wait, see
+    /// `Watch::evict` and `Watch::expire_idle`.
     ///
     /// # Errors
-    /// [`io::ErrorKind::TimedOut`] when the wait was ended.
-    pub async fn idle(&mut self) -> io::Result<usize> {
+    /// [`io::ErrorKind::TimedOut`] or [`io::ErrorKind::ConnectionAborted`] when the wait was ended.
+    pub async fn idle(&mut self, is_first: bool) -> io::Result<usize> {
         let mut waited = false;
         let result = poll_fn(|cx| {
             let result = self.poll_fill(cx);
             if result.is_pending() && !waited {
                 waited = true;
                 self.input = Vec::new();
-                self.output = Vec::new();
-                self.reading.deadline.set_idle(true);
+                self.local.give_spare(std::mem::take(&mut self.output));
+                if !is_first {
+                    self.set_claim(Claim::Idle(self.now()));
+                }
             }
             result
         })
         .await;
-        if waited {
-            self.reading.deadline.set_idle(false);
+        if waited && !is_first {
+            self.set_claim(Claim::Busy);
         }
         result
     }
@@ -213,7 +274,7 @@ impl Link {
             self.used = 0;
         }
         self.input.extend_from_slice(scratch.get(..received).unwrap_or_default());
-        self.turn = self.turn.saturating_sub(received);
+        self.moved(received);
         Poll::Ready(Ok(received))
     }
 
@@ -222,7 +283,7 @@ impl Link {
         ready!(self.poll_turn(cx));
         let result = Pin::new(&mut self.stream).poll_read(cx, buf);
         let received = ready!(self.guard(Direction::Read, cx, result))?;
-        self.turn = self.turn.saturating_sub(received);
+        self.moved(received);
         Poll::Ready(Ok(received))
     }
 
@@ -240,6 +301,24 @@ impl Link {
         self.guard(Direction::Write, cx, result)
     }
 
+    /// As [`Link::poll_flush`], where more follows at once: the kernel may wait for it.
+    pub fn poll_flush_more(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.sent < self.output.len() {
+            ready!(self.poll_turn(cx));
+            let result = self.stream.poll_write_more(cx, self.output.get(self.sent..).unwrap_or_default());
+            let sent = ready!(self.guard(Direction::Write, cx, result))?;
+            self.moved(sent);
+            self.whole.tally.add(sent);
+            if sent == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.sent += sent;
+        }
+        self.output.clear();
+        self.sent = 0;
+        Poll::Ready(Ok(()))
+    }
+
     /// Sends all of `output`.
     pub async fn flush(&mut self) -> io::Result<()> {
         poll_fn(|cx| self.poll_flush(cx)).await
@@ -250,7 +329,7 @@ impl Link {
         ready!(self.poll_turn(cx));
         let result = Pin::new(&mut self.stream).poll_write(cx, data);
         let sent = ready!(self.guard(Direction::Write, cx, result))?;
-        self.turn = self.turn.saturating_sub(sent);
+        self.moved(sent);
         self.whole.tally.add(sent);
         match sent {
             0 => Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
@@ -258,12 +337,23 @@ impl Link {
         }
     }
 
+    /// Whether [`Link::poll_send_file`] goes.
+    pub fn sends_files(&self) -> bool {
+        self.stream.sends_files()
+    }
+
     /// Sends some of the file, see [`Duplex::poll_send_file`], for when `output` is empty.
-    pub fn poll_send_file(&mut self, cx: &mut Context<'_>, file: &File, bytes: usize) -> Poll<io::Result<usize>> {
+    pub fn poll_send_file(
+        &mut self,
+        cx: &mut Context<'_>,
+        file: &File,
+        at: u64,
+        bytes: usize,
+    ) -> Poll<io::Result<usize>> {
         ready!(self.poll_turn(cx));
-        let result = self.stream.poll_send_file(cx, file, bytes.min(TURN));
+        let result = self.stream.poll_send_file(cx, file, at, bytes.min(TURN));
         let sent = ready!(self.guard(Direction::Write, cx, result))?;
-        self.turn = self.turn.saturating_sub(sent);
+        self.moved(sent);
         self.whole.tally.add(sent);
         Poll::Ready(Ok(sent))
     }
@@ -305,11 +395,11 @@ impl Link {
     }
 
     /// Ends the connection after everything was received and sent.
-    pub async fn close(mut self) {
+    pub async fn close(mut self: Box<Self>) {
         if !self.stream.has_farewell() {
             return;
         }
-        self.set_patience(Patience { stall: LINGER, until: Instant::now() + LINGER });
+        self.set_patience(Patience { stall: LINGER, until: self.local.reactor.now() + LINGER });
         let _ = poll_fn(|cx| {
             let result = Pin::new(&mut self.stream).poll_close(cx);
             self.guard(Direction::Write, cx, result)
@@ -319,8 +409,8 @@ impl Link {
 
     /// Ends the connection while the client may still be sending. Closing at once would reset it, and the client could lose
     /// the answer (RFC 9112 §9.6); so it is half closed, and what comes is discarded for a while.
-    pub async fn linger(mut self) {
-        self.set_patience(Patience { stall: LINGER, until: Instant::now() + LINGER });
+    pub async fn linger(mut self: Box<Self>) {
+        self.set_patience(Patience { stall: LINGER, until: self.local.reactor.now() + LINGER });
         let closed = poll_fn(|cx| {
             let result = Pin::new(&mut self.stream).poll_close(cx);
             self.guard(Direction::Write, cx, result)
@@ -337,6 +427,12 @@ impl Link {
         }
     }
 
+    /// So many bytes were received or sent.
+    fn moved(&mut self, bytes: usize) {
+        self.turn = self.turn.saturating_sub(bytes);
+        self.pace.moved(bytes, Instant::now);
+    }
+
     /// Passes a result on. While the stream waits, its deadline runs; any progress starts it anew.
     fn guard<T>(
         &mut self,
@@ -347,19 +443,53 @@ impl Link {
         if result.is_ready() {
             self.reading.waiting = false;
             self.writing.waiting = false;
+            self.pace.moved(0, Instant::now);
             return result;
         }
         self.turn = TURN;
-        let patience = self.patience;
-        let wait = match direction {
+        let is_waiting = self.wait(direction).waiting;
+        if !is_waiting {
+            if direction == Direction::Write {
+                self.underway = self.stream.underway();
+            }
+            self.begin_wait(direction);
+        }
+        ready!(self.wait(direction).deadline.poll_over(cx));
+        if direction == Direction::Write && self.has_arrived() {
+            self.begin_wait(direction);
+            ready!(self.wait(direction).deadline.poll_over(cx));
+        }
+        Poll::Ready(Err(match self.reading.deadline.is_evicted() {
+            true => io::ErrorKind::ConnectionAborted.into(),
+            false => io::ErrorKind::TimedOut.into(),
+        }))
+    }
+
+    fn begin_wait(&mut self, direction: Direction) {
+        let now = self.now();
+        let over = self.patience.until.min(now + self.patience.stall);
+        let over = self.pace.waits(now).map_or(over, |too_slow| over.min(too_slow));
+        let wait = self.wait(direction);
+        wait.waiting = true;
+        wait.deadline.set(over);
+    }
+
+    /// Whether something of what was sent arrived meanwhile. The kernel takes more only when a good part of its buffer is
+    /// free; a client that is slow, and not too slow, may need longer for that than the stall allows.
+    fn has_arrived(&mut self) -> bool {
+        let before = std::mem::replace(&mut self.underway, self.stream.underway());
+        let arrived = before.saturating_sub(self.underway);
+        if arrived > 0 {
+            self.pace.moved(arrived, Instant::now);
+        }
+        arrived > 0
+    }
+
+    fn wait(&mut self, direction: Direction) -> &mut Wait {
+        match direction {
             Direction::Read => &mut self.reading,
             Direction::Write => &mut self.writing,
-        };
-        if !wait.waiting {
-            wait.waiting = true;
-            wait.deadline.set(patience.until.min(Instant::now() + patience.stall));
         }
-        wait.deadline.poll_over(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
     }
 
     /// Lets others run when this connection had its turn.
@@ -373,7 +503,7 @@ impl Link {
     }
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Direction {
     Read,
     Write,

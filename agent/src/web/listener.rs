@@ -4,7 +4,7 @@ use std::fs;
 use std::future::poll_fn;
 use std::io;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -16,27 +16,26 @@ use rustix::net::{
     AddressFamily, SocketAddrAny, SocketFlags, SocketType, acceptfrom_with, bind, listen, socket_with, sockopt,
 };
 use rustls::ServerConfig;
-use smol::lock::{Semaphore, SemaphoreGuardArc};
 use smol::{LocalExecutor, Timer};
 
 use super::access;
-use super::connection::{refuse_with, serve};
+use super::admission::{Admission, Crowd, Place, Refusal};
+use super::connection::{refuse_with, serve, turn_away};
 use super::exchange::{Caller, Peer};
 use super::link::Link;
 use super::local::Local;
 use super::shared::Shared;
 use super::socket::Socket;
 use super::tls::{Handshake, handshake};
+use super::watch::Claim;
 use super::{Address, Error};
 use crate::config::{Listen, Scheme};
 use crate::net::reactor::Source;
 
 /// Pause after a failed accept: without file descriptors it would fail again at once, for ever.
 const PAUSE: Duration = Duration::from_millis(50);
-/// A connection that waits longer for a request may be closed when others wait to be accepted.
-pub(super) const GRACE: Duration = Duration::from_secs(1);
-/// Connections that wait to be accepted; the standard library has as many.
-const BACKLOG: i32 = 128;
+/// Connections that wait in the kernel's queue; when it is full, clients try again after a second.
+const WAITING: i32 = 1024;
 /// Connections that are accepted before those that are open get their turn.
 const TURN: usize = 64;
 
@@ -106,7 +105,7 @@ impl Listener {
         matches!(self, Listener::Tcp { is_tls: true, .. })
     }
 
-    /// Accepts connections and serves them as tasks, for ever. Over the limit of connections they wait in the kernel's queue.
+    /// Accepts connections and serves them as tasks, for ever. Where there is no place for one, it is refused.
     pub async fn accept(self, door: &Door<'_, '_>) {
         let (socket, is_tls, _file) = match self {
             Listener::Tcp { socket, is_tls } => (OwnedFd::from(socket), is_tls, None),
@@ -114,13 +113,15 @@ impl Listener {
         };
         let source = Source::new(socket, door.local.reactor.clone());
         let mut is_failing = false;
-        let mut accepted = 0usize;
+        let mut accepted = 0;
+        let mut crowd = Crowd::default();
         loop {
-            let slot = free_slot(door.slots, door.local).await;
             match poll_fn(|cx| source.poll_read(cx, accept_one)).await {
                 Ok((stream, peer)) => {
                     is_failing = false;
-                    door.serve(Source::new(stream, door.local.reactor.clone()), peer, is_tls, slot);
+                    let number = u64::try_from(stream.as_raw_fd()).unwrap_or(0);
+                    let place = door.admission.admit(peer, number, &mut crowd, door.local).await;
+                    door.serve(Source::new(stream, door.local.reactor.clone()), peer, is_tls, place);
                     accepted += 1;
                     if accepted % TURN == 0 {
                         smol::future::yield_now().await;
@@ -132,6 +133,7 @@ impl Listener {
                     if !std::mem::replace(&mut is_failing, true) {
                         log::warn!("cannot accept connections for now: {error}");
                     }
+                    door.admission.make_room(door.local);
                     Timer::after(PAUSE).await;
                 }
             }
@@ -151,40 +153,32 @@ pub(super) struct Door<'a, 'e> {
     pub executor: &'a LocalExecutor<'e>,
     pub shared: &'a Arc<Shared>,
     pub local: &'a Rc<Local>,
-    /// The places of connections.
-    pub slots: &'a Arc<Semaphore>,
+    pub admission: &'a Arc<Admission>,
 }
 
 impl Door<'_, '_> {
-    /// Serves a connection in a task of its own.
-    fn serve(&self, stream: Source, peer: Peer, is_tls: bool, slot: SemaphoreGuardArc) {
+    /// Serves a connection in a task of its own, or tells it why not. A handshake to do so would be too dear: with TLS it
+    /// just closes.
+    fn serve(&self, stream: Source, peer: Peer, is_tls: bool, place: Result<Place, Refusal>) {
+        if place.is_err() && is_tls {
+            return;
+        }
         let number = self.local.connections.number();
         let (shared, local) = (self.shared.clone(), self.local.clone());
         let task = self.executor.spawn(async move {
-            match (is_tls, shared.tls()) {
-                (false, _) => serve(Socket(stream), (peer, false), shared, local.clone()).await,
-                (true, Some(config)) => serve_tls(Socket(stream), config, peer, shared, local.clone()).await,
-                (true, None) => {}
+            match (&place, is_tls, shared.tls()) {
+                (Err(refusal), ..) => {
+                    Box::pin(turn_away(Socket(stream), refusal.status(), shared, local.clone())).await;
+                }
+                (Ok(_), false, _) => serve(Socket(stream), (peer, false), shared, local.clone()).await,
+                (Ok(_), true, Some(config)) => serve_tls(Socket(stream), config, peer, shared, local.clone()).await,
+                (Ok(_), true, None) => {}
             }
-            drop(slot);
+            drop(place);
             local.connections.ended(number);
         });
         self.local.connections.keep(number, task);
     }
-}
-
-/// Waits until there is room for another connection. Those that only wait for a request make room.
-async fn free_slot(slots: &Arc<Semaphore>, local: &Local) -> SemaphoreGuardArc {
-    if let Some(slot) = slots.try_acquire_arc() {
-        return slot;
-    }
-    let make_room = async {
-        loop {
-            local.make_room(GRACE);
-            Timer::after(PAUSE).await;
-        }
-    };
-    smol::future::or(slots.acquire_arc(), make_room).await
 }
 
 async fn serve_tls(
@@ -196,6 +190,7 @@ async fn serve_tls(
 ) {
     let limit = Instant::now() + shared.settings.timeouts.tls;
     let deadline = local.watch.deadline();
+    deadline.set_claim(Claim::Headless(Instant::now()));
     // On the heap until it ends: what follows would pay for its room.
     let outcome = deadline.limit(limit, Box::pin(handshake(stream, config, peer))).await;
     drop(deadline);
@@ -206,28 +201,29 @@ async fn serve_tls(
         }
         Some(Handshake::Plain(stream)) => {
             access::refused(&shared, &local, (peer, false), 400);
-            let link = Link::new(stream, local.clone());
-            refuse_with(link, (400, "this is an https port: use https://"), &shared, &local).await;
+            let link = Link::new(stream, 0, local.clone());
+            refuse_with(link, (400, "this is an https port: use https://"), true, &shared, &local).await;
         }
         Some(Handshake::Failed) => {}
         None => log::debug!("the TLS handshake with {peer} took too long"),
     }
 }
 
-fn bind_tcp(listen: &Listen) -> io::Result<TcpListener> {
-    let listener = if listen.host.is_empty() {
+fn bind_tcp(at: &Listen) -> io::Result<TcpListener> {
+    let listener = if at.host.is_empty() {
         // A socket for all IPv6 addresses takes IPv4 as well, where the kernel has IPv6.
-        TcpListener::bind(("::", listen.port)).or_else(|error| match error.kind() {
+        TcpListener::bind(("::", at.port)).or_else(|error| match error.kind() {
             io::ErrorKind::AddrInUse => Err(error),
-            _ => TcpListener::bind(("0.0.0.0", listen.port)),
+            _ => TcpListener::bind(("0.0.0.0", at.port)),
         })?
     } else {
-        let addresses: Vec<_> = (listen.host.as_str(), listen.port).to_socket_addrs()?.collect();
+        let addresses: Vec<_> = (at.host.as_str(), at.port).to_socket_addrs()?.collect();
         TcpListener::bind(addresses.as_slice())?
     };
     // Responses are written whole; waiting for more to send would only delay them. Connections take it over from here.
     sockopt::set_tcp_nodelay(&listener, true)?;
     listener.set_nonblocking(true)?;
+    listen(&listener, WAITING)?;
     Ok(listener)
 }
 
@@ -241,7 +237,7 @@ fn bind_again(socket: &TcpListener) -> io::Result<TcpListener> {
     sockopt::set_socket_reuseaddr(&another, true)?;
     sockopt::set_socket_reuseport(&another, true)?;
     bind(&another, &address)?;
-    listen(&another, BACKLOG)?;
+    listen(&another, WAITING)?;
     sockopt::set_tcp_nodelay(&another, true)?;
     Ok(another.into())
 }

@@ -1,6 +1,6 @@
 //! What the connections of one thread share without locks.
 
-use std::cell::{OnceCell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashMap;
 use std::io;
 use std::rc::Rc;
@@ -12,14 +12,20 @@ use smol::channel::Sender;
 
 use super::access::Pot;
 use super::date::DateCache;
+use super::open_files::OpenFiles;
 use super::proxy::Pools;
 use super::root::OpenRoot;
 use super::validators::EtagCache;
-use super::watch::Watch;
+use super::watch::{Eviction, Watch};
 use crate::net::reactor::Reactor;
 
 /// Bytes that one read takes from a socket.
 const SCRATCH: usize = 16 * 1024;
+/// Bytes of a new buffer for a response: its head, or a little more.
+const HEAD: usize = 1024;
+/// Buffers that are kept for responses, and the most bytes of one.
+const SPARES: usize = 8;
+const MAX_SPARE: usize = 20 * 1024;
 
 /// One thread's part of the server.
 pub(super) struct Local {
@@ -28,8 +34,11 @@ pub(super) struct Local {
     pub date: DateCache,
     pub etags: EtagCache,
     pub root: OpenRoot,
+    pub files: OpenFiles,
     /// Where all connections receive: one that waits owns no buffer.
     pub scratch: RefCell<Box<[u8]>>,
+    /// Buffers of responses that were sent, for the next ones.
+    spare: RefCell<Vec<Vec<u8>>>,
     pub connections: Connections,
     /// Asks the other threads for places.
     pub neighbours: Vec<Sender<()>>,
@@ -37,6 +46,10 @@ pub(super) struct Local {
     pub access: OnceCell<Arc<Pot>>,
     /// Connections to programs behind this server.
     pub programs: Pools,
+    /// The server is full, others wait, and all connections are at work.
+    pub crowded: Cell<bool>,
+    /// Connections without a place that are being refused.
+    pub lingering: Cell<usize>,
 }
 
 impl Local {
@@ -49,23 +62,42 @@ impl Local {
             date: DateCache::default(),
             etags: EtagCache::default(),
             root: OpenRoot::default(),
+            files: OpenFiles::default(),
             scratch: RefCell::new(vec![0; SCRATCH].into()),
+            spare: RefCell::default(),
             connections: Connections::default(),
             programs: Pools::default(),
             access: OnceCell::new(),
             neighbours,
+            crowded: Cell::default(),
+            lingering: Cell::default(),
         })
     }
 
-    /// Has the connection end that waits longest for a request, if that is longer than `grace`; one of another thread if this
-    /// has none.
-    pub fn make_room(&self, grace: Duration) {
-        if !self.watch.expire_longest_idle(grace) {
+    /// An empty buffer for a response.
+    pub fn take_spare(&self) -> Vec<u8> {
+        self.spare.borrow_mut().pop().unwrap_or_else(|| Vec::with_capacity(HEAD))
+    }
+
+    /// Takes a buffer back. Few are kept, and no large ones.
+    pub fn give_spare(&self, mut buffer: Vec<u8>) {
+        let mut spare = self.spare.borrow_mut();
+        if (1..=MAX_SPARE).contains(&buffer.capacity()) && spare.len() < SPARES {
+            buffer.clear();
+            spare.push(buffer);
+        }
+    }
+
+    /// As [`Watch::evict`]; when nobody of this thread has to go, the others are asked.
+    pub fn evict(&self, head: Duration, idle: Duration) -> Eviction {
+        let eviction = self.watch.evict(head, idle, self.connections.count());
+        if eviction != Eviction::Evicted {
             for neighbour in &self.neighbours {
                 // One that was not answered yet is as good as two.
                 let _ = neighbour.try_send(());
             }
         }
+        eviction
     }
 }
 

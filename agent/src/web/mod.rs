@@ -19,6 +19,7 @@
 mod access;
 mod action;
 mod address;
+mod admission;
 #[cfg(feature = "users")]
 pub mod auth;
 #[cfg(not(feature = "users"))]
@@ -31,6 +32,7 @@ mod connection;
 mod cookies;
 mod crew;
 mod date;
+mod descriptors;
 mod encodings;
 mod error;
 mod events;
@@ -50,6 +52,8 @@ mod local;
 mod media;
 mod mime;
 mod multipart;
+mod open_files;
+mod pace;
 mod preconditions;
 mod proxy;
 mod ranges;

@@ -4,8 +4,10 @@ use std::fs::OpenOptions;
 use std::io::ErrorKind;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::rc::Rc;
 
-use super::files::{Found, answer};
+use super::files::answer;
+use super::open_files::Opened;
 use super::{Error, Exchange};
 use crate::config::Route;
 
@@ -40,7 +42,10 @@ impl Exchange {
         if !metadata.is_file() {
             return Err(there_is_none());
         }
-        answer(self, Found { file, metadata, path: path.to_string_lossy().into_owned() }, false).await
+        let tag = self.local.etags.tag(&file, &metadata).await?;
+        let found = Opened::new(path.to_string_lossy().into_owned(), file, &metadata, tag, self.local.reactor.now())?;
+        found.fields.iter().for_each(|(name, _)| self.headers.remove(name));
+        answer(self, Rc::new(found), false).await
     }
 
     /// Refuses a body that is longer than `web.limits.body` before any of it is read, where a route does not say `stream`. Of

@@ -8,9 +8,10 @@ use rustls::ServerConfig;
 use smol::LocalExecutor;
 use smol::channel::{self, Receiver, Sender};
 
+use super::admission::Admission;
 #[cfg(feature = "users")]
 use super::auth::{People, SessionStore};
-use super::crew::{Crew, parts};
+use super::crew::{Assembly, Crew};
 use super::listener::Listener;
 use super::shared::Shared;
 use super::worker::Isolated;
@@ -120,6 +121,7 @@ impl Server {
         if self.tls.is_none() && listeners.iter().any(Listener::is_tls) {
             return Err(Error::Setting("web.listen: https needs a certificate".to_owned()));
         }
+        let admission = Arc::new(Admission::new(&self.settings.limits));
         let addresses = listeners.iter().map(Listener::address).collect::<Result<_, _>>()?;
         let mut shared = Shared::new(self.settings, self.actions, self.tls)?;
         shared.access = access::open(&shared.settings.access_log, self.access)?;
@@ -129,7 +131,7 @@ impl Server {
         let shared = Arc::new(shared);
         let (stop, stopped) = channel::bounded(1);
         let listeners = iter::once(listeners).chain(more).collect();
-        Ok(Bound { listeners, addresses, handle: Handle { shared, stop }, stopped, drain: self.drain })
+        Ok(Bound { listeners, addresses, admission, handle: Handle { shared, stop }, stopped, drain: self.drain })
     }
 }
 
@@ -138,6 +140,7 @@ pub struct Bound {
     /// Those of each thread.
     listeners: Vec<Vec<Listener>>,
     addresses: Vec<Address>,
+    admission: Arc<Admission>,
     handle: Handle,
     stopped: Receiver<()>,
     drain: Duration,
@@ -239,7 +242,9 @@ impl Bound {
     /// It costs least under [`reactor::block_on`](crate::net::reactor::block_on), and runs under `smol::block_on` as well.
     pub async fn run(self, executor: &LocalExecutor<'_>) {
         let shared = self.handle.shared.clone();
-        let mut parts = parts(self.listeners, &shared, &self.stopped, self.drain).into_iter();
+        let server =
+            Assembly { shared: shared.clone(), admission: self.admission, stopped: self.stopped, drain: self.drain };
+        let mut parts = server.parts(self.listeners).into_iter();
         let Some(ours) = parts.next() else { return };
         let crew = Crew::start(parts.collect());
         ours.serve(executor).await;

@@ -1,6 +1,6 @@
 //! What all threads of the server share.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use rustls::ServerConfig;
@@ -38,6 +38,8 @@ pub(super) struct Shared {
     validates: bool,
     signatures: RwLock<Option<Arc<Signatures>>>,
     stopping: AtomicBool,
+    /// How often a file was written or removed.
+    changes: AtomicUsize,
 }
 
 impl Shared {
@@ -87,6 +89,7 @@ impl Shared {
             tls: RwLock::new(tls),
             tls_generation: AtomicU64::new(0),
             stopping: AtomicBool::new(false),
+            changes: AtomicUsize::new(0),
         };
         shared.load_signatures()?;
         Ok(shared)
@@ -132,6 +135,16 @@ impl Shared {
     /// The signatures, if they are wanted.
     pub fn signatures(&self) -> Option<Arc<Signatures>> {
         self.signatures.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// How often this server wrote or removed a file.
+    pub fn changes(&self) -> usize {
+        self.changes.load(Ordering::Acquire)
+    }
+
+    /// A file was written or removed: what the threads know of files is out of date.
+    pub fn changed(&self) {
+        self.changes.fetch_add(1, Ordering::AcqRel);
     }
 
     pub fn is_stopping(&self) -> bool {

@@ -48,6 +48,7 @@ pub(super) async fn put(exchange: &mut Exchange, path: &str) -> Result<(), Error
     check(exchange, path).await?;
     let existed = place.exists()?;
     draft.keep()?;
+    exchange.shared.changed();
     place.sync().await?;
     exchange.set_status(if existed { 204 } else { 201 });
     exchange.send("", "").await
@@ -61,6 +62,7 @@ pub(super) async fn delete(exchange: &mut Exchange, path: &str) -> Result<(), Er
     }
     check(exchange, path).await?;
     unlinkat(&place.directory, place.name.as_str(), UnlinkatFlags::NoRemoveDir).map_err(refused)?;
+    exchange.shared.changed();
     place.sync().await?;
     exchange.set_status(204);
     exchange.send("", "").await

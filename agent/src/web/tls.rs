@@ -14,6 +14,7 @@ use rustls::ServerConfig;
 use smol::io::{AsyncRead, AsyncWrite};
 
 use super::exchange::Peer;
+use super::link::Duplex;
 use crate::net::Holder;
 use crate::net::tls_server::Failure;
 
@@ -110,6 +111,12 @@ enum State {
     Open,
     /// The first byte is that of a method.
     Plain,
+}
+
+impl<S: Duplex> Duplex for Opening<S> {
+    fn underway(&self) -> usize {
+        self.stream.underway()
+    }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Opening<S> {

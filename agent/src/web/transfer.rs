@@ -14,7 +14,7 @@ const CHUNK_HEAD: usize = 6;
 
 /// The bodies of one exchange.
 pub(super) struct Transfer {
-    pub link: Link,
+    pub link: Box<Link>,
     decoder: BodyDecoder,
     /// Payload that was read and put back.
     again: Option<Box<Again>>,
@@ -73,7 +73,7 @@ pub(super) enum Body {
 struct Again(Vec<u8>);
 
 impl Transfer {
-    pub fn new(link: Link, decoder: BodyDecoder, awaits_continue: bool) -> Self {
+    pub fn new(link: Box<Link>, decoder: BodyDecoder, awaits_continue: bool) -> Self {
         let awaits_continue = awaits_continue && !decoder.is_done();
         Self {
             link,
@@ -90,7 +90,7 @@ impl Transfer {
 
     /// The exchange on a connection to a program behind the server: the body that is sent is the request's, and the one that
     /// is received, see [`Transfer::expect`], the response's.
-    pub fn upstream(link: Link, stage: Stage) -> Self {
+    pub fn upstream(link: Box<Link>, stage: Stage) -> Self {
         Self { stage, ..Self::new(link, BodyDecoder::new(Framing::Empty), false) }
     }
 

@@ -35,9 +35,60 @@ struct Slots {
 #[derive(Default)]
 struct Entry {
     at: Cell<Option<Instant>>,
-    /// Since when the connection waits for a request.
-    idle_since: Cell<Option<Instant>>,
+    claim: Cell<Claim>,
+    is_evicted: Cell<bool>,
     waker: RefCell<Option<Waker>>,
+}
+
+/// How well a connection deserves its place when others wait for one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Claim {
+    /// It is at work.
+    #[default]
+    Busy,
+    /// Since then the first byte is awaited. Goes first, as the next.
+    Silent(Instant),
+    /// Since then the end of a TLS handshake or of a request's head is awaited.
+    Headless(Instant),
+    /// Since then it waits for another request.
+    Idle(Instant),
+    /// An event stream or a WebSocket that waits for something to tell; it ends with the server only.
+    Live,
+}
+
+/// What became of the search for a connection that makes room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Eviction {
+    /// One ends now.
+    Evicted,
+    /// There are some that owe a head or are idle, and are still given time.
+    Later {
+        /// Most owe a head.
+        flood: bool,
+    },
+    /// All are at work.
+    Nobody,
+}
+
+/// Connections of one sort, and the one that is so for the longest time.
+#[derive(Default)]
+struct Candidates<'a> {
+    count: usize,
+    first: Option<(Instant, &'a Entry)>,
+}
+
+impl<'a> Candidates<'a> {
+    fn add(&mut self, since: Instant, entry: &'a Entry) {
+        self.count += 1;
+        if self.first.is_none_or(|(first, _)| since < first) {
+            self.first = Some((since, entry));
+        }
+    }
+
+    /// The first, if it is over this time.
+    fn over(&self, now: Instant, grace: Duration) -> Option<&'a Entry> {
+        self.first.filter(|(since, _)| now.saturating_duration_since(*since) >= grace).map(|(_, entry)| entry)
+    }
 }
 
 /// One deadline; its place is freed when it is dropped.
@@ -78,30 +129,41 @@ impl Watch {
         }
     }
 
-    /// Ends the wait of all connections that wait for a request.
+    /// Ends the wait of all connections that wait for a request, and of event streams and WebSockets.
     pub fn expire_idle(&self) {
         let now = Instant::now();
         for entry in self.slots.borrow().entries.iter().flatten() {
-            if entry.idle_since.get().is_some() {
+            if matches!(entry.claim.get(), Claim::Silent(_) | Claim::Idle(_) | Claim::Live) {
                 entry.expire(now);
             }
         }
     }
 
-    /// Ends the wait of the connection that waits longest for a request, if that is longer than `grace`. `false`: there is none.
-    pub fn expire_longest_idle(&self, grace: Duration) -> bool {
+    /// Ends the wait of the connection with the weakest claim to its place: the one that owes the head of a request for the
+    /// longest time, if that is at least `head`; else the one that is idle for the longest time, if that is at least `idle`.
+    /// Where most of `all` connections owe a head there may be an attack, and the idle ones are left alone.
+    pub fn evict(&self, head: Duration, idle: Duration, all: usize) -> Eviction {
         let now = Instant::now();
         let slots = self.slots.borrow();
-        let longest = slots.entries.iter().flatten().filter(|entry| entry.idle_since.get().is_some());
-        match longest.min_by_key(|entry| entry.idle_since.get()) {
-            Some(entry)
-                if entry.idle_since.get().is_some_and(|since| now.saturating_duration_since(since) >= grace) =>
-            {
-                entry.idle_since.set(None);
-                entry.expire(now);
-                true
+        let (mut owing, mut waiting) = (Candidates::default(), Candidates::default());
+        for entry in slots.entries.iter().flatten() {
+            match entry.claim.get() {
+                Claim::Silent(since) | Claim::Headless(since) => owing.add(since, entry),
+                Claim::Idle(since) => waiting.add(since, entry),
+                Claim::Busy | Claim::Live => {}
             }
-            _ => false,
+        }
+        let flood = owing.count > all / 2;
+        let found = owing.over(now, head).or_else(|| if flood { None } else { waiting.over(now, idle) });
+        match found {
+            Some(entry) => {
+                entry.claim.set(Claim::Busy);
+                entry.is_evicted.set(true);
+                entry.expire(now);
+                Eviction::Evicted
+            }
+            None if owing.count + waiting.count > 0 => Eviction::Later { flood },
+            None => Eviction::Nobody,
         }
     }
 
@@ -169,9 +231,19 @@ impl Deadline {
         self.entry.at.set(None);
     }
 
-    /// Marks the connection as waiting for a request, or not.
-    pub fn set_idle(&self, idle: bool) {
-        self.entry.idle_since.set(idle.then(Instant::now));
+    /// Says what the connection does.
+    pub fn set_claim(&self, claim: Claim) {
+        self.entry.claim.set(claim);
+    }
+
+    /// What the connection does.
+    pub fn claim(&self) -> Claim {
+        self.entry.claim.get()
+    }
+
+    /// Whether the connection has to make room for another.
+    pub fn is_evicted(&self) -> bool {
+        self.entry.is_evicted.get()
     }
 
     /// Ready once it is over; otherwise the task is woken then.
@@ -285,21 +357,31 @@ mod tests {
     }
 
     #[test]
-    fn only_those_that_are_idle_are_ended_the_longest_first() {
+    fn those_that_owe_a_head_make_room_first_then_the_idle_the_longest_first() {
         run(async |watch| {
-            let all: Vec<Deadline> = (0..3).map(|_| watch.deadline()).collect();
+            let all: Vec<Deadline> = (0..6).map(|_| watch.deadline()).collect();
             let far = Instant::now() + Duration::from_secs(3600);
             all.iter().for_each(|deadline| deadline.set(far));
-            all[1].set_idle(true);
-            Timer::after(Duration::from_millis(5)).await;
-            all[2].set_idle(true);
-            let over = |deadline: &Deadline| deadline.entry.at.get() != Some(far);
-            watch.expire_longest_idle(Duration::from_secs(10));
-            assert!(!all.iter().any(over));
-            watch.expire_longest_idle(Duration::ZERO);
-            assert_eq!(all.iter().map(over).collect::<Vec<_>>(), [false, true, false]);
+            let ago = |seconds| Instant::now() - Duration::from_secs(seconds);
+            all[1].set_claim(Claim::Idle(ago(9)));
+            all[2].set_claim(Claim::Headless(ago(1)));
+            all[3].set_claim(Claim::Silent(ago(2)));
+            all[4].set_claim(Claim::Idle(ago(8)));
+            all[5].set_claim(Claim::Live);
+            let over = || -> Vec<usize> { (0..6).filter(|at| all[*at].entry.at.get() != Some(far)).collect() };
+            let (none, long) = (Duration::ZERO, Duration::from_secs(60));
+            let later = |flood| Eviction::Later { flood };
+            assert_eq!((watch.evict(long, long, 5), over()), (later(false), vec![]));
+            assert_eq!((watch.evict(long, none, 3), over()), (later(true), vec![]), "most owe a head");
+            assert_eq!((watch.evict(none, long, 5), over()), (Eviction::Evicted, vec![3]));
+            assert_eq!((watch.evict(none, long, 5), over()), (Eviction::Evicted, vec![2, 3]));
+            assert_eq!((watch.evict(none, long, 5), over()), (later(false), vec![2, 3]));
+            assert_eq!((watch.evict(none, none, 5), over()), (Eviction::Evicted, vec![1, 2, 3]));
+            assert!(all[1].is_evicted() && !all[4].is_evicted());
             watch.expire_idle();
-            assert_eq!(all.iter().map(over).collect::<Vec<_>>(), [false, true, true]);
+            assert_eq!(over(), [1, 2, 3, 4, 5]);
+            assert_eq!(watch.evict(none, none, 5), Eviction::Evicted);
+            assert_eq!(watch.evict(none, none, 5), Eviction::Nobody);
         });
     }
 

@@ -25,7 +25,7 @@ use super::link::Whole;
 use super::link::{Link, Patience};
 use super::shared::Shared;
 use super::transfer::{Stage, Transfer, Wire};
-use super::watch::Deadline;
+use super::watch::{Claim, Deadline};
 use super::{Error, Exchange};
 use crate::config::FOREVER;
 
@@ -211,9 +211,12 @@ impl WebSocket<'_> {
     /// to its end: when this is dropped before, the connection can only be cut.
     ///
     /// # Errors
-    /// The peer closed, or is gone or too slow.
+    /// The peer closed, or is gone or too slow; the server stops (1001).
     pub async fn send(&mut self, message: impl Into<Message>) -> Result<(), Error> {
         self.check_whole()?;
+        if self.closed.is_none() && self.shared.is_stopping() {
+            return Err(self.leave("the server stops").await);
+        }
         self.whole.set(Instant::now() + FOREVER);
         let result = self.send_frames(message.into()).await;
         self.moved = Instant::now();
@@ -276,7 +279,7 @@ impl WebSocket<'_> {
     async fn next(&mut self, at: Instant) -> Option<Option<Result<Frames, Fault>>> {
         self.wait.set(at);
         // When the server stops, it ends the waits of all that are idle.
-        self.wait.set_idle(true);
+        self.wait.set_claim(Claim::Live);
         let result = poll_fn(|cx| {
             let result = Pin::new(&mut self.stream).poll_next(cx);
             if std::mem::take(&mut self.stream.get_mut().received) {
@@ -293,7 +296,7 @@ impl WebSocket<'_> {
             }
         })
         .await;
-        self.wait.set_idle(false);
+        self.wait.set_claim(Claim::Busy);
         self.wait.clear();
         result
     }
@@ -392,7 +395,7 @@ impl Drop for WebSocket<'_> {
 }
 
 /// Ends the WebSocket of an action that has returned; the link, unless it is to be cut.
-pub(super) async fn end(mut transfer: Transfer, wire: Wire, outcome: Result<(), Error>) -> Option<Link> {
+pub(super) async fn end(mut transfer: Transfer, wire: Wire, outcome: Result<(), Error>) -> Option<Box<Link>> {
     let code: u16 = match outcome {
         Ok(()) => 1000,
         Err(Error::Io(error)) => {

@@ -11,7 +11,7 @@ use super::pump::{Pump, Side};
 use crate::http1::{Framing, Limits, RequestHead, ResponseHead, encode_request, parse_response};
 use crate::web::link::{Link, Patience};
 use crate::web::transfer::{Body, Stage, Transfer};
-use crate::web::watch::Deadline;
+use crate::web::watch::{Claim, Deadline};
 use crate::web::{Error, Exchange};
 
 /// Bounds of the head of a response.
@@ -38,7 +38,7 @@ pub(super) struct Call {
 
 impl Call {
     /// A call that is to be sent.
-    pub fn new(exchange: &Exchange, mut link: Link, head: &RequestHead) -> Result<Self, Failure> {
+    pub fn new(exchange: &Exchange, mut link: Box<Link>, head: &RequestHead) -> Result<Self, Failure> {
         encode_request(head, &mut link.output)
             .map_err(|_| Failure::Client(Error::status(400, "the request's target cannot be passed on")))?;
         let stage = match head.framing()? {
@@ -151,7 +151,7 @@ impl Call {
     }
 
     /// The connection, when the program can take another request on it.
-    pub fn into_link(self) -> Option<Link> {
+    pub fn into_link(self) -> Option<Box<Link>> {
         let transfer = self.program.into_inner();
         let is_clean = self.is_sent && transfer.is_received() && transfer.link.received().is_empty();
         is_clean.then_some(transfer.link)
@@ -216,7 +216,7 @@ pub(super) struct Bell(Deadline);
 impl Bell {
     pub fn new(exchange: &Exchange) -> Self {
         let bell = exchange.local.watch.deadline();
-        bell.set_idle(true);
+        bell.set_claim(Claim::Live);
         Self(bell)
     }
 
@@ -227,9 +227,7 @@ impl Bell {
                 let why = io::Error::new(io::ErrorKind::ConnectionAborted, "the server stops");
                 return Poll::Ready(Failure::Client(why.into()));
             }
-            // The server looked for idle connections to make room; this is none.
             self.0.clear();
-            self.0.set_idle(true);
         }
         Poll::Pending
     }

@@ -20,6 +20,7 @@ use crate::net::reactor::Source;
 use crate::web::link::Link;
 use crate::web::local::Local;
 use crate::web::socket::Socket;
+use crate::web::watch::Claim;
 
 /// An unused connection is not kept longer: programs close theirs some time, and a request that meets that fails.
 const AGE: Duration = Duration::from_secs(15);
@@ -34,7 +35,7 @@ pub(in crate::web) struct Pools {
 
 struct Pool {
     slots: Arc<Semaphore>,
-    idle: RefCell<Vec<(Link, Instant)>>,
+    idle: RefCell<Vec<(Box<Link>, Instant)>>,
 }
 
 /// The right to use one connection.
@@ -80,7 +81,7 @@ impl Pools {
 
 impl Lease {
     /// The kept connection that was used last, if it is still good.
-    pub fn kept(&self) -> Option<Link> {
+    pub fn kept(&self) -> Option<Box<Link>> {
         let mut idle = self.pool.idle.borrow_mut();
         idle.retain(|(_, since)| since.elapsed() < AGE);
         while let Some((mut link, _)) = idle.pop() {
@@ -92,7 +93,7 @@ impl Lease {
     }
 
     /// Keeps a connection, at most `limit` in all.
-    pub fn keep(&self, link: Link, limit: usize) {
+    pub fn keep(&self, link: Box<Link>, limit: usize) {
         let mut idle = self.pool.idle.borrow_mut();
         idle.retain(|(_, since)| since.elapsed() < AGE);
         if idle.len() < limit {
@@ -105,7 +106,7 @@ impl Lease {
 ///
 /// # Errors
 /// The program does not listen there, or does not accept in time.
-pub(super) async fn connect(target: &ProxyTarget, local: &Rc<Local>, limit: Duration) -> Result<Link, Fault> {
+pub(super) async fn connect(target: &ProxyTarget, local: &Rc<Local>, limit: Duration) -> Result<Box<Link>, Fault> {
     let deadline = local.watch.deadline();
     let connecting = async {
         match target {
@@ -125,8 +126,11 @@ pub(super) async fn connect(target: &ProxyTarget, local: &Rc<Local>, limit: Dura
     }
 }
 
-fn link(socket: OwnedFd, local: &Rc<Local>) -> Link {
-    Link::new(Socket(Source::new(socket, local.reactor.clone())), local.clone())
+/// A program may be as slow as it likes, and never has to make room.
+fn link(socket: OwnedFd, local: &Rc<Local>) -> Box<Link> {
+    let link = Link::new(Socket(Source::new(socket, local.reactor.clone())), 0, local.clone());
+    link.set_claim(Claim::Busy);
+    link
 }
 
 /// Where TCP waits for room in the queue of who listens, a Unix socket fails.
