@@ -155,3 +155,18 @@ fn a_program_does_not_bind_browsers_to_tls_over_other_connections() {
     let answer = get(&server, "/open", "");
     assert!(status(&answer) == 200 && field(&answer, "strict-transport-security").is_none(), "{answer}");
 }
+
+#[test]
+fn no_field_names_another_method_where_a_route_lists_its_methods() {
+    let program = Program::answering(|_, _| ok("ok"));
+    let (server, _dir) = front(&program.address, |settings| {
+        let listed = Route { methods: vec!["GET".into()], trim: "/get".into(), ..route("/get/", &program.address) };
+        settings.routes = vec![listed, route("", &program.address)];
+    });
+    for name in ["X-HTTP-Method-Override", "x-http-method", "X-METHOD-OVERRIDE"] {
+        get(&server, "/get/x", &format!("{name}: DELETE\r\n"));
+        assert!(!program.last().contains("DELETE"), "{}", program.last());
+        get(&server, "/x", &format!("{name}: DELETE\r\n"));
+        assert!(program.last().contains("DELETE"), "{}", program.last());
+    }
+}

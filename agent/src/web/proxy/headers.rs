@@ -6,6 +6,7 @@ use std::fmt::Write;
 use super::Way;
 use super::fault::Failure;
 use crate::http1::{Framing, Headers, Method, RequestHead, ResponseHead, Version, percent_decode};
+use crate::web::router::{clean_path, find_route};
 use crate::web::{Error, Exchange, Peer};
 
 /// Fields of one connection, not of what goes over it (RFC 9110 §7.6.1), and those that frame a message.
@@ -27,6 +28,8 @@ const HOP: [&str; 12] = [
 /// behind the back of the routes.
 const REQUEST: [&str; 8] =
     ["host", "expect", "forwarded", "x-real-ip", "via", "proxy", "x-original-url", "x-rewrite-url"];
+/// Fields that name another method than the request has.
+const METHOD: [&str; 3] = ["x-http-method-override", "x-http-method", "x-method-override"];
 /// Fields of a response that the server says itself, or that are none of a stranger's business.
 const RESPONSE: [&str; 3] = ["date", "server", "content-type"];
 
@@ -64,6 +67,10 @@ pub(super) fn request(
         let is_odd = !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
         let is_ours = REQUEST.iter().any(|known| is(known)) || starts_with(name, "x-forwarded-");
         if is_odd || is_ours || is_hop(&client.headers, name) || valid.is_some() && is("content-type") {
+            continue;
+        }
+        // The route allows the method that the request has, and not the one that a program may find here.
+        if METHOD.iter().any(|known| is(known)) && lists_methods(exchange) {
             continue;
         }
         // What proved to the gate who asks is none of the program's business, which could use it to be that user. Where the gate
@@ -106,6 +113,13 @@ pub(super) fn request(
         head.headers.append("X-Forwarded-Prefix", front)?;
     }
     Ok(head)
+}
+
+/// Whether the route of the request says which methods may come.
+fn lists_methods(exchange: &Exchange) -> bool {
+    // What the route takes off the path is gone by now.
+    let path = clean_path(&exchange.head);
+    path.and_then(|path| find_route(&exchange.shared, &path)).is_some_and(|route| !route.methods.is_empty())
 }
 
 /// Who asks, and how.
@@ -184,7 +198,8 @@ pub(super) fn response(exchange: &mut Exchange, head: &ResponseHead) -> Result<S
         }
     }
     exchange.headers = fields;
-    Ok(head.headers.get("content-type").unwrap_or_default().to_owned())
+    // A tab is allowed between the parameters.
+    Ok(head.headers.get("content-type").unwrap_or_default().replace('\t', " "))
 }
 
 /// What caches may do with an answer that is for one user: as the program says, but for none that others use.
