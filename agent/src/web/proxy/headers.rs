@@ -87,9 +87,8 @@ pub(super) fn request(
         }
         head.headers.append(name, value)?;
     }
-    if valid.is_some() {
-        // What does not say what it is was taken for JSON.
-        head.headers.append("Content-Type", client.headers.get("content-type").unwrap_or("application/json"))?;
+    if let Some(validation) = exchange.validation.as_ref().filter(|_| valid.is_some()) {
+        head.headers.append("Content-Type", validation.content_type(exchange))?;
     }
     let framing = match valid {
         Some(body) => Framing::Length(body.len() as u64),
