@@ -371,3 +371,13 @@ fn a_route_that_leads_to_itself_ends() {
     let server = web_support::Running::start(server);
     assert_eq!(status(&get(&server, "/", "")), 508);
 }
+
+#[test]
+fn a_tab_in_the_type_of_an_answer_is_no_fault() {
+    let program = Program::answering(|_, _| {
+        b"HTTP/1.1 200 OK\r\nContent-Type: text/html;\tcharset=utf-8\r\nContent-Length: 2\r\n\r\nok".to_vec()
+    });
+    let (server, _dir) = front(&program.address, |_| {});
+    let answer = get(&server, "/", "");
+    assert!(answer.contains("Content-Type: text/html; charset=utf-8\r\n") && status(&answer) == 200, "{answer}");
+}

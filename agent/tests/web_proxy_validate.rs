@@ -116,3 +116,25 @@ fn a_program_gets_no_body_where_the_client_sent_none() {
     assert_eq!(status(&server.talk(format!("{options}\r\n"))), 200);
     assert_eq!(status(&server.talk(format!("{options}Content-Length: 2\r\n\r\n{{}}"))), 400);
 }
+
+#[test]
+fn the_type_that_a_program_is_told_is_that_of_the_body_that_it_gets() {
+    let program = mirror();
+    let dir = Dir::new();
+    let path = dir.0.join("signatures.json5");
+    fs::write(&path, "{api: {put: {request: {fields: {n: {type: 'number', default: 3}}}}}}").unwrap();
+    let (server, _dir) = front(&program.address, |settings| {
+        settings.signatures = WebSignatures { enable: true, path, strict: false };
+        settings.routes = vec![Route { validate: true, ..route("", &program.address) }];
+    });
+    const FORM: &str = "application/x-www-form-urlencoded";
+    for (kind, expected, body) in [
+        (FORM, FORM, "n=3"),
+        ("text/plain", "application/json", r#"{"n":3}"#),
+        ("application/x+json", "application/x+json", r#"{"n":3}"#),
+    ] {
+        let answer = send(&server, "/api/put", &format!("Content-Type: {kind}\r\n"), "");
+        assert_eq!(web_support::body(&answer), body, "{answer}");
+        assert_eq!(field(&program.last(), "content-type").as_deref(), Some(expected));
+    }
+}

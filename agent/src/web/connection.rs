@@ -9,7 +9,7 @@ use super::exchange::{Caller, Exchange};
 use super::head::{Head, Length};
 use super::link::{Duplex, Link, Patience};
 use super::local::Local;
-use super::router::{Routed, clean_path, find_route, is_plain, route, trim};
+use super::router::{ACTION_METHODS, Routed, clean_path, find_route, is_plain, route, trim};
 use super::shared::Shared;
 use super::transfer::{Stage, Transfer};
 use super::watch::Claim;
@@ -151,8 +151,13 @@ async fn handle(exchange: &mut Exchange) -> Result<(), Error> {
         return Err(Error::status(400, "the path could mean two things"));
     }
     if is_question(exchange, &shared) {
-        if let Routed::Options(allow) | Routed::NotAllowed(allow) = route(&shared, &Method::Options, &exchange.path) {
-            return options(exchange, &allow).await;
+        match route(&shared, &Method::Options, &exchange.path) {
+            Routed::Options(allow) | Routed::NotAllowed(allow) => return options(exchange, &allow).await,
+            // The program would be asked without a login.
+            Routed::Proxy(route) if !route.role.is_empty() && is_cors(exchange) => {
+                return options(exchange, ACTION_METHODS).await;
+            }
+            _ => {}
         }
     }
     if auth::concerns(exchange) && !Box::pin(auth::admit(exchange)).await? {
@@ -208,7 +213,11 @@ fn is_validated(exchange: &Exchange, routed: &Routed) -> bool {
 fn is_question(exchange: &Exchange, shared: &Shared) -> bool {
     exchange.head.method == Method::Options
         && shared.is_shared
-        && (exchange.header("access-control-request-method").is_some() || has_role(find_route(shared, &exchange.path)))
+        && (is_cors(exchange) || has_role(find_route(shared, &exchange.path)))
+}
+
+fn is_cors(exchange: &Exchange) -> bool {
+    exchange.header("access-control-request-method").is_some()
 }
 
 fn has_role(route: Option<&Route>) -> bool {

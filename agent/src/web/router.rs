@@ -26,7 +26,7 @@ pub(super) enum Routed<'a> {
 }
 
 const FILE_METHODS: &str = "GET, HEAD, OPTIONS";
-const ACTION_METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
+pub(super) const ACTION_METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 
 /// The path of a request, percent-decoded once, or `None` when it is one that nobody asks for in good faith: control
 /// characters, a backslash, an encoded slash, or a segment `..`; clients resolve those before they ask. Segments that are

@@ -94,7 +94,7 @@ fn valid_body(exchange: &Exchange, upgrade: bool) -> Result<Option<Vec<u8>>, Err
     let body =
         exchange.validation.as_ref().filter(|_| !upgrade).and_then(|validation| validation.bytes()).transpose()?;
     let is_sent = exchange.head.framing()? != Framing::Empty;
-    Ok(body.filter(|body| is_sent || !matches!(&body[..], b"{}" | b"null")))
+    Ok(body.filter(|body| is_sent || !matches!(&body[..], b"" | b"{}" | b"null")))
 }
 
 /// Answers who came at a bad time.

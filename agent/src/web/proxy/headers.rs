@@ -6,7 +6,7 @@ use std::fmt::Write;
 use super::Way;
 use super::fault::Failure;
 use crate::http1::{Framing, Headers, Method, RequestHead, ResponseHead, Version, percent_decode};
-use crate::web::router::without_empty;
+use crate::web::router::{clean_path, find_route, without_empty};
 use crate::web::{Error, Exchange, Peer};
 
 /// Fields of one connection, not of what goes over it (RFC 9110 §7.6.1), and those that frame a message.
@@ -28,6 +28,8 @@ const HOP: [&str; 12] = [
 /// behind the back of the routes.
 const REQUEST: [&str; 8] =
     ["host", "expect", "forwarded", "x-real-ip", "via", "proxy", "x-original-url", "x-rewrite-url"];
+/// Fields that name another method than the request has.
+const METHOD: [&str; 3] = ["x-http-method-override", "x-http-method", "x-method-override"];
 /// Fields of a response that the server says itself, or that are none of a stranger's business.
 const RESPONSE: [&str; 3] = ["date", "server", "content-type"];
 
@@ -68,6 +70,10 @@ pub(super) fn request(
         if is_odd || is_ours || is_hop(&client.headers, name) || valid.is_some() && is("content-type") {
             continue;
         }
+        // The route allows the method that the request has, and not the one that a program may find here.
+        if METHOD.iter().any(|known| is(known)) && lists_methods(exchange) {
+            continue;
+        }
         // What proved to the gate who asks is none of the program's business, which could use it to be that user. Where the gate
         // asked for nothing, the field is for the program.
         if is("authorization") && exchange.user.is_some() || has_sessions && is("x-xsrf-token") {
@@ -82,9 +88,8 @@ pub(super) fn request(
         }
         head.headers.append(name, value)?;
     }
-    if valid.is_some() {
-        // What does not say what it is was taken for JSON.
-        head.headers.append("Content-Type", client.headers.get("content-type").unwrap_or("application/json"))?;
+    if let Some(validation) = exchange.validation.as_ref().filter(|_| valid.is_some()) {
+        head.headers.append("Content-Type", validation.content_type(exchange))?;
     }
     let framing = match valid {
         Some(body) => Framing::Length(body.len() as u64),
@@ -108,6 +113,13 @@ pub(super) fn request(
         head.headers.append("X-Forwarded-Prefix", front)?;
     }
     Ok(head)
+}
+
+/// Whether the route of the request says which methods may come.
+fn lists_methods(exchange: &Exchange) -> bool {
+    // What the route takes off the path is gone by now.
+    let path = clean_path(&exchange.head);
+    path.and_then(|path| find_route(&exchange.shared, &path)).is_some_and(|route| !route.methods.is_empty())
 }
 
 /// Who asks, and how.
@@ -172,7 +184,9 @@ pub(super) fn response(exchange: &mut Exchange, head: &ResponseHead) -> Result<S
         if RESPONSE.iter().any(|known| is(known)) || is_our_cookie || is_our_token || is_hop(&head.headers, name) {
             continue;
         }
-        if is("cache-control") && gate {
+        // Over plain HTTP anybody could have said it (RFC 6797 §7.2).
+        let is_of_tls = is("strict-transport-security") && !exchange.secure;
+        if is("cache-control") && gate || is_of_tls {
             continue;
         }
         fields.append(name, value)?;
@@ -184,7 +198,8 @@ pub(super) fn response(exchange: &mut Exchange, head: &ResponseHead) -> Result<S
         }
     }
     exchange.headers = fields;
-    Ok(head.headers.get("content-type").unwrap_or_default().to_owned())
+    // A tab is allowed between the parameters.
+    Ok(head.headers.get("content-type").unwrap_or_default().replace('\t', " "))
 }
 
 /// What caches may do with an answer that is for one user: as the program says, but for none that others use.

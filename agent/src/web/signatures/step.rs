@@ -116,7 +116,11 @@ async fn body(
         return Ok(Received::Unread);
     };
     if is_empty {
-        return Ok(without_body(exchange, block, strict, problems));
+        let is_form = exchange.media_type().is_ok_and(|media| is_form(&media));
+        return Ok(match without_body(exchange, block, strict, problems) {
+            Received::Json(Value::Object(object)) if is_form => Received::Form(object),
+            received => received,
+        });
     }
     // Who takes the body may decode it, and read something else than was validated.
     if exchange.header("content-encoding").is_some_and(|coding| !coding.eq_ignore_ascii_case("identity")) {
@@ -126,7 +130,7 @@ async fn body(
         None => false,
         Some(_) => {
             let media = exchange.media_type()?;
-            let is_form = media.is("application/x-www-form-urlencoded");
+            let is_form = is_form(&media);
             if !(is_form || is_json(&media)) || !media.is_utf8() {
                 let text = "expected application/json or application/x-www-form-urlencoded, in UTF-8";
                 return Err(Error::status(415, text));
@@ -245,6 +249,17 @@ impl Validation {
         }
     }
 
+    /// What a body from here is, for those who do not know the client.
+    pub fn content_type<'a>(&self, exchange: &'a Exchange) -> &'a str {
+        let said = exchange.header("content-type");
+        let is_json = |said: &&str| Parameterized::parse(said).is_some_and(|media| is_json(&media));
+        match self.body {
+            Received::Form(_) => said,
+            Received::Json(_) | Received::Unread => said.filter(is_json),
+        }
+        .unwrap_or("application/json")
+    }
+
     /// The query as it would have been sent, if there is a block for it.
     pub fn query(&self) -> Option<String> {
         String::from_utf8(text::encode(self.variables()?)).ok()
@@ -305,6 +320,10 @@ impl Validation {
             }
         }
     }
+}
+
+fn is_form(media: &Parameterized) -> bool {
+    media.is("application/x-www-form-urlencoded")
 }
 
 fn is_json(media: &Parameterized) -> bool {
