@@ -99,3 +99,31 @@ fn a_session_stays_at_the_gate() {
     let answer = get(&server, "/view/ws", &format!("{cookies}{ws}"));
     assert_eq!((status(&answer), program.requests()), (403, 2), "{answer}");
 }
+
+#[test]
+fn no_field_passes_for_one_that_the_server_says_itself() {
+    let program = Program::answering(|_, _| ok("ok"));
+    let (server, _dir) = server(&program);
+    for name in [
+        "X-Forwarded-User",
+        "x-forwarded-USER",
+        "X_Forwarded_User",
+        "X-Forwarded_User",
+        "X.Forwarded.User",
+        "X-Forwarded-User~",
+        "X-Forwarded-Anything",
+        "Proxy",
+        "X-Original-URL",
+        "X-Rewrite-Url",
+        "X-Real-IP",
+        "Forwarded",
+    ] {
+        let answer = get(&server, "/open", &format!("{name}: evil\r\n{name}: evil\r\n"));
+        assert_eq!(status(&answer), 200, "{answer}");
+        assert!(!program.last().contains("evil"), "{}", program.last());
+        let answer = get(&server, "/view/x", &format!("{BASIC}{name}: evil\r\nConnection: {name}\r\n"));
+        assert_eq!(status(&answer), 200, "{answer}");
+        let head = program.last();
+        assert!(field(&head, "x-forwarded-user").as_deref() == Some("jo") && !head.contains("evil"), "{head}");
+    }
+}

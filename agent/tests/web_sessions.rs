@@ -138,6 +138,20 @@ fn visitors_have_variables_that_end_with_a_login() {
 }
 
 #[test]
+fn the_session_of_a_stranger_does_not_get_what_belongs_to_a_user() {
+    let running = Running::start(server(settings_with_users()));
+    let id = |answer: &str| field(answer, "set-cookie").unwrap().split(';').next().unwrap().to_owned();
+    let stranger = id(&get(&running, "/create?value=strange", ""));
+    let user = id(&get(&running, "/become?user=jo", ""));
+    // A neighbour's page may set a cookie that comes before the user's own.
+    let both = format!("Cookie: {stranger}; {user}\r\n");
+    assert_eq!(body(&get(&running, "/check", &both)), "inside");
+    assert_eq!(status(&get(&running, "/create?value=private", &both)), 200);
+    assert_eq!(body(&get(&running, "/check", &format!("Cookie: {stranger}\r\n"))), "strange");
+    assert_eq!(body(&get(&running, "/check", &format!("Cookie: {user}\r\n"))), "private");
+}
+
+#[test]
 fn a_login_leads_to_a_page_of_this_server_only() {
     let running = Running::start(server(settings_with_users()));
     for (target, expected) in [("/a?b=c", "/a?b=c"), ("//evil.example/", "/"), ("https://evil.example", "/")] {

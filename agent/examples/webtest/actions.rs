@@ -46,8 +46,9 @@ async fn events(exchange: &mut Exchange) -> Result<(), Error> {
 
 /// A page with a form, and what was sent of it.
 async fn form(exchange: &mut Exchange) -> Result<(), Error> {
-    let variables = exchange.variables().await?;
-    let value = |name| escape(variables.get(name).unwrap_or_default());
+    // It reads the body, which can be read once.
+    let shown = show::describe(exchange).await?;
+    let value = |name| escape(shown["form"][name].as_str().or(shown["query"][name].as_str()).unwrap_or_default());
     let page = format!(
         "<html><head><title>form</title></head>\n<body><form name='details' method='post' action='form'>\n\
          Name <input type='text' name='name' value='{}'>\nAddress <input type='text' name='address' value='{}'>\n\
@@ -55,7 +56,7 @@ async fn form(exchange: &mut Exchange) -> Result<(), Error> {
          </body>\n</html>\n",
         value("name"),
         value("address"),
-        escape(&show::describe(exchange).await?.to_string()),
+        escape(&shown.to_string()),
     );
     exchange.set_header("Cache-Control", "no-cache")?;
     exchange.send(HTML, page).await

@@ -9,7 +9,7 @@ use super::exchange::{Caller, Exchange};
 use super::head::{Head, Length};
 use super::link::{Duplex, Link, Patience};
 use super::local::Local;
-use super::router::{Routed, clean_path, find_route, route, trim};
+use super::router::{Routed, clean_path, find_route, is_plain, route, trim};
 use super::shared::Shared;
 use super::transfer::{Stage, Transfer};
 use super::watch::Claim;
@@ -147,6 +147,9 @@ async fn handle(exchange: &mut Exchange) -> Result<(), Error> {
     if let Some((status, to)) = redirect::find(exchange, &shared.settings.redirects) {
         return redirect::send(exchange, status, &to).await;
     }
+    if !is_plain(&shared, &exchange.path) {
+        return Err(Error::status(400, "the path could mean two things"));
+    }
     if is_question(exchange, &shared) {
         if let Routed::Options(allow) | Routed::NotAllowed(allow) = route(&shared, &Method::Options, &exchange.path) {
             return options(exchange, &allow).await;
@@ -162,9 +165,9 @@ async fn handle(exchange: &mut Exchange) -> Result<(), Error> {
     let routed = route(&shared, &exchange.head.method, &exchange.path);
     if let Routed::Action(..) = routed {
         exchange.limit_body(decided)?;
-        if shared.validates() && !Box::pin(signatures::enter(exchange)).await? {
-            return Ok(());
-        }
+    }
+    if shared.validates() && is_validated(exchange, &routed) && !Box::pin(signatures::enter(exchange)).await? {
+        return Ok(());
     }
     if let Some(path) = decided.and_then(|route| trim(&route.trim, &exchange.path)) {
         exchange.path = path;
@@ -184,6 +187,18 @@ async fn handle(exchange: &mut Exchange) -> Result<(), Error> {
             exchange.send(TEXT, plain(405, "")).await
         }
         Routed::NotFound => Err(Error::status(404, "there is nothing here")),
+    }
+}
+
+/// Whether signatures are for this. What a program answers to the question for its methods is its own business.
+fn is_validated(exchange: &Exchange, routed: &Routed) -> bool {
+    match routed {
+        Routed::Action(..) => true,
+        Routed::Proxy(_) => {
+            let is_bare = exchange.head.query().is_none() && exchange.transfer.borrow().is_received();
+            exchange.head.method != Method::Options || !is_bare
+        }
+        _ => false,
     }
 }
 

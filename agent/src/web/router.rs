@@ -34,8 +34,32 @@ pub(super) fn clean_path(head: &RequestHead) -> Option<String> {
     }
     let path = percent_decode(raw)?;
     let is_bad = path.chars().any(|c| c.is_control() || c == '\\')
-        || path.split('/').any(|segment| matches!(segment, "." | ".."));
+        || path.split('/').any(|segment| matches!(bare(segment), "." | ".."));
     (!is_bad).then(|| path.into_owned())
+}
+
+/// A segment without parameters.
+fn bare(segment: &str) -> &str {
+    segment.split(';').next().unwrap_or_default()
+}
+
+/// Whether the same route decides about the path for those who see it as it is, and for those who take several slashes for
+/// one, or leave out parameters (`/a;x=y/b`). Else the role of a route would be no obstacle: the handler behind another
+/// one could take the path for one of the first.
+pub(super) fn is_plain(shared: &Shared, path: &str) -> bool {
+    if !path.contains("//") && !path.contains(';') {
+        return true;
+    }
+    let mut other = String::with_capacity(path.len());
+    for segment in path.split('/').map(bare).filter(|segment| !segment.is_empty()) {
+        other.push('/');
+        other.push_str(segment);
+    }
+    if other.is_empty() || path.ends_with('/') {
+        other.push('/');
+    }
+    let index = |path: &str| shared.settings.routes.iter().position(|route| route.covers(path));
+    index(path) == index(&other)
 }
 
 /// Finds the handler. The first route that matches decides; without routes, actions are tried before files.
@@ -253,6 +277,8 @@ mod tests {
             "/%ff",
             "/%c0%ae%c0%ae/x",
             "/%7f",
+            "/a/..;x/b",
+            "/.%3b/b",
         ] {
             assert_eq!(clean(bad), None, "{bad}");
         }

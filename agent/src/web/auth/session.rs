@@ -160,14 +160,20 @@ fn is_of_user(exchange: &Exchange) -> bool {
     ids.any(|id| sessions.find(id, Instant::now()).is_some_and(|found| found.user.is_some()))
 }
 
-/// The session of the request, if it is one of the user whom the gate let in, or a visitor's.
+/// The session of the request: one of the user whom the gate let in, before a visitor's, which somebody else may have given
+/// to the client.
 fn key(exchange: &Exchange) -> Option<Key> {
     let authority = &exchange.shared.authority;
     let mut sessions = authority.keeper.sessions();
     let ids = cookie::values(exchange.headers(), &authority.settings.sessions.cookie);
-    exchange.session.as_ref().map(|id| id.0.as_str()).into_iter().chain(ids).find_map(|id| {
-        let found = sessions.find(id, Instant::now())?;
-        let is_right = found.user.as_ref().is_none_or(|(name, _)| exchange.user() == Some(name));
-        is_right.then_some(found.key)
-    })
+    let mut of_visitor = None;
+    for id in exchange.session.as_ref().map(|id| id.0.as_str()).into_iter().chain(ids) {
+        let Some(found) = sessions.find(id, Instant::now()) else { continue };
+        match &found.user {
+            Some((name, _)) if exchange.user() == Some(name) => return Some(found.key),
+            None if of_visitor.is_none() => of_visitor = Some(found.key),
+            _ => {}
+        }
+    }
+    of_visitor
 }

@@ -23,20 +23,29 @@ const HOP: [&str; 12] = [
     "content-length",
     "http2-settings",
 ];
-/// Fields of a request that the server answers for.
-const REQUEST: [&str; 5] = ["host", "expect", "forwarded", "x-real-ip", "via"];
+/// Fields of a request that the server answers for, and those that some programs take for their target or their settings,
+/// behind the back of the routes.
+const REQUEST: [&str; 8] =
+    ["host", "expect", "forwarded", "x-real-ip", "via", "proxy", "x-original-url", "x-rewrite-url"];
 /// Fields of a response that the server says itself, or that are none of a stranger's business.
 const RESPONSE: [&str; 3] = ["date", "server", "content-type"];
 
-/// The head of the request to the program, put together anew: only what was understood goes on.
+/// The head of the request to the program, put together anew: only what was understood goes on. `valid` is the body that goes
+/// in place of the client's, after a signature was held against it.
 ///
 /// # Errors
 /// The request cannot be passed on.
-pub(super) fn request(exchange: &Exchange, way: &Way<'_>, upgrade: bool) -> Result<RequestHead, Failure> {
+pub(super) fn request(
+    exchange: &Exchange,
+    way: &Way<'_>,
+    upgrade: bool,
+    valid: Option<&[u8]>,
+) -> Result<RequestHead, Failure> {
     let client = &exchange.head;
     let (front, path) = split_path(client.path(), &exchange.path);
     let mut target = format!("{}{path}", way.base);
-    if let Some(query) = client.query() {
+    let valid_query = exchange.validation.as_ref().and_then(|validation| validation.query());
+    if let Some(query) = valid_query.as_deref().or(client.query()).filter(|query| !query.is_empty()) {
         target.push('?');
         target.push_str(query);
     }
@@ -50,10 +59,11 @@ pub(super) fn request(exchange: &Exchange, way: &Way<'_>, upgrade: bool) -> Resu
     let has_sessions = !auth.login.is_empty();
     for (name, value) in client.headers.iter() {
         let is = |known: &str| name.eq_ignore_ascii_case(known);
-        // Programs that take fields from variables cannot tell `X_Forwarded_User` from `X-Forwarded-User`.
-        let is_odd = name.contains('_');
+        // Programs that take fields from variables cannot tell `X_Forwarded_User` or `X.Forwarded.User` from
+        // `X-Forwarded-User`.
+        let is_odd = !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
         let is_ours = REQUEST.iter().any(|known| is(known)) || starts_with(name, "x-forwarded-");
-        if is_odd || is_ours || is_hop(&client.headers, name) {
+        if is_odd || is_ours || is_hop(&client.headers, name) || valid.is_some() && is("content-type") {
             continue;
         }
         // What proved to the gate who asks is none of the program's business, which could use it to be that user. Where the gate
@@ -70,7 +80,15 @@ pub(super) fn request(exchange: &Exchange, way: &Way<'_>, upgrade: bool) -> Resu
         }
         head.headers.append(name, value)?;
     }
-    match client.framing()? {
+    if valid.is_some() {
+        // What does not say what it is was taken for JSON.
+        head.headers.append("Content-Type", client.headers.get("content-type").unwrap_or("application/json"))?;
+    }
+    let framing = match valid {
+        Some(body) => Framing::Length(body.len() as u64),
+        None => client.framing()?,
+    };
+    match framing {
         Framing::Length(length) => head.headers.append("Content-Length", &length.to_string())?,
         Framing::Chunked => head.headers.append("Transfer-Encoding", "chunked")?,
         // Some programs wait for a body where none is announced.

@@ -1,4 +1,4 @@
-//! What stands before an action whose route validates, and behind it.
+//! What stands before an action or a program whose route validates, and behind an action.
 
 use std::sync::Arc;
 
@@ -32,7 +32,7 @@ enum Received {
     Form(Map<String, Value>),
 }
 
-/// Validates the request: lets it go on to its action (`true`), or answers it.
+/// Validates the request: lets it go on to its action or program (`true`), or answers it.
 ///
 /// # Errors
 /// Those of the gate, of reading the body and of sending.
@@ -119,6 +119,10 @@ async fn body(
     };
     if is_empty {
         return Ok(without_body(exchange, block, strict, problems));
+    }
+    // Who takes the body may decode it, and read something else than was validated.
+    if exchange.header("content-encoding").is_some_and(|coding| !coding.eq_ignore_ascii_case("identity")) {
+        return Err(Error::status(415, "the body is encoded; send it as it is"));
     }
     let is_form = match exchange.header("content-type") {
         None => false,
@@ -241,6 +245,11 @@ impl Validation {
             Received::Json(value) => Some(serde_json::to_vec(value).map_err(Error::from)),
             Received::Form(object) => Some(Ok(text::encode(&text::fields(object)))),
         }
+    }
+
+    /// The query as it would have been sent, if there is a block for it.
+    pub fn query(&self) -> Option<String> {
+        String::from_utf8(text::encode(self.variables()?)).ok()
     }
 
     /// The query variables, if there is a block for them.

@@ -22,7 +22,7 @@ use smol::channel::{self, Receiver, Sender};
 use smol::future::or;
 
 /// How long a process may take to end after SIGTERM.
-pub(super) const TERM: Duration = Duration::from_secs(2);
+pub(super) const TERM: Duration = Duration::from_secs(1);
 /// The pause before a start after one death; it doubles with each.
 const PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
