@@ -179,7 +179,14 @@ impl Child {
     /// Ends it for good; the process that has to end.
     pub fn stop(self: &Arc<Self>) -> Option<Arc<Run>> {
         let mut state = self.lock();
-        let State::Running { run, .. } = std::mem::replace(&mut *state, State::Stopped) else { return None };
+        let run = match std::mem::replace(&mut *state, State::Stopped) {
+            State::Running { run, .. } => run,
+            State::Resting { .. } => {
+                self.clear();
+                return None;
+            }
+            State::Starting(_) | State::Stopped => return None,
+        };
         send(&run, Signal::SIGTERM);
         let (child, ending) = (self.clone(), run.clone());
         let late = thread::Builder::new().name("worker-end".to_owned()).stack_size(STACK);
@@ -227,9 +234,13 @@ impl Child {
         while let Err(nix::errno::Errno::EINTR) = waitid(Id::Pid(pid), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT) {}
         let mut state = self.lock();
         let how = process.wait().map_or_else(|error| format!("ended: {error}"), describe);
-        if let State::Running { deaths, .. } = &*state {
-            log::warn!("{} {how}; it is started again when it is needed", self.describe(&run));
-            *state = rest(*deaths);
+        match &*state {
+            State::Running { deaths, .. } => {
+                log::warn!("{} {how}; it is started again when it is needed", self.describe(&run));
+                *state = rest(*deaths);
+            }
+            // Before anybody hears of the end: the server's process may end then, and this thread with it.
+            _ => self.clear(),
         }
         let _ = run.how.set(how);
         drop(state);
@@ -259,6 +270,13 @@ impl Child {
         command.args(&self.arguments).stdin(Stdio::from(OwnedFd::from(listener))).process_group(0);
         die_with(&mut command, Pid::this());
         command.spawn()
+    }
+
+    /// Takes the files away.
+    fn clear(&self) {
+        if let Some(place) = self.socket().parent() {
+            let _ = fs::remove_dir_all(place);
+        }
     }
 
     fn socket(&self) -> PathBuf {
