@@ -13,7 +13,7 @@ use super::router::{ACTION_METHODS, Routed, clean_path, find_route, is_plain, ro
 use super::shared::Shared;
 use super::transfer::{Stage, Transfer};
 use super::watch::Claim;
-use super::{Error, access, auth, files, proxy, redirect, signatures, websocket};
+use super::{Error, access, auth, files, proxy, redirect, signatures, trace, websocket};
 use crate::config::Route;
 use crate::http1::{BodyDecoder, Headers, Method, RequestHead, Version, parse_request, reason};
 
@@ -185,6 +185,7 @@ async fn handle(exchange: &mut Exchange) -> Result<(), Error> {
         // On the heap only while a file is served: it would be the larger part of every idle connection.
         Routed::File(route) => Box::pin(files::serve(exchange, route)).await,
         Routed::Proxy(route) => Box::pin(proxy::serve(exchange, route)).await,
+        Routed::Trace => trace::answer(exchange).await,
         Routed::Options(allow) => options(exchange, &allow).await,
         Routed::NotAllowed(allow) => {
             exchange.set_header("Allow", &allow)?;

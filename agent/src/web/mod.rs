@@ -67,6 +67,7 @@ mod signatures;
 mod socket;
 mod store;
 mod tls;
+mod trace;
 mod transfer;
 mod upload;
 mod validators;

@@ -89,6 +89,15 @@ const own = {
     equal((await talk("/test/ws", "other")).code, 1006);
     equal((await talk("/test/ws", [], (socket) => socket.close(1000))).wasClean, true);
   },
+  async "WebSocket: silent for longer than the time between pings"() {
+    const silence = (socket) => setTimeout(() => socket.send("still there"), 2500);
+    let said;
+    const end = await talk("/test/ws", "chat", silence, (socket, data) => {
+      said = data;
+      socket.close(1000);
+    });
+    equal([said, end.code, end.wasClean], ["still there", 1000, true]);
+  },
   async "files by FormData"() {
     const body = new FormData();
     body.append("text", "ü\r\n&=");

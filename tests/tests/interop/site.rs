@@ -17,7 +17,7 @@ const LIMIT: Duration = Duration::from_secs(90);
 
 const SETTINGS: &str = "{
     web: {
-        listen: ['http://127.0.0.1:PLAIN', 'http://127.0.0.1:OTHER', 'https://127.0.0.1:SECURE'],
+        listen: ['http://127.0.0.1:PLAIN', 'http://127.0.0.1:OTHER', 'https://127.0.0.1:SECURE', 'unix:../web.sock'],
         documents: DOCUMENTS,
         headers: {
             'Access-Control-Allow-Origin': 'http://127.0.0.1:OTHER',
@@ -26,6 +26,7 @@ const SETTINGS: &str = "{
             'Access-Control-Expose-Headers': 'Content-Range',
         },
         auth: {login: '/login', logout: '/logout', roles: {user: ['api']}, users: {USER}},
+        webSockets: {ping: '1 sec'},
         redirect: [
             {from: '/old.html', to: '/index.html', status: 301},
             {from: '/moved', to: '/test/put', status: 308},
@@ -153,6 +154,7 @@ impl Site {
             "ca": self.scratch.path().join("config/ca.crt"),
             "certificate": self.scratch.path().join("config/web.crt"),
             "site": self.scratch.path().join("site"),
+            "socket": self.scratch.path().join("web.sock"),
             "scratch": self.scratch.path(),
         });
         let said = self.scratch.path().join("said");

@@ -26,6 +26,9 @@ write("y.txt", b"as it is" * 100)
 write("y.txt.gz", gzip.compress(b"from gzip" * 100))
 write("y.txt.br", brotli(b"from br" * 100))
 
+# Browsers use an old page again without asking, where they may.
+os.utime(os.path.join(place.site, "session", "index.html"), (1e9, 1e9))
+
 # The browser knows the server as localhost; 127.0.0.1 is another site to it.
 plain, secure = (base.replace("127.0.0.1", "localhost") for base in (place.plain, place.secure))
 stranger = place.other.replace("127.0.0.1", "localhost")

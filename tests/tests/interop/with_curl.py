@@ -279,8 +279,23 @@ def _():
     port = place.secure.rsplit(":", 1)[1]
     equal(run(["--resolve", f"other.example:{port}:127.0.0.1", f"https://other.example:{port}/"]).returncode, 60)
     # Plain HTTP on a port with TLS, and the other way round.
-    assert run([url.replace("https", "http")]).returncode != 0 or True
+    equal(curl(url.replace("https", "http")).status, 400)
     assert run([place.plain.replace("http", "https")]).returncode == 35
+
+
+@check("HTTP/2 is not spoken")
+def _():
+    # The offer to change to it is not taken.
+    answer = curl("--http2", place.plain + "/letters.txt", place.plain + "/test/success")
+    equal((answer.status, answer.text), (200, LETTERS + "success\n"))
+    done = run(["--http2-prior-knowledge", place.plain + "/letters.txt"])
+    assert done.returncode not in (0, 28), done.returncode
+
+
+@check("a Unix socket")
+def _():
+    equal(curl("--unix-socket", place.socket, "http://localhost/letters.txt").text, LETTERS)
+    equal(curl("--unix-socket", place.socket, "-T", big, "http://localhost/test/put").text, "3000000\n")
 
 
 @check("absolute-form, as to a proxy")
@@ -296,4 +311,4 @@ def _():
     equal(done.returncode, 56, "a tunnel")
 
 
-finish(at_least=42)
+finish(at_least=44)

@@ -4,6 +4,7 @@ import os
 import socket
 import ssl
 import threading
+import time
 
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
@@ -22,7 +23,7 @@ def everywhere(base):
         options.setdefault("subprotocols", ["chat"])
         if on:
             options["ssl"] = context
-        return connect(path, max_size=None, proxy=None, open_timeout=20, close_timeout=10, **options)
+        return connect(path, max_size=None, proxy=None, open_timeout=20, close_timeout=10, legacy=True, **options)
 
     def echo(socket, message):
         socket.send(message)
@@ -92,6 +93,15 @@ def everywhere(base):
             with socket.send_context():
                 socket.protocol.send_pong(b"nobody asked")
             echo(socket, "after")
+
+    @check("pings of the server" + on)
+    def _():
+        with talk() as socket:
+            seen, process = [], socket.process_event
+            socket.process_event = lambda frame: (seen.append(frame.opcode.name), process(frame))
+            time.sleep(2.5)
+            assert seen.count("PING") >= 2, f"a silent client got {seen}"
+            echo(socket, "still there")
 
     @check("codes of the end" + on)
     def _():
@@ -187,4 +197,4 @@ def everywhere(base):
 for base in (place.plain, place.secure):
     everywhere(base)
 
-finish(at_least=28)
+finish(at_least=30)

@@ -6,7 +6,7 @@ use std::fmt::Write;
 use super::Way;
 use super::fault::Failure;
 use crate::http1::{Framing, Headers, Method, RequestHead, ResponseHead, Version, percent_decode};
-use crate::web::router::{clean_path, find_route};
+use crate::web::router::{clean_path, find_route, without_empty};
 use crate::web::{Error, Exchange, Peer};
 
 /// Fields of one connection, not of what goes over it (RFC 9110 §7.6.1), and those that frame a message.
@@ -45,7 +45,8 @@ pub(super) fn request(
     valid: Option<&[u8]>,
 ) -> Result<RequestHead, Failure> {
     let client = &exchange.head;
-    let (front, path) = split_path(client.path(), &exchange.path);
+    let raw = without_empty(client.path());
+    let (front, path) = split_path(&raw, &exchange.path);
     let mut target = format!("{}{path}", way.base);
     let valid_query = exchange.validation.as_ref().and_then(|validation| validation.query());
     if let Some(query) = valid_query.as_deref().or(client.query()).filter(|query| !query.is_empty()) {
@@ -207,7 +208,8 @@ fn private(headers: &Headers) -> String {
         || headers.get_all("cache-control").any(|value| value.to_ascii_lowercase().contains("s-maxage"));
     let said: Vec<&str> = headers.get_all("cache-control").collect();
     let is_private = ["private", "no-store"].iter().any(|word| headers.has_token("cache-control", word));
-    match (is_public || said.is_empty(), is_private) {
+    match (is_public, is_private) {
+        _ if said.is_empty() => "private, no-cache".to_owned(),
         (true, _) => "private".to_owned(),
         (false, true) => said.join(", "),
         (false, false) => format!("private, {}", said.join(", ")),
@@ -287,7 +289,7 @@ mod tests {
     #[test]
     fn an_answer_for_one_user_is_never_for_all() {
         for (said, result) in [
-            ("", "private"),
+            ("", "private, no-cache"),
             ("public, max-age=60", "private"),
             ("max-age=60", "private, max-age=60"),
             ("no-store", "no-store"),
