@@ -227,7 +227,7 @@ impl Receiver<'_> {
         let (path, file) = create(self.dir).map_err(storage)?;
         let held = Some(file.try_clone().map_err(storage)?);
         let (name, content_type) = (head.name, head.content_type);
-        self.uploads.files.push(Upload { name, file_name, content_type, path, size: 0, remove: true, held: held });
+        self.uploads.files.push(Upload { name, file_name, content_type, path, size: 0, remove: true, held });
         self.part = Part::File(Sink { file: Some(file), buffer: Vec::with_capacity(BLOCK) });
         Ok(())
     }
