@@ -33,6 +33,10 @@ def fingerprint():
     return base64.b64encode(digest).decode()
 
 
+class Lost(RuntimeError):
+    """The page went to another while it was asked."""
+
+
 class Browser:
     """Ends with its process group, whatever happens."""
 
@@ -84,6 +88,8 @@ class Browser:
             if answer.get("id") == number:
                 break
             self.events.append(answer)
+        if answer.get("error", {}).get("code") == -32000:
+            raise Lost(f"{method}: {answer['error']}")
         if "error" in answer:
             raise RuntimeError(f"{method}: {answer['error']}")
         return answer["result"]
@@ -111,12 +117,7 @@ class Page:
         """Loads another page; waits until it is there with all that belongs to it."""
         done = self.call("Page.navigate", url=url)
         assert not done.get("errorText"), f"{url}: {done['errorText']}"
-        for _ in range(600):
-            state = self.run("[document.readyState, location.href]")
-            if state[0] == "complete" and state[1] == url:
-                return
-            time.sleep(0.02)
-        raise TimeoutError(f"{url} does not get ready")
+        self.until(f"document.readyState === 'complete' && location.href === {json.dumps(url)}")
 
     def run(self, script):
         """The value of a script, or of the promise that it gives."""
@@ -129,9 +130,15 @@ class Page:
     def until(self, script, limit=15):
         """Waits until the value of a script is true."""
         began = time.monotonic()
-        while not self.run(script):
+        while not self._is_true(script):
             assert time.monotonic() - began < limit, f"not within {limit} s: {script}"
             time.sleep(0.05)
+
+    def _is_true(self, script):
+        try:
+            return self.run(script)
+        except Lost:
+            return False
 
     def cookies(self):
         return {cookie["name"]: cookie for cookie in self.call("Network.getCookies")["cookies"]}

@@ -39,7 +39,8 @@ def check(name, *arguments):
         except Exception as error:
             lines = traceback.extract_tb(error.__traceback__)
             where = next((line.lineno for line in reversed(lines) if line.filename == sys.argv[0]), "?")
-            fail(name, f"line {where}: {type(error).__name__}: {error}")
+            cause = f" ({error.__cause__!r})" if error.__cause__ else ""
+            fail(name, f"line {where}: {type(error).__name__}: {error}{cause}")
         if time.monotonic() - began > 3:
             print(f"slow: {name}: {time.monotonic() - began:.1f} s")
         return function
