@@ -373,13 +373,13 @@ fn the_schema_is_the_integrators_else_the_images() {
 fn keys_without_effect_give_one_warning() {
     let device = Device::with(&[
         (IOTO, "{_note: 5, ai: {enable: true},\n limits: {fibers: 4}, log: {path: 'ioto.log', format: '%D %M'}}"),
-        (WEB, "{name: 'x', routes: [{match: '/x', trim: '/x', _y: 1}]}"),
+        (WEB, "{user: 'www', limits: {buffer: '1k'}, routes: [{match: '/x', _y: 1}]}"),
     ]);
     let output = device.call("config check IOTO_LIMITS_FIBERS=5");
     let (ioto, web) = (device.path(IOTO), device.path(WEB));
     let expected = format!(
-        "Warning: these keys have no effect in this version: ai ({ioto}:1), limits ({ioto}:2), web.name ({web}:1), \
-         web.routes[0].trim ({web}:1), log.path ({ioto}:2), log.format ({ioto}:2)\n"
+        "Warning: these keys have no effect in this version: ai ({ioto}:1), limits ({ioto}:2), web.user ({web}:1), \
+         web.limits.buffer ({web}:1), log.path ({ioto}:2), log.format ({ioto}:2)\n"
     );
     assert_eq!(errors(&output), expected);
     assert_eq!(String::from_utf8_lossy(&output.stdout), "The configuration is valid.\n");

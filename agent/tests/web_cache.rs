@@ -167,3 +167,18 @@ fn what_is_kept_answers_conditions_ranges_and_heads_as_what_is_not() {
     }
     assert!(answers.iter().all(|answer| *answer == answers[0]));
 }
+
+#[test]
+fn a_directory_is_no_variant_of_a_file() {
+    let (_server, dir, mut stream) = serve(|settings| {
+        settings.routes = vec![Route { compressed: true, ..Route::default() }];
+    });
+    fs::write(dir.0.join("index.html"), "page").unwrap();
+    fs::create_dir(dir.0.join("index.html.br")).unwrap();
+    fs::write(dir.0.join("index.html.brindex.html"), "another").unwrap();
+    for _ in 0..2 {
+        let (head, body) = ask(&mut stream, "GET", "/", "Accept-Encoding: br\r\n");
+        assert_eq!((status(&head), body), (200, b"page".to_vec()), "{head}");
+        assert!(field(&head, "content-encoding").is_none(), "{head}");
+    }
+}

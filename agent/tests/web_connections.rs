@@ -41,6 +41,17 @@ fn a_reader_that_never_reads_is_cut_and_others_are_served() {
 }
 
 #[test]
+fn a_client_that_sends_megabytes_before_it_reads_gets_its_answer() {
+    let (server, _dir) = start(|_| {});
+    let mut stream = server.connect();
+    stream.write_all(b"POST /json HTTP/1.1\r\nHost: h\r\nContent-Length: 6000000\r\n\r\n").unwrap();
+    // The answer is there already, and is not lost by what comes after it.
+    std::thread::sleep(Duration::from_millis(100));
+    stream.write_all(&vec![b'x'; 6_000_000]).unwrap();
+    assert_eq!(status(&read_to_close(&mut stream)), 413);
+}
+
+#[test]
 fn over_the_limit_connections_wait_and_idle_ones_make_room() {
     let (server, _dir) = start(|settings| {
         settings.limits.connections = 3;

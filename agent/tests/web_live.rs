@@ -8,6 +8,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use ioto::config::Web;
@@ -61,8 +62,35 @@ async fn waiting(exchange: &mut Exchange) -> Result<(), Error> {
     events.wait(std::future::pending()).await
 }
 
+/// Whether an action that sends as much as the client takes has ended.
+struct Flood(AtomicBool);
+
+static EVENTS: Flood = Flood(AtomicBool::new(false));
+static FRAMES: Flood = Flood(AtomicBool::new(false));
+
+impl Flood {
+    fn until_dropped(&'static self) -> impl Drop {
+        struct End(&'static Flood);
+        impl Drop for End {
+            fn drop(&mut self) {
+                self.0.0.store(true, Ordering::Release);
+            }
+        }
+        End(self)
+    }
+
+    fn wait_for_its_end(&self) {
+        let start = Instant::now();
+        while !self.0.load(Ordering::Acquire) {
+            assert!(start.elapsed() < ms(20_000), "it goes on");
+            std::thread::sleep(ms(20));
+        }
+    }
+}
+
 /// As many events as the client takes.
 async fn flood(exchange: &mut Exchange) -> Result<(), Error> {
+    let _end = EVENTS.until_dropped();
     let mut events = exchange.events()?;
     let data = "x".repeat(10_000);
     loop {
@@ -138,7 +166,7 @@ fn a_client_that_reads_no_events_is_cut_and_others_are_served_meanwhile() {
     stream.write_all(b"GET /events/flood HTTP/1.1\r\nHost: h\r\n\r\n").unwrap();
     let other = server.talk("GET /events/none HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n");
     assert_eq!((status(&other), body(&other)), (404, "404 Not Found: there is nothing here\n"));
-    std::thread::sleep(ms(2000));
+    EVENTS.wait_for_its_end();
     // What stood in the buffers of the kernel still comes, then the end.
     let text = read_to_close(&mut stream);
     assert!(text.contains("data: xxx") && !text.ends_with("0\r\n\r\n"));
@@ -184,9 +212,12 @@ async fn end(exchange: &mut Exchange) -> Result<(), Error> {
     let mut socket = exchange.upgrade(&[]).await?;
     match how.as_str() {
         "big" => socket.send("\u{20ac}".repeat(100_000)).await,
-        "flood" => loop {
-            socket.send(vec![b'x'; 50_000]).await?;
-        },
+        "flood" => {
+            let _end = FRAMES.until_dropped();
+            loop {
+                socket.send(vec![b'x'; 50_000]).await?;
+            }
+        }
         "close" => socket.close(4001, "enough").await,
         "fail" => Err(Error::failed("broken")),
         "sleep" => {
@@ -476,7 +507,7 @@ fn an_action_may_do_something_else_but_not_for_longer_than_a_request() {
 fn a_peer_that_reads_nothing_is_cut() {
     let server = start(|web| web.timeouts.inactivity = ms(600));
     let mut stream = raw(&server, "/ws/end?how=flood", b"");
-    std::thread::sleep(ms(1800));
+    FRAMES.wait_for_its_end();
     // What stood in the buffers of the kernel still comes, then the end.
     assert!(read_to_close(&mut stream).len() > 50_000);
 }

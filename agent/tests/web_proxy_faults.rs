@@ -393,3 +393,13 @@ fn who_waits_for_a_slow_program_keeps_its_place_when_others_want_it() {
         assert_eq!((status(&response), body(&response)), (200, "slow"), "{response}");
     }
 }
+
+#[test]
+fn a_tab_in_the_type_of_an_answer_is_no_fault() {
+    let program = Program::answering(|_, _| {
+        b"HTTP/1.1 200 OK\r\nContent-Type: text/html;\tcharset=utf-8\r\nContent-Length: 2\r\n\r\nok".to_vec()
+    });
+    let (server, _dir) = front(&program.address, |_| {});
+    let answer = get(&server, "/", "");
+    assert!(answer.contains("Content-Type: text/html; charset=utf-8\r\n") && status(&answer) == 200, "{answer}");
+}

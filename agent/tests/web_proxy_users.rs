@@ -99,3 +99,74 @@ fn a_session_stays_at_the_gate() {
     let answer = get(&server, "/view/ws", &format!("{cookies}{ws}"));
     assert_eq!((status(&answer), program.requests()), (403, 2), "{answer}");
 }
+
+#[test]
+fn no_field_passes_for_one_that_the_server_says_itself() {
+    let program = Program::answering(|_, _| ok("ok"));
+    let (server, _dir) = server(&program);
+    for name in [
+        "X-Forwarded-User",
+        "x-forwarded-USER",
+        "X_Forwarded_User",
+        "X-Forwarded_User",
+        "X.Forwarded.User",
+        "X-Forwarded-User~",
+        "X-Forwarded-Anything",
+        "Proxy",
+        "X-Original-URL",
+        "X-Rewrite-Url",
+        "X-Real-IP",
+        "Forwarded",
+    ] {
+        let answer = get(&server, "/open", &format!("{name}: evil\r\n{name}: evil\r\n"));
+        assert_eq!(status(&answer), 200, "{answer}");
+        assert!(!program.last().contains("evil"), "{}", program.last());
+        let answer = get(&server, "/view/x", &format!("{BASIC}{name}: evil\r\nConnection: {name}\r\n"));
+        assert_eq!(status(&answer), 200, "{answer}");
+        let head = program.last();
+        assert!(field(&head, "x-forwarded-user").as_deref() == Some("jo") && !head.contains("evil"), "{head}");
+    }
+}
+
+#[test]
+fn a_browser_may_ask_about_a_guarded_program_without_a_login_and_the_program_is_not_asked() {
+    let program = Program::answering(|_, _| ok("ok"));
+    let (server, _dir) = front(&program.address, |settings| {
+        settings.auth.roles = Roles::new(&[("admin".into(), vec![])]).unwrap();
+        settings.headers = vec![("Access-Control-Allow-Origin".into(), "https://page".into())];
+        settings.routes =
+            vec![Route { role: "admin".into(), ..route("/app/", &program.address) }, route("", &program.address)];
+    });
+    let ask = |path: &str, fields: &str| {
+        server.talk(format!("OPTIONS {path} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n{fields}\r\n"))
+    };
+    let answer = ask("/app/x", "Origin: https://page\r\nAccess-Control-Request-Method: PUT\r\n");
+    assert_eq!((status(&answer), program.requests()), (204, 0), "{answer}");
+    assert!(field(&answer, "access-control-allow-methods").unwrap().contains("PUT"), "{answer}");
+    assert_eq!((status(&ask("/open", "Access-Control-Request-Method: PUT\r\n")), program.requests()), (200, 1));
+}
+
+#[test]
+fn a_program_does_not_bind_browsers_to_tls_over_other_connections() {
+    let program = Program::answering(|_, _| {
+        b"HTTP/1.1 200 OK\r\nStrict-Transport-Security: max-age=9\r\nContent-Length: 0\r\n\r\n".to_vec()
+    });
+    let (server, _dir) = server(&program);
+    let answer = get(&server, "/open", "");
+    assert!(status(&answer) == 200 && field(&answer, "strict-transport-security").is_none(), "{answer}");
+}
+
+#[test]
+fn no_field_names_another_method_where_a_route_lists_its_methods() {
+    let program = Program::answering(|_, _| ok("ok"));
+    let (server, _dir) = front(&program.address, |settings| {
+        let listed = Route { methods: vec!["GET".into()], trim: "/get".into(), ..route("/get/", &program.address) };
+        settings.routes = vec![listed, route("", &program.address)];
+    });
+    for name in ["X-HTTP-Method-Override", "x-http-method", "X-METHOD-OVERRIDE"] {
+        get(&server, "/get/x", &format!("{name}: DELETE\r\n"));
+        assert!(!program.last().contains("DELETE"), "{}", program.last());
+        get(&server, "/x", &format!("{name}: DELETE\r\n"));
+        assert!(program.last().contains("DELETE"), "{}", program.last());
+    }
+}

@@ -94,7 +94,7 @@ fn redirects_are_followed_before_routes_and_keep_what_they_do_not_say() {
         ("h", "/old?a=b&c", (308, "/new?a=b&c")),
         ("h", "/%6fld", (308, "/new")),
         ("h", "/tree/a%20b/c?d", (302, "/wood/a%20b/c?d")),
-        ("h", "/tree//evil.example", (302, "/wood//evil.example")),
+        ("h", "/tree//evil.example", (302, "/wood/evil.example")),
         ("h", "/asked?x=1", (303, "/answered?y=2")),
         ("OLD.local:8080", "/any", (301, "http://new.local/")),
         ("other.local:81", "/", (307, "https://elsewhere.example:444/")),
@@ -200,9 +200,10 @@ fn handlers_see_the_path_without_what_is_trimmed() {
     fs::write(dir.0.join("index.html"), "home").unwrap();
     fs::write(dir.0.join(".hidden"), "no").unwrap();
     assert_eq!(body(&ask(&server, "GET /app/sub/x.txt", "")), "x");
+    assert_eq!(body(&ask(&server, "GET //app/.//sub/x.txt", "")), "x");
     assert_eq!(body(&ask(&server, "GET /app/", "")), "home");
     assert_eq!(location(&ask(&server, "GET /app/sub?q", "")), (301, "/app/sub/?q".to_owned()));
-    for bad in ["/app/.hidden", "/app//sub/x.txt", "/app/../sub/x.txt"] {
+    for bad in ["/app/.hidden", "/app//.hidden", "/app/../sub/x.txt"] {
         assert!(matches!(status(&ask(&server, &format!("GET {bad}"), "")), 400 | 404), "{bad}");
     }
     let shown: serde_json::Value =
@@ -250,6 +251,20 @@ fn the_methods_of_the_configuration_are_those_of_actions_and_never_write_files()
     assert_eq!(status(&ask(&server, "PUT /y", "Content-Length: 0\r\n")), 405);
     assert!(dir.0.join("x").exists() && !dir.0.join("y").exists());
     assert_eq!(status(&ask(&server, "HEAD /x", "")), 200);
+}
+
+#[test]
+fn a_request_is_traced_without_its_secrets_where_a_route_lists_it() {
+    let (server, _dir) = with("{routes: [{match: '/trace/', methods: ['GET', 'TRACE'], trim: '/trace'}, {match: ''}]}");
+    let traced =
+        ask(&server, "TRACE /trace/x?a=b", "Cookie: c=1\r\nAuthorization: Basic eA==\r\nX-XSRF-Token: t\r\nX-A: 1\r\n");
+    assert_eq!((status(&traced), field(&traced, "content-type").unwrap().as_str()), (200, "message/http"));
+    assert_eq!(
+        body(&traced),
+        "TRACE /trace/x?a=b HTTP/1.1\r\nHost: dev.local:8080\r\nConnection: close\r\nX-A: 1\r\n\r\n"
+    );
+    let refused = ask(&server, "TRACE /x", "");
+    assert_eq!((status(&refused), field(&refused, "allow").unwrap().as_str()), (405, "GET, HEAD, OPTIONS"));
 }
 
 #[test]

@@ -138,6 +138,33 @@ fn visitors_have_variables_that_end_with_a_login() {
 }
 
 #[test]
+fn the_session_of_a_stranger_does_not_get_what_belongs_to_a_user() {
+    let running = Running::start(server(settings_with_users()));
+    let id = |answer: &str| field(answer, "set-cookie").unwrap().split(';').next().unwrap().to_owned();
+    let stranger = id(&get(&running, "/create?value=strange", ""));
+    let user = id(&get(&running, "/become?user=jo", ""));
+    // A neighbour's page may set a cookie that comes before the user's own.
+    let both = format!("Cookie: {stranger}; {user}\r\n");
+    assert_eq!(body(&get(&running, "/check", &both)), "inside");
+    assert_eq!(status(&get(&running, "/create?value=private", &both)), 200);
+    assert_eq!(body(&get(&running, "/check", &format!("Cookie: {stranger}\r\n"))), "strange");
+    assert_eq!(body(&get(&running, "/check", &format!("Cookie: {user}\r\n"))), "private");
+}
+
+#[test]
+fn what_a_user_sees_and_what_tells_a_token_is_not_shown_again_by_a_cache() {
+    let running = Running::start(server(settings_with_users()));
+    let jo = Browser::new(&running);
+    let caches = |path: &str| field(&jo.ask(path, &[]), "cache-control");
+    assert_eq!(caches("/check"), None);
+    assert_eq!(caches("/xsrf").as_deref(), Some("private, no-cache"));
+    jo.login("jo", "right");
+    for path in ["/user/x", "/check", "/xsrf"] {
+        assert_eq!(caches(path).as_deref(), Some("private, no-cache"), "{path}");
+    }
+}
+
+#[test]
 fn a_login_leads_to_a_page_of_this_server_only() {
     let running = Running::start(server(settings_with_users()));
     for (target, expected) in [("/a?b=c", "/a?b=c"), ("//evil.example/", "/"), ("https://evil.example", "/")] {
@@ -193,6 +220,40 @@ fn a_route_with_xsrf_takes_changes_from_its_own_pages_only() {
     }
     visitor.login("jo", "right");
     assert_ne!(field(&visitor.ask("/user/xsrf", &[]), "x-xsrf-token").unwrap(), of_user);
+}
+
+#[test]
+fn a_visitors_token_and_session_have_one_cookie() {
+    let mut web = settings_with_users();
+    web.routes.insert(0, Route { xsrf: true, ..web.routes[3].clone() });
+    web.routes[0].matches = "/create".into();
+    let running = Running::start(server(web.clone()));
+    let visitor = Browser::new(&running);
+    // A session that begins with the answer that offers the token takes its cookie.
+    let created = visitor.ask("/create?value=one", &[]);
+    assert_eq!(created.matches("Set-Cookie: -web-session-=").count(), 1, "{created}");
+    let token = field(&created, "x-xsrf-token").unwrap();
+    let header = format!("X-XSRF-TOKEN: {token}");
+    assert_eq!(body(&visitor.ask("/check", &[])), "one");
+    let posted = visitor.ask("/create?value=two", &["-d", "x", "-H", &header]);
+    assert!(status(&posted) == 200 && field(&posted, "set-cookie").is_none(), "{posted}");
+    assert_eq!(body(&visitor.ask("/check", &[])), "two");
+    // One that begins later has a new cookie, for the first may be known to somebody else, and tells its token.
+    let visitor = Browser::new(&running);
+    let header = format!("X-XSRF-TOKEN: {}", field(&visitor.ask("/xsrf", &[]), "x-xsrf-token").unwrap());
+    let created = visitor.ask("/create?value=three", &["-d", "x", "-H", &header]);
+    assert_eq!(created.matches("Set-Cookie: -web-session-=").count(), 1, "{created}");
+    let next = format!("X-XSRF-TOKEN: {}", field(&created, "x-xsrf-token").unwrap());
+    assert_ne!(next, header);
+    assert_eq!(status(&visitor.ask("/xsrf", &["-d", "x", "-H", &header])), 400);
+    assert_eq!(status(&visitor.ask("/xsrf", &["-d", "x", "-H", &next])), 200);
+    assert_eq!(body(&visitor.ask("/check", &[])), "three");
+    // A strict cookie does not come with a link of another site: the answer must not take its place.
+    web.auth.sessions.same_site = "Strict";
+    let running = Running::start(server(web));
+    let linked = get(&running, "/xsrf", "Sec-Fetch-Site: cross-site\r\n");
+    assert!(status(&linked) == 200 && field(&linked, "set-cookie").is_none(), "{linked}");
+    assert!(field(&get(&running, "/xsrf", "Sec-Fetch-Site: none\r\n"), "set-cookie").is_some());
 }
 
 #[test]

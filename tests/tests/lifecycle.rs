@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use ioto_tests::{Agent, Signal, eventually, free_port};
+use ioto_tests::{Agent, Client, Signal, eventually, free_port};
 
 const LIMIT: Duration = Duration::from_secs(10);
 
@@ -197,4 +197,21 @@ fn subject(port: u16) -> String {
         format!("openssl s_client -connect 127.0.0.1:{port} </dev/null 2>/dev/null | openssl x509 -noout -subject");
     let output = Command::new("sh").args(["-c", &script]).output().expect("run openssl");
     String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+#[test]
+fn an_address_that_is_not_there_yet_keeps_no_service_from_running() {
+    let mut agent = Agent::new();
+    // RFC 5737: nobody has this address.
+    agent.configure("web", "{web: {listen: ['http://192.0.2.7:8080']}}");
+    agent.launch();
+    let socket = agent.scratch().path().join("state/run/api.sock");
+    let status = eventually("the agent is up", LIMIT, || {
+        agent.log().contains("failed: web").then(|| Client::unix(&socket).ok()?.get("/api/status").ok()).flatten()
+    });
+    let web = status.json()["services"]["web"].clone();
+    assert_eq!(web["state"], "failed", "{web}");
+    assert!(web["error"].as_str().is_some_and(|error| error.contains("192.0.2.7:8080")), "{web}");
+    let (status, _) = agent.stop();
+    assert!(status.success(), "{status}");
 }

@@ -1,12 +1,12 @@
 //! The actions. Each is one function; what it answers is in its comment.
 
 use ioto::web::{Cookie, Error, Event, Exchange, Message, Server};
-use serde_json::{Map, Value};
+use serde_json::Value;
 use smol::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::{crash, show};
 
-const TEXT: &str = "text/plain; charset=utf-8";
+const TEXT: &str = "text/plain";
 const HTML: &str = "text/html; charset=utf-8";
 
 /// Binds all of them.
@@ -20,7 +20,7 @@ pub fn add(server: Server) -> Server {
         .action("/test/bench", success)
         .action("/test/put", put)
         .action("/test/show", show::show)
-        .action("/test/upload", show::show)
+        .action("/test/upload", show::upload)
         .action("/test/stream", stream)
         .action("/stream", stream)
         .action("/test/ws", echo)
@@ -46,8 +46,9 @@ async fn events(exchange: &mut Exchange) -> Result<(), Error> {
 
 /// A page with a form, and what was sent of it.
 async fn form(exchange: &mut Exchange) -> Result<(), Error> {
-    let variables = exchange.variables().await?;
-    let value = |name| escape(variables.get(name).unwrap_or_default());
+    // It reads the body, which can be read once.
+    let shown = show::describe(exchange).await?;
+    let value = |name| escape(shown["form"][name].as_str().or(shown["query"][name].as_str()).unwrap_or_default());
     let page = format!(
         "<html><head><title>form</title></head>\n<body><form name='details' method='post' action='form'>\n\
          Name <input type='text' name='name' value='{}'>\nAddress <input type='text' name='address' value='{}'>\n\
@@ -55,15 +56,15 @@ async fn form(exchange: &mut Exchange) -> Result<(), Error> {
          </body>\n</html>\n",
         value("name"),
         value("address"),
-        escape(&show::describe(exchange).await?.to_string()),
+        escape(&shown.to_string()),
     );
     exchange.set_header("Cache-Control", "no-cache")?;
     exchange.send(HTML, page).await
 }
 
-/// As many lines as the query variable `count` says, 100 when it does not.
+/// As many lines as the variable `count` of the form or the query says, 100 when it does not.
 async fn bulk(exchange: &mut Exchange) -> Result<(), Error> {
-    let count = match exchange.query("count") {
+    let count = match exchange.variables().await?.get("count") {
         Some(text) => text.parse::<u64>().map_err(|_| Error::status(400, "count is no number"))?,
         None => 100,
     };
@@ -145,17 +146,21 @@ async fn xsrf(exchange: &mut Exchange) -> Result<(), Error> {
     exchange.send(TEXT, "success").await
 }
 
-/// The body as JSON, after validation; the variables when it is no JSON.
+/// The body after validation; nothing for nothing. What the client sends is what its answer must be: it is told when it is not.
 async fn signature(exchange: &mut Exchange) -> Result<(), Error> {
-    let is_json = exchange.header("content-type").is_some_and(|text| text.starts_with("application/json"));
-    let value = match is_json {
-        true => exchange.json().await?,
-        false => {
-            let variables = exchange.variables().await?;
-            Value::Object(variables.iter().map(|(name, value)| (name.to_owned(), value.into())).collect::<Map<_, _>>())
-        }
+    let value = match exchange.json().await {
+        Ok(value) => value,
+        Err(_) if exchange.bytes().await?.is_empty() => Value::Null,
+        Err(error) => return Err(error),
     };
-    exchange.send_validated(&value).await
+    if value.is_null() {
+        return exchange.send("application/json", "").await;
+    }
+    let sent = exchange.send_json(&value).await;
+    sent.map_err(|error| match error {
+        Error::Io(_) | Error::Answered => error,
+        error => Error::status(400, error.to_string()),
+    })
 }
 
 /// Seven lines that are sent at once.

@@ -1,7 +1,7 @@
 //! A request as JSON.
 
 use ioto::http1::percent_decode;
-use ioto::web::{Error, Exchange, Form};
+use ioto::web::{Error, Exchange, Form, Upload};
 use serde_json::{Map, Value, json};
 
 /// Answers with all there is to know about the request.
@@ -10,8 +10,25 @@ pub async fn show(exchange: &mut Exchange) -> Result<(), Error> {
     exchange.send_json(&shown).await
 }
 
+/// The same, and keeps the files in the directory of uploads under the names that the client gave them.
+pub async fn upload(exchange: &mut Exchange) -> Result<(), Error> {
+    let shown = describe_with(exchange, |file| {
+        let is_plain = !file.file_name().starts_with('.') && !file.file_name().contains(['/', '\\', '\0']);
+        match file.path().parent().filter(|_| is_plain && !file.file_name().is_empty()) {
+            Some(dir) => std::fs::copy(file.path(), dir.join(file.file_name())).map(drop),
+            None => Ok(()),
+        }
+    });
+    let shown = shown.await?;
+    exchange.send_json(&shown).await
+}
+
 /// URL, method, protocol, query, headers, form, uploads, and the body where it is text.
 pub async fn describe(exchange: &Exchange) -> Result<Value, Error> {
+    describe_with(exchange, |_| Ok(())).await
+}
+
+async fn describe_with(exchange: &Exchange, keep: impl Fn(&Upload) -> std::io::Result<()>) -> Result<Value, Error> {
     let mut shown = json!({
         "url": exchange.target(),
         "method": exchange.method().as_str(),
@@ -27,6 +44,7 @@ pub async fn describe(exchange: &Exchange) -> Result<Value, Error> {
     if media == "multipart/form-data" {
         let received = exchange.uploads(exchange.upload_dir(), exchange.upload_limits()).await?;
         shown["form"] = members(&received.form);
+        received.files.iter().try_for_each(&keep)?;
         let files = received.files.iter().map(|file| {
             json!({
                 "name": file.name(),

@@ -17,6 +17,8 @@ pub type Executor = Rc<LocalExecutor<'static>>;
 pub struct Service {
     /// As the status shows it.
     pub name: &'static str,
+    /// Its parts of the time that all services have to stop.
+    pub(super) parts: u32,
     start: Box<dyn Fn(Stop, Report) -> Running>,
 }
 
@@ -30,7 +32,13 @@ impl Service {
     where
         F: Future<Output = Result<(), ServiceError>> + 'static,
     {
-        Self { name, start: Box::new(move |stop, report| Box::pin(start(stop, report))) }
+        Self { name, parts: 1, start: Box::new(move |stop, report| Box::pin(start(stop, report))) }
+    }
+
+    /// Gives it more of the time for the stop than others have: so many times as much.
+    pub fn with_parts(mut self, parts: u32) -> Self {
+        self.parts = parts.max(1);
+        self
     }
 
     /// Starts it once.

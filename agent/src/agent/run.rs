@@ -5,7 +5,9 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 #[cfg(feature = "web")]
 use std::rc::Rc;
+use std::sync::mpsc;
 use std::time::Duration;
+use std::{process, thread};
 
 use smol::Timer;
 use smol::future::FutureExt;
@@ -23,12 +25,16 @@ use crate::web::Server;
 
 /// What stopping may take in all: SIGTERM is followed by SIGKILL after 5 s on many systems.
 const STOP: Duration = Duration::from_millis(4_500);
+/// When the process ends although a service hangs so that it cannot even be cut off.
+const LAST: Duration = Duration::from_millis(4_900);
 /// For the last lines of the log.
 const FLUSH: Duration = Duration::from_millis(300);
 /// How long a service waits for those that were started before it; a slow one delays the others by no more than this.
 const PATIENCE: Duration = Duration::from_millis(500);
 /// How long READY waits for services that are slow to start.
 const START: Duration = Duration::from_secs(10);
+/// Of the thread that watches the stop.
+const STACK: usize = 128 * 1024;
 
 /// How the agent shall run.
 pub struct Options {
@@ -85,8 +91,29 @@ fn start(config: Config, options: &Options, logger: &Logger) -> Result<(), Error
     let board = Board::default();
     let executor = Executor::default();
     let plan = Plan::new(&config, &id, &board, &executor, options)?;
-    reactor::block_on(executor.run(stay(executor.clone(), plan, board, signals, options, logger)));
+    let stay = stay(executor.clone(), plan, board, signals, options, logger);
+    let _guard = reactor::block_on(executor.run(stay));
+    drop(executor);
     Ok(())
+}
+
+/// Ends the process when it has not stopped in time, unless it is dropped before.
+struct Guard(#[allow(dead_code, reason = "its end is what is heard")] mpsc::Sender<()>);
+
+impl Guard {
+    fn new() -> Option<Self> {
+        let (sender, receiver) = mpsc::channel::<()>();
+        let wait = move || {
+            if receiver.recv_timeout(LAST) == Err(mpsc::RecvTimeoutError::Timeout) {
+                log::error!("a service hangs: ended without it");
+                // The writer of the log is another thread.
+                thread::sleep(Duration::from_millis(50));
+                process::exit(1);
+            }
+        };
+        thread::Builder::new().name("stop".to_owned()).stack_size(STACK).spawn(wait).ok()?;
+        Some(Self(sender))
+    }
 }
 
 /// From the start of the services to their end.
@@ -97,7 +124,7 @@ async fn stay(
     mut signals: Signals,
     options: &Options,
     logger: &Logger,
-) {
+) -> Option<Guard> {
     let notify = Notify::from_environment();
     let mut supervisor = Supervisor::new(executor.clone(), board.clone());
     let services = plan.take_services();
@@ -140,9 +167,11 @@ async fn stay(
     living.or(time_is_up).or(asked_to_stop).await;
 
     log::info!("stopping");
+    let guard = Guard::new();
     notify.stopping();
     supervisor.stop(STOP).await;
     log::info!("stopped");
+    guard
 }
 
 /// Tells the service manager how the services are, and that the executor lives.

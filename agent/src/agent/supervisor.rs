@@ -30,6 +30,7 @@ pub struct Supervisor {
 
 struct Running {
     name: &'static str,
+    parts: u32,
     stopper: Stopper,
     task: Task<()>,
 }
@@ -43,18 +44,19 @@ impl Supervisor {
     /// Starts a service and keeps it running.
     pub fn start(&mut self, service: Service) {
         let (stopper, stop) = stop::pair();
-        let name = service.name;
+        let (name, parts) = (service.name, service.parts);
         let task = self.executor.spawn(supervise(service, stop, self.board.add(name)));
-        self.running.push(Running { name, stopper, task });
+        self.running.push(Running { name, parts, stopper, task });
     }
 
     /// Stops all services, the last started first, within `limit` in all. One that takes longer than its share of what is
     /// left is cut off.
     pub async fn stop(mut self, limit: Duration) {
         let deadline = Instant::now() + limit;
-        while let Some(Running { name, stopper, task }) = self.running.pop() {
+        while let Some(Running { name, parts, stopper, task }) = self.running.pop() {
             stopper.stop();
-            let share = deadline.saturating_duration_since(Instant::now()) / (self.running.len() as u32 + 1);
+            let all: u32 = self.running.iter().map(|running| running.parts).sum::<u32>() + parts;
+            let share = deadline.saturating_duration_since(Instant::now()) * parts / all;
             let in_time = async {
                 task.await;
                 true
@@ -127,6 +129,32 @@ mod tests {
         }));
         assert_eq!(board.state("steady"), Some(State::Stopped));
         assert_eq!(board.state("shaky"), Some(State::Stopped));
+    }
+
+    #[test]
+    fn a_service_that_needs_more_time_to_stop_has_it() {
+        let executor = Executor::default();
+        let mut supervisor = Supervisor::new(executor.clone(), Board::default());
+        let has_ended = Rc::new(Cell::new(false));
+        let ended = has_ended.clone();
+        supervisor.start(Service::new("quick", |_, _| std::future::pending()));
+        let slow = Service::new("slow", move |stop: Stop, _| {
+            let ended = ended.clone();
+            async move {
+                stop.requested().await;
+                Timer::after(Duration::from_millis(300)).await;
+                ended.set(true);
+                Ok(())
+            }
+        });
+        supervisor.start(slow.with_parts(9));
+        let began = Instant::now();
+        smol::block_on(executor.run(async {
+            smol::future::yield_now().await;
+            supervisor.stop(Duration::from_millis(500)).await;
+        }));
+        assert!(has_ended.get());
+        assert!(began.elapsed() < Duration::from_millis(800));
     }
 
     #[test]

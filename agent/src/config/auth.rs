@@ -182,21 +182,41 @@ impl Default for Auth {
     }
 }
 
+const NO_USERS: &str = "this build is without the Cargo feature `users`";
+
+/// In a build without users: what guards something is refused, what only bounds them is of no effect.
+fn refuse_all(web: &Section) {
+    for key in ["auth", "sessions"].into_iter().filter(|key| web.has(key)) {
+        web.value(key, (), |()| Json::Null, |_| Err(NO_USERS.to_owned()));
+    }
+    let (limits, timeouts) = (web.section("limits"), web.section("timeouts"));
+    for (section, key) in [
+        (&limits, "sessions"),
+        (&limits, "digest"),
+        (&timeouts, "session"),
+        (&timeouts, "login"),
+        (&timeouts, "digest"),
+    ] {
+        if section.has(key) {
+            section.value(key, (), |()| Json::Null, |_| Ok(()));
+            section.no_effect(key);
+        }
+    }
+}
+
 impl Auth {
     /// Reads `web.auth` and what belongs to it in the sections beside it.
     ///
     /// The realm is the name of the server where nothing else is said.
     pub(super) fn read(web: &Section, realm_default: Option<&str>) -> Self {
-        let (mut d, s) = (Self::default(), web.section("auth"));
+        let mut d = Self::default();
+        if cfg!(not(feature = "users")) {
+            refuse_all(web);
+            return d;
+        }
+        let s = web.section("auth");
         if let Some(name) = realm_default.filter(|name| name.len() <= LONGEST) {
             d.realm = name.to_owned();
-        }
-        if cfg!(not(feature = "users")) {
-            if web.has("auth") {
-                web.problem("auth", "this build has no users: it needs the feature `users`");
-                web.no_effect("auth");
-            }
-            return d;
         }
         let roles = s.value("roles", Roles::default(), show_roles, roles);
         let place = s.section("users");
@@ -257,7 +277,9 @@ impl Auth {
         if role == PUBLIC {
             return (String::new(), auth_type, algorithm);
         }
-        if !self.roles.knows(&role) {
+        if cfg!(not(feature = "users")) {
+            s.problem("role", format!("{NO_USERS}, so nobody could enter"));
+        } else if !self.roles.knows(&role) {
             s.problem("role", format!("expected a role or an ability of web.auth.roles, found {}", quote(&role)));
         }
         if auth_type == AuthType::Session && self.login.is_empty() {

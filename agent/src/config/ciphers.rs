@@ -1,4 +1,4 @@
-//! The names of cipher suites, as IANA and as OpenSSL have them.
+//! The names of cipher suites, as IANA, OpenSSL and Mbed TLS have them.
 
 use super::node::quote;
 
@@ -34,14 +34,15 @@ pub(super) enum Named {
 
 /// What a name means, in any case of letters.
 pub(super) fn named(name: &str) -> Result<Named, String> {
-    let is_it = |known: &str| known.eq_ignore_ascii_case(name);
-    if let Some((iana, _)) = CIPHERS.iter().find(|(iana, openssl)| is_it(iana) || is_it(openssl)) {
+    let upper = name.to_ascii_uppercase();
+    // Mbed TLS has IANA's names with hyphens, and `TLS1-3-AES-256-GCM-SHA384` and the like.
+    let iana_name = upper.replace('-', "_").replacen("TLS1_3_", "TLS_", 1);
+    if let Some((iana, _)) = CIPHERS.iter().find(|(iana, openssl)| *iana == iana_name || *openssl == upper) {
         return Ok(Named::Suite(iana));
     }
-    let upper = name.to_ascii_uppercase();
     let parts: Vec<_> = upper.split(['-', '_']).collect();
     let has = |part: &str| parts.contains(&part);
-    let is_static_rsa = upper.starts_with("TLS_RSA_") || parts.first().is_some_and(|first| RSA.contains(first));
+    let is_static_rsa = iana_name.starts_with("TLS_RSA_") || parts.first().is_some_and(|first| RSA.contains(first));
     // OpenSSL names the mode of all suites but those of CBC.
     let is_block = parts.iter().any(|part| part.starts_with("AES") || part.starts_with("CAMELLIA"))
         && parts.last().is_some_and(|last| last.starts_with("SHA"))
@@ -65,7 +66,9 @@ mod tests {
         for (iana, openssl) in CIPHERS {
             assert_eq!(named(iana), Ok(Named::Suite(iana)));
             assert_eq!(named(&openssl.to_lowercase()), Ok(Named::Suite(iana)));
+            assert_eq!(named(&iana.replace('_', "-")), Ok(Named::Suite(iana)));
         }
+        assert_eq!(named("TLS1-3-AES-128-GCM-SHA256"), Ok(Named::Suite("TLS_AES_128_GCM_SHA256")));
         for old in [
             "RC4-MD5",
             "DES-CBC3-SHA",
@@ -77,6 +80,7 @@ mod tests {
             "ADH-AES128-SHA",
             "NULL-SHA256",
             "TLS_RSA_WITH_AES_128_GCM_SHA256",
+            "TLS-RSA-WITH-AES-128-GCM-SHA256",
             "TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA",
             "TLS_ECDH_anon_WITH_AES_128_CBC_SHA",
             "CAMELLIA128-SHA",

@@ -44,6 +44,7 @@ const KEYS: &[&str] = &[
     "web.fiberBlocks",
     "web.group",
     "web.limits.buffer",
+    "web.sessions.enable",
     "web.user",
 ];
 

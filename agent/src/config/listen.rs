@@ -66,7 +66,7 @@ impl FromStr for Listen {
         let (host, port) = split_port(rest.strip_suffix('/').unwrap_or(rest)).ok_or_else(|| wrong("has a bad port"))?;
         let inner = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
         let good = match inner {
-            Some(address) => address.parse::<Ipv6Addr>().is_ok(),
+            Some(address) => is_address(address),
             None => host.is_empty() || is_host(host),
         };
         match good {
@@ -74,6 +74,18 @@ impl FromStr for Listen {
             false => Err(wrong("has a bad host")),
         }
     }
+}
+
+/// An IPv6 address; that of one link has its interface behind it (RFC 4007 §11): `fe80::1%eth0`.
+fn is_address(text: &str) -> bool {
+    let (address, interface) = text.split_once('%').map_or((text, None), |(address, name)| (address, Some(name)));
+    let is_name = |name: &str| {
+        (1..16).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.@".contains(&b))
+    };
+    address.parse::<Ipv6Addr>().is_ok_and(|address| match interface {
+        Some(name) => address.is_unicast_link_local() && is_name(name),
+        None => true,
+    })
 }
 
 /// The host and the port of `HOST:PORT`; nothing when the port is none.
@@ -108,6 +120,7 @@ mod tests {
             ("https://127.0.0.1:8443/", "https://127.0.0.1:8443"),
             ("http://[::1]:0", "http://[::1]:0"),
             ("http://[::]", "http://[::]:80"),
+            ("http://[fe80::1%eth0.5]", "http://[fe80::1%eth0.5]:80"),
             ("unix:/run/x.sock", "unix:/run/x.sock"),
         ];
         for (text, shown) in rows {
@@ -133,6 +146,10 @@ mod tests {
             "http://[::1",
             "http://[1.2.3.4]:80",
             "http://::1:80",
+            "http://[::1%lo]",
+            "http://[fe80::1%]",
+            "http://[fe80::1%a/b]",
+            "http://[fe80::1%interface-of-sixteen]",
             "http://h/path",
             "unix:",
             "http://user@h:80",

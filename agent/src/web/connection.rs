@@ -9,11 +9,11 @@ use super::exchange::{Caller, Exchange};
 use super::head::{Head, Length};
 use super::link::{Duplex, Link, Patience};
 use super::local::Local;
-use super::router::{Routed, clean_path, find_route, route, trim};
+use super::router::{ACTION_METHODS, Routed, clean_path, find_route, is_plain, route, trim};
 use super::shared::Shared;
 use super::transfer::{Stage, Transfer};
 use super::watch::Claim;
-use super::{Error, access, auth, files, proxy, redirect, signatures, websocket};
+use super::{Error, access, auth, files, proxy, redirect, signatures, trace, websocket};
 use crate::config::Route;
 use crate::http1::{BodyDecoder, Headers, Method, RequestHead, Version, parse_request, reason};
 
@@ -147,9 +147,17 @@ async fn handle(exchange: &mut Exchange) -> Result<(), Error> {
     if let Some((status, to)) = redirect::find(exchange, &shared.settings.redirects) {
         return redirect::send(exchange, status, &to).await;
     }
+    if !is_plain(&shared, &exchange.path) {
+        return Err(Error::status(400, "the path could mean two things"));
+    }
     if is_question(exchange, &shared) {
-        if let Routed::Options(allow) | Routed::NotAllowed(allow) = route(&shared, &Method::Options, &exchange.path) {
-            return options(exchange, &allow).await;
+        match route(&shared, &Method::Options, &exchange.path) {
+            Routed::Options(allow) | Routed::NotAllowed(allow) => return options(exchange, &allow).await,
+            // The program would be asked without a login.
+            Routed::Proxy(route) if !route.role.is_empty() && is_cors(exchange) => {
+                return options(exchange, ACTION_METHODS).await;
+            }
+            _ => {}
         }
     }
     if auth::concerns(exchange) && !Box::pin(auth::admit(exchange)).await? {
@@ -162,9 +170,9 @@ async fn handle(exchange: &mut Exchange) -> Result<(), Error> {
     let routed = route(&shared, &exchange.head.method, &exchange.path);
     if let Routed::Action(..) = routed {
         exchange.limit_body(decided)?;
-        if shared.validates() && !Box::pin(signatures::enter(exchange)).await? {
-            return Ok(());
-        }
+    }
+    if shared.validates() && is_validated(exchange, &routed) && !Box::pin(signatures::enter(exchange)).await? {
+        return Ok(());
     }
     if let Some(path) = decided.and_then(|route| trim(&route.trim, &exchange.path)) {
         exchange.path = path;
@@ -177,6 +185,7 @@ async fn handle(exchange: &mut Exchange) -> Result<(), Error> {
         // On the heap only while a file is served: it would be the larger part of every idle connection.
         Routed::File(route) => Box::pin(files::serve(exchange, route)).await,
         Routed::Proxy(route) => Box::pin(proxy::serve(exchange, route)).await,
+        Routed::Trace => trace::answer(exchange).await,
         Routed::Options(allow) => options(exchange, &allow).await,
         Routed::NotAllowed(allow) => {
             exchange.set_header("Allow", &allow)?;
@@ -187,12 +196,28 @@ async fn handle(exchange: &mut Exchange) -> Result<(), Error> {
     }
 }
 
+/// Whether signatures are for this. What a program answers to the question for its methods is its own business.
+fn is_validated(exchange: &Exchange, routed: &Routed) -> bool {
+    match routed {
+        Routed::Action(..) => true,
+        Routed::Proxy(_) => {
+            let is_bare = exchange.head.query().is_none() && exchange.transfer.borrow().is_received();
+            exchange.head.method != Method::Options || !is_bare
+        }
+        _ => false,
+    }
+}
+
 /// Whether a browser asks what a page of another site may do here (CORS). It asks without a login, and the answer tells no
 /// more than the configuration lets all know.
 fn is_question(exchange: &Exchange, shared: &Shared) -> bool {
     exchange.head.method == Method::Options
         && shared.is_shared
-        && (exchange.header("access-control-request-method").is_some() || has_role(find_route(shared, &exchange.path)))
+        && (is_cors(exchange) || has_role(find_route(shared, &exchange.path)))
+}
+
+fn is_cors(exchange: &Exchange) -> bool {
+    exchange.header("access-control-request-method").is_some()
 }
 
 fn has_role(route: Option<&Route>) -> bool {

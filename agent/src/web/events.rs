@@ -179,6 +179,9 @@ impl EventWriter<'_> {
     }
 
     async fn write(&mut self, text: &str) -> Result<(), Error> {
+        if self.shared.is_stopping() {
+            return Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the server stops").into());
+        }
         // Each byte that moves counts, so the link watches over this: it may take longer than the inactivity in all.
         self.whole.set(Instant::now() + crate::config::FOREVER);
         self.writer.write_all(text.as_bytes()).await?;

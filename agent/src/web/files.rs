@@ -113,9 +113,10 @@ async fn choose(exchange: &mut Exchange, found: Rc<Opened>) -> Result<(Rc<Opened
     exchange.set_header("Vary", &format!("{set}Accept-Encoding"))?;
     let wanted: Vec<Encoding> = accepted(exchange.headers()).collect();
     for encoding in wanted {
-        let variant = find(exchange, format!("{}{}", found.path, encoding.suffix())).await;
-        if let Ok(Some(variant)) = variant {
-            if variant.modified >= found.modified {
+        let path = format!("{}{}", found.path, encoding.suffix());
+        if let Ok(Some(variant)) = find(exchange, path.clone()).await {
+            // The index of a directory is none.
+            if variant.path == path && variant.modified >= found.modified {
                 return Ok((variant, Some(encoding)));
             }
         }

@@ -72,7 +72,7 @@ pub fn cookie(input: &[u8]) {
     let Ok(field) = std::str::from_utf8(input) else { return };
     for name in ["-web-session-", "a"] {
         for value in cookies(field, name) {
-            assert!(field.contains(&format!("={value}")) && !value.contains(';'));
+            assert!(field.contains(&value) && !value.contains(';'), "{value:?}");
         }
     }
 }

@@ -19,8 +19,9 @@ use crate::config::FOREVER;
 
 /// Bytes that a connection moves before others get their turn although it need not wait.
 const TURN: usize = 256 * 1024;
-/// Bytes discarded, and the time for it, so that the client reads our last answer before the connection is reset.
-const LINGER_BYTES: usize = 256 * 1024;
+/// Bytes discarded, and the time for it, so that the client reads our last answer before the connection is reset. Programs on a
+/// busy machine send megabytes before they look.
+const LINGER_BYTES: usize = 16 * 1024 * 1024;
 const LINGER: Duration = Duration::from_secs(2);
 
 /// What a connection runs over: TCP, TLS, a Unix socket.

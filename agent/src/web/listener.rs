@@ -3,7 +3,7 @@
 use std::fs;
 use std::future::poll_fn;
 use std::io;
-use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::net::{Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -214,8 +214,7 @@ async fn serve_tls(
 
 fn bind_tcp(at: &Listen) -> io::Result<TcpListener> {
     let listener = if at.host.is_empty() {
-        // A socket for all IPv6 addresses takes IPv4 as well, where the kernel has IPv6.
-        TcpListener::bind(("::", at.port)).or_else(|error| match error.kind() {
+        bind_all(at.port).or_else(|error| match error.kind() {
             io::ErrorKind::AddrInUse => Err(error),
             _ => TcpListener::bind(("0.0.0.0", at.port)),
         })?
@@ -230,6 +229,16 @@ fn bind_tcp(at: &Listen) -> io::Result<TcpListener> {
     Ok(listener)
 }
 
+/// A socket for all IPv6 addresses that takes IPv4 as well, whatever the system's default (`net.ipv6.bindv6only`) is.
+fn bind_all(port: u16) -> io::Result<TcpListener> {
+    let socket = socket_with(AddressFamily::INET6, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    sockopt::set_ipv6_v6only(&socket, false)?;
+    sockopt::set_socket_reuseaddr(&socket, true)?;
+    bind(&socket, &SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)))?;
+    listen(&socket, WAITING)?;
+    Ok(socket.into())
+}
+
 fn bind_again(socket: &TcpListener) -> io::Result<TcpListener> {
     // Set after the first was bound, so that a server of someone else at this address was an error.
     sockopt::set_socket_reuseport(socket, true)?;
@@ -237,6 +246,9 @@ fn bind_again(socket: &TcpListener) -> io::Result<TcpListener> {
     let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let another = socket_with(family, SocketType::STREAM, flags, None)?;
+    if address.is_ipv6() {
+        sockopt::set_ipv6_v6only(&another, sockopt::ipv6_v6only(socket)?)?;
+    }
     sockopt::set_socket_reuseaddr(&another, true)?;
     sockopt::set_socket_reuseport(&another, true)?;
     bind(&another, &address)?;

@@ -1,5 +1,7 @@
 //! Which handler a request goes to.
 
+use std::borrow::Cow;
+
 use super::Action;
 use super::shared::Shared;
 use crate::config::Route;
@@ -13,6 +15,8 @@ pub(super) enum Routed<'a> {
     File(Option<&'a Route>),
     /// Pass it on to the program behind this route.
     Proxy(&'a Route),
+    /// TRACE: tell the request.
+    Trace,
     /// OPTIONS: tell the methods.
     Options(String),
     /// The method is not allowed here; these are.
@@ -22,20 +26,61 @@ pub(super) enum Routed<'a> {
 }
 
 const FILE_METHODS: &str = "GET, HEAD, OPTIONS";
-const ACTION_METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
+pub(super) const ACTION_METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 
 /// The path of a request, percent-decoded once, or `None` when it is one that nobody asks for in good faith: control
-/// characters, a backslash, an encoded slash, or a segment `.` or `..`; clients resolve those before they ask.
+/// characters, a backslash, an encoded slash, or a segment `..`; clients resolve those before they ask. Segments that are
+/// empty or `.` come from texts put together carelessly, and are left out before anything is decided about the path.
 pub(super) fn clean_path(head: &RequestHead) -> Option<String> {
-    let raw = head.path();
+    let raw = &*without_empty(head.path());
     let hides_slash = |at: usize| raw.get(at..at + 3).is_some_and(|code| code.eq_ignore_ascii_case("%2f"));
     if raw.match_indices('%').any(|(at, _)| hides_slash(at)) {
         return None;
     }
     let path = percent_decode(raw)?;
     let is_bad = path.chars().any(|c| c.is_control() || c == '\\')
-        || path.split('/').any(|segment| matches!(segment, "." | ".."));
+        || path.split('/').any(|segment| matches!(bare(segment), "." | ".."));
     (!is_bad).then(|| path.into_owned())
+}
+
+pub(super) fn without_empty(raw: &str) -> Cow<'_, str> {
+    if !raw.starts_with('/') || !(raw.contains("//") || raw.contains("/.")) {
+        return raw.into();
+    }
+    let mut path = String::with_capacity(raw.len());
+    let mut segments = raw.split('/').skip(1).peekable();
+    while let Some(segment) = segments.next() {
+        match segment {
+            "" | "." if segments.peek().is_some() => {}
+            "." => path.push('/'),
+            segment => path.extend(["/", segment]),
+        }
+    }
+    path.into()
+}
+
+/// A segment without parameters.
+fn bare(segment: &str) -> &str {
+    segment.split(';').next().unwrap_or_default()
+}
+
+/// Whether the same route decides about the path for those who see it as it is, and for those who take several slashes for
+/// one, or leave out parameters (`/a;x=y/b`). Else the role of a route would be no obstacle: the handler behind another
+/// one could take the path for one of the first.
+pub(super) fn is_plain(shared: &Shared, path: &str) -> bool {
+    if !path.contains("//") && !path.contains(';') {
+        return true;
+    }
+    let mut other = String::with_capacity(path.len());
+    for segment in path.split('/').map(bare).filter(|segment| !segment.is_empty()) {
+        other.push('/');
+        other.push_str(segment);
+    }
+    if other.is_empty() || path.ends_with('/') {
+        other.push('/');
+    }
+    let index = |path: &str| shared.settings.routes.iter().position(|route| route.covers(path));
+    index(path) == index(&other)
 }
 
 /// Finds the handler. The first route that matches decides; without routes, actions are tried before files.
@@ -68,6 +113,7 @@ pub(super) fn route<'a>(shared: &'a Shared, method: &Method, path: &str) -> Rout
         return if *method == Method::Options { Routed::Options(allowed) } else { Routed::NotAllowed(allowed) };
     }
     match action {
+        _ if *method == Method::Trace => Routed::Trace,
         _ if is_file => Routed::File(route),
         _ if proxy.is_some() => proxy.map_or(Routed::NotFound, Routed::Proxy),
         Some((prefix, action)) => Routed::Action(action.as_ref(), prefix.len()),
@@ -97,11 +143,12 @@ fn is_under(prefix: &str, path: &str) -> bool {
     }
 }
 
-/// HEAD is allowed wherever GET is. Files are written and removed only where a route lists it. OPTIONS is answered for everyone who does not list it; TRACE is never served.
+/// HEAD is allowed wherever GET is. Files are written and removed only where a route lists it.
+/// OPTIONS is answered for everyone who does not list it; TRACE only where a route does.
 fn is_allowed(method: &Method, methods: &[String], is_file: bool) -> bool {
     let listed = |name: &str| methods.iter().any(|allowed| allowed.eq_ignore_ascii_case(name));
     match method {
-        Method::Trace => false,
+        Method::Trace => listed("TRACE"),
         Method::Put | Method::Delete if is_file => listed(method.as_str()),
         _ if is_file && !matches!(method, Method::Get | Method::Head) => false,
         Method::Head if !methods.is_empty() => listed("HEAD") || listed("GET"),
@@ -116,7 +163,7 @@ fn allowed(methods: &[String], is_file: bool) -> String {
     }
     let mut all: Vec<String> = methods.iter().map(|method| method.to_ascii_uppercase()).collect();
     if is_file {
-        all.retain(|method| matches!(method.as_str(), "GET" | "HEAD" | "PUT" | "DELETE"));
+        all.retain(|method| matches!(method.as_str(), "GET" | "HEAD" | "PUT" | "DELETE" | "TRACE"));
     }
     if all.iter().any(|method| method == "GET") && !all.iter().any(|method| method == "HEAD") {
         all.push("HEAD".to_owned());
@@ -159,6 +206,7 @@ mod tests {
             Routed::Action(_, length) => format!("action {length}"),
             Routed::File(_) => "file".to_owned(),
             Routed::Proxy(_) => "proxy".to_owned(),
+            Routed::Trace => "trace".to_owned(),
             Routed::Options(allow) => format!("options {allow}"),
             Routed::NotAllowed(allow) => format!("405 {allow}"),
             Routed::NotFound => "404".to_owned(),
@@ -213,7 +261,13 @@ mod tests {
     }
 
     #[test]
-    fn files_are_only_read_and_nothing_is_traced() {
+    fn files_are_only_read_and_requests_are_traced_where_a_route_lists_it() {
+        let listed =
+            shared(&[("/trace/", "file", &["GET", "TRACE"]), ("/api/", "action", &["trace"]), ("", "file", &[])]);
+        assert_eq!(outcome(&listed, Method::Trace, "/trace/x"), "trace");
+        assert_eq!(outcome(&listed, Method::Trace, "/api/x"), "trace");
+        assert_eq!(outcome(&listed, Method::Trace, "/x"), "405 GET, HEAD, OPTIONS");
+        assert_eq!(outcome(&listed, Method::Options, "/trace/x"), "options GET, TRACE, HEAD, OPTIONS");
         let shared = shared(&[]);
         assert_eq!(outcome(&shared, Method::Post, "/x"), "405 GET, HEAD, OPTIONS");
         assert_eq!(outcome(&shared, Method::Put, "/x"), "405 GET, HEAD, OPTIONS");
@@ -236,10 +290,23 @@ mod tests {
         let clean = |target: &str| clean_path(&RequestHead::new(Method::Get, target));
         assert_eq!(clean("/a%20b/%2e%2ehidden?x=/../y").as_deref(), Some("/a b/..hidden"));
         assert_eq!(clean("/%252e%252e/x").as_deref(), Some("/%2e%2e/x"));
+        for (target, expected) in [
+            ("//", "/"),
+            ("///a//.//b/", "/a/b/"),
+            ("/./x", "/x"),
+            ("/x/.", "/x/"),
+            ("/.", "/"),
+            ("/.x/...", "/.x/..."),
+            ("*", "*"),
+        ] {
+            assert_eq!(clean(target).as_deref(), Some(expected), "{target}");
+        }
         for bad in [
             "/../x",
             "/a/..",
-            "/./x",
+            "//../x",
+            "/./../x",
+            "/%2e/x",
             "/%2e%2e/x",
             "/%2E./x",
             "/a%2fb",
@@ -253,6 +320,8 @@ mod tests {
             "/%ff",
             "/%c0%ae%c0%ae/x",
             "/%7f",
+            "/a/..;x/b",
+            "/.%3b/b",
         ] {
             assert_eq!(clean(bad), None, "{bad}");
         }

@@ -15,7 +15,7 @@ use super::crew::{Assembly, Crew};
 use super::listener::Listener;
 use super::shared::Shared;
 use super::worker::Isolated;
-use super::{AccessSink, Action, Address, Error, Worker, access};
+use super::{AccessSink, Action, Address, Error, Worker, access, leftovers};
 use crate::config::Web;
 #[cfg(feature = "users")]
 use crate::config::{Auth, User};
@@ -108,6 +108,7 @@ impl Server {
     /// [`Error::Setting`] for a setting that cannot be used, such as `https` without a certificate.
     pub fn bind(self) -> Result<Bound, Error> {
         let listeners = self.settings.listen.iter().map(Listener::bind).collect::<Result<Vec<_>, _>>()?;
+        leftovers::remove(&self.settings);
         self.bind_to(listeners)
     }
 

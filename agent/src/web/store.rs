@@ -1,7 +1,7 @@
 //! Files that clients write and remove: PUT and DELETE.
 //!
 //! A file is there as a whole or not at all: it is received under a hidden name in its directory, made durable, and renamed.
-//! Hidden names are never served. A power cut during an upload can leave such a file behind.
+//! Hidden names are never served. What a power cut leaves of them is removed at the next start.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -17,7 +17,7 @@ use smol::io::AsyncReadExt;
 use super::files::open;
 use super::preconditions::{Current, Verdict, is_conditional, judge};
 use super::validators::modified;
-use super::{Error, Exchange};
+use super::{Error, Exchange, leftovers};
 use crate::http1;
 
 /// Bytes gathered before they are written.
@@ -156,10 +156,16 @@ struct Draft<'a> {
 
 impl<'a> Draft<'a> {
     fn create(place: &'a Place) -> Result<Self, Error> {
-        let name = format!(".upload-{:016x}", fastrand::u64(..));
         let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        let file = openat(&place.directory, name.as_str(), flags, Mode::S_IRUSR | Mode::S_IWUSR).map_err(refused)?;
-        Ok(Self { place, name, file: Arc::new(File::from(file)), kept: false })
+        loop {
+            let name = leftovers::name();
+            let file =
+                openat(&place.directory, name.as_str(), flags, Mode::S_IRUSR | Mode::S_IWUSR).map_err(refused)?;
+            let file = Arc::new(File::from(file));
+            if leftovers::hold(&file) {
+                return Ok(Self { place, name, file, kept: false });
+            }
+        }
     }
 
     /// Gives the file its name, in place of what has it.

@@ -137,7 +137,6 @@ impl Transfer {
     }
 
     /// Puts back payload that was read: it is read again before what follows.
-    #[cfg(feature = "users")]
     pub fn put_back(&mut self, payload: Vec<u8>) {
         self.again.get_or_insert_default().0.splice(..0, payload);
     }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use smol::io::AsyncReadExt;
 
 use super::multipart::{ENOUGH, Multipart, PartHead, Step};
-use super::{Error, Exchange, Form};
+use super::{Error, Exchange, Form, leftovers};
 
 /// Bytes that are received, and written, at once.
 const BLOCK: usize = 32 * 1024;
@@ -44,6 +44,8 @@ pub struct Upload {
     path: PathBuf,
     size: u64,
     remove: bool,
+    /// Open for as long as the file has a hidden name: it is nobody's leftover.
+    held: Option<File>,
 }
 
 impl Upload {
@@ -72,10 +74,24 @@ impl Upload {
         self.size
     }
 
-    /// Leaves the file where it is, for the caller to move or remove.
+    /// Gives the file a name that is not hidden, for the caller to move or remove. One with the hidden name that it has until
+    /// then would be removed at the next start.
     pub fn keep(mut self) -> PathBuf {
         self.remove = false;
+        self.show();
         self.path.clone()
+    }
+}
+
+impl Upload {
+    /// Takes the dot off its name.
+    fn show(&mut self) {
+        let name = self.path.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_prefix('.'));
+        let Some(path) = name.map(|name| self.path.with_file_name(name)) else { return };
+        match fs::rename(&self.path, &path) {
+            Ok(()) => self.path = path,
+            Err(error) => log::warn!("the uploaded file {} keeps its hidden name: {error}", self.path.display()),
+        }
     }
 }
 
@@ -209,8 +225,9 @@ impl Receiver<'_> {
         self.left.files =
             self.left.files.checked_sub(1).ok_or_else(|| Error::status(413, "there are too many files"))?;
         let (path, file) = create(self.dir).map_err(storage)?;
+        let held = Some(file.try_clone().map_err(storage)?);
         let (name, content_type) = (head.name, head.content_type);
-        self.uploads.files.push(Upload { name, file_name, content_type, path, size: 0, remove: true });
+        self.uploads.files.push(Upload { name, file_name, content_type, path, size: 0, remove: true, held });
         self.part = Part::File(Sink { file: Some(file), buffer: Vec::with_capacity(BLOCK) });
         Ok(())
     }
@@ -246,6 +263,10 @@ impl Receiver<'_> {
                 // Only now: what is not complete is of no use to anyone.
                 if let Some(file) = self.uploads.files.last_mut() {
                     file.remove = self.remove;
+                    if !self.remove {
+                        file.show();
+                        file.held = None;
+                    }
                 }
             }
         }
@@ -266,9 +287,10 @@ fn storage(error: io::Error) -> Error {
 /// A new file that nobody else can open.
 fn create(dir: &Path) -> io::Result<(PathBuf, File)> {
     loop {
-        let path = dir.join(format!("upload-{:016x}", fastrand::u64(..)));
+        let path = dir.join(leftovers::name());
         match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path) {
-            Ok(file) => return Ok((path, file)),
+            Ok(file) if leftovers::hold(&file) => return Ok((path, file)),
+            Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(error) => return Err(error),
         }

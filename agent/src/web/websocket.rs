@@ -211,9 +211,12 @@ impl WebSocket<'_> {
     /// to its end: when this is dropped before, the connection can only be cut.
     ///
     /// # Errors
-    /// The peer closed, or is gone or too slow.
+    /// The peer closed, or is gone or too slow; the server stops (1001).
     pub async fn send(&mut self, message: impl Into<Message>) -> Result<(), Error> {
         self.check_whole()?;
+        if self.closed.is_none() && self.shared.is_stopping() {
+            return Err(self.leave("the server stops").await);
+        }
         self.whole.set(Instant::now() + FOREVER);
         let result = self.send_frames(message.into()).await;
         self.moved = Instant::now();

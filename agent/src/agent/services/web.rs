@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::ServerConfig;
 use serde_json::{Map, json};
@@ -18,7 +19,14 @@ use crate::config::{AccessLog, Auth, ClientCertificates, Config, Listen, Scheme,
 use crate::net::{self, tls_server::TlsServer};
 use crate::web::{Bound, Error as WebError, Handle, Server, own_certificate};
 
-/// Opens both doors. A port that is in use is an error here; later, a server that fails is bound again.
+/// How long requests that run may go on after the stop. With what workers, sessions and the access log take after it this
+/// is in the agent's time to stop.
+const DRAIN: Duration = Duration::from_millis(2_500);
+/// The parts of the web server in the time to stop; the services beside it end within moments.
+const PARTS: u32 = 12;
+
+/// Opens both doors. A port that is in use is an error here; an address that is not there yet is waited for, as all that
+/// fails later: the server is bound again after a pause, 1 s at first, at most 5 min.
 pub fn prepare(
     plan: &mut Plan,
     config: &Config,
@@ -78,14 +86,27 @@ fn status(config: &Config, id: &str, board: &Board, handles: &Handles) -> Status
 
 /// Binds a door now, and plans its service.
 fn add(plan: &mut Plan, name: &'static str, entrance: Entrance, executor: &Executor) -> Result<Slot<Handle>, Error> {
-    let first = Cell::new(Some(entrance.bind().map_err(Error::Web)?));
+    let first = match entrance.bind() {
+        Err(error) if is_too_early(&error) => Err(error),
+        bound => Ok(bound.map_err(Error::Web)?),
+    };
+    let first = Cell::new(Some(first));
     let handle = Slot::default();
     let (slot, executor) = (handle.clone(), executor.clone());
-    plan.add(Service::new(name, move |stop, report| {
-        let bound = first.take().map_or_else(|| entrance.bind(), Ok);
+    let parts = if matches!(entrance.door, Door::Web { .. }) { PARTS } else { 1 };
+    let service = Service::new(name, move |stop, report| {
+        let bound = first.take().unwrap_or_else(|| entrance.bind());
         run(bound, executor.clone(), slot.clone(), stop, report)
-    }));
+    });
+    plan.add(service.with_parts(parts));
     Ok(handle)
+}
+
+/// Whether it may be better in a while: at the start of a device its addresses and names may not be there yet.
+fn is_too_early(error: &WebError) -> bool {
+    use std::io::ErrorKind::{AddrNotAvailable, NetworkDown, NetworkUnreachable};
+    let WebError::Bind { source, .. } = error else { return false };
+    matches!(source.kind(), AddrNotAvailable | NetworkDown | NetworkUnreachable)
 }
 
 /// What a server is made of, each time it is bound.
@@ -110,7 +131,8 @@ impl Entrance {
         if let Some(Auth { users, tokens, roles, .. }) = self.auth.get() {
             settings.auth = Auth { users, tokens, roles, ..settings.auth };
         }
-        let server = with_sessions(Server::new(settings.clone()), &settings, &self.handles);
+        let server = Server::new(settings.clone()).drain(DRAIN);
+        let server = with_sessions(server, &settings, &self.handles);
         let server = server.action("/api/status", api::status(move || status.snapshot(), door));
         let mut server = (self.extend)(with_database(server, &self.handles, door));
         if let Some(sink) = access::sink(&self.settings, &self.handles) {
@@ -188,6 +210,9 @@ async fn run(
         stop.requested().await;
         slot.set(None);
         handle.stop();
+        // What is kept now need not be later, when there may be no time.
+        #[cfg(feature = "users")]
+        handle.save_sessions().await;
         std::future::pending().await
     };
     bound.run(&executor).or(stopping).await;

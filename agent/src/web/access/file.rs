@@ -108,6 +108,17 @@ impl Open {
 
 impl AccessSink for FileSink {
     fn write(&mut self, lines: &[u8]) -> io::Result<()> {
+        self.write_lines(lines)
+            .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", self.path.display())))
+    }
+
+    fn reopen(&mut self) {
+        self.open = None;
+    }
+}
+
+impl FileSink {
+    fn write_lines(&mut self, lines: &[u8]) -> io::Result<()> {
         let mut rest = lines;
         while !rest.is_empty() {
             let size = self.size;
@@ -124,10 +135,6 @@ impl AccessSink for FileSink {
             rest = later;
         }
         Ok(())
-    }
-
-    fn reopen(&mut self) {
-        self.open = None;
     }
 }
 

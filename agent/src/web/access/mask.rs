@@ -28,21 +28,18 @@ const HIDDEN: &str = "***";
 
 /// A target or a URL without passwords, and without the values of secret query variables; or without any query.
 pub(super) fn mask(target: &str, with_query: bool) -> Cow<'_, str> {
-    let target = without_user(target);
-    let Some((path, rest)) = target.split_once('?') else {
-        return match target.split_once('#') {
-            Some((path, _)) => Cow::Owned(path.to_owned()),
-            None => target,
-        };
+    // What follows a `#` may be a token, and is none of a server's business.
+    let target = match without_user(target) {
+        Cow::Borrowed(target) => Cow::Borrowed(target.split('#').next().unwrap_or_default()),
+        Cow::Owned(target) => Cow::Owned(target.split('#').next().unwrap_or_default().to_owned()),
     };
+    let Some((path, query)) = target.split_once('?') else { return target };
     if !with_query {
         return Cow::Owned(path.to_owned());
     }
-    let query = rest.split_once('#').map_or(rest, |(query, _)| query);
-    let has_fragment = query.len() < rest.len();
     // Some read `;` as `&`.
     let is_harmless = |pair: &str| pair.split_once('=').is_none_or(|(name, _)| !is_secret(name));
-    if !has_fragment && query.split(['&', ';']).all(is_harmless) {
+    if query.split(['&', ';']).all(is_harmless) {
         return target;
     }
     let mut masked = String::with_capacity(target.len());
@@ -108,6 +105,7 @@ mod tests {
             ("/a??token=x", "/a??token=***"),
             ("http://jo:pw@h/a?b=c#access_token=x", "http://***@h/a?b=c"),
             ("https://h/a#token=x", "https://h/a"),
+            ("https://h/a#token=x?b=c", "https://h/a"),
             ("http://a@b@h", "http://***@h"),
             ("/to?u=http://jo:pw@h", "/to?u=http://jo:pw@h"),
         ] {

@@ -16,6 +16,10 @@ use crate::web::router::find_route;
 use crate::web::shared::Shared;
 use crate::web::{Error, Exchange, Peer, redirect};
 
+/// What caches may do with an answer that is for one client: keep it, and ask before each use. Otherwise a browser would show
+/// it after the logout, for days if the file is old, and tell the token of a session that is over.
+pub const OWN: &str = "private, no-cache";
+
 /// Whether [`admit`] has anything to do with this request.
 pub fn concerns(exchange: &Exchange) -> bool {
     let Auth { login, logout, .. } = &exchange.shared.authority.settings;
@@ -88,7 +92,7 @@ async fn prove(exchange: &mut Exchange, shared: &Shared, route: &Route, role: &s
     if !is_token && !is_safe(exchange.method()) && !origin::is_own(exchange.headers(), exchange.secure()) {
         return Err(Error::status(403, "a page of another site may not do that"));
     }
-    exchange.set_header("Cache-Control", "private")?;
+    exchange.set_header("Cache-Control", OWN)?;
     Ok(true)
 }
 
@@ -152,7 +156,7 @@ fn enter(
     // On a route that is open to all, a request without the token is nobody's.
     if is_own {
         exchange.user = Some(account);
-        exchange.set_header("Cache-Control", "private")?;
+        exchange.set_header("Cache-Control", OWN)?;
     }
     if is_safe {
         exchange.set_header("X-XSRF-TOKEN", xsrf)?;
@@ -182,7 +186,7 @@ fn enter_certified(exchange: &mut Exchange, account: Arc<Account>, role: Option<
     // On a route that is open to all, the request of another site is nobody's.
     if is_own {
         exchange.user = Some(account);
-        exchange.set_header("Cache-Control", "private")?;
+        exchange.set_header("Cache-Control", OWN)?;
     }
     Ok(())
 }

@@ -4,7 +4,8 @@ use std::time::Instant;
 
 use super::cookie;
 use super::gate::address;
-use super::sessions::{Key, xsrf};
+use super::sessions::{self, Key};
+use super::xsrf;
 use crate::web::{Error, Exchange};
 
 /// Bytes of the name of a variable.
@@ -71,9 +72,15 @@ impl Session<'_> {
             // Else a page of another site could take away the user's cookie.
             return Err(Error::status(403, "this needs the session's token in the field X-XSRF-TOKEN"));
         }
-        let id = shared.authority.keeper.sessions().visit(address(exchange), Instant::now());
+        // The cookie that this answer brings already. One that the request brought may be known to somebody else.
+        let given = exchange.session.as_ref().map(|id| id.0.clone());
+        let is_given = given.is_some();
+        let id = shared.authority.keeper.sessions().visit(given, address(exchange), Instant::now());
         let id = id.ok_or_else(|| Error::status(503, "no session can begin now"))?;
-        give(exchange, &id)?;
+        if !is_given {
+            give(exchange, &id)?;
+            xsrf::tell(exchange, &id)?;
+        }
         key(exchange).ok_or_else(|| Error::status(503, "no session can begin now"))
     }
 }
@@ -108,7 +115,7 @@ impl Exchange {
         // A session that is not kept is one until the next restart.
         let _ = keeper.save().await;
         give(self, &id)?;
-        self.set_header("X-XSRF-TOKEN", &xsrf(&id))?;
+        self.set_header("X-XSRF-TOKEN", &sessions::xsrf(&id))?;
         self.user = Some(account);
         Ok(())
     }
@@ -134,10 +141,21 @@ impl Exchange {
     }
 }
 
-/// Tells the client its session.
-fn give(exchange: &mut Exchange, id: &str) -> Result<(), Error> {
+/// Tells the client its session, in place of one that it was told before.
+pub fn give(exchange: &mut Exchange, id: &str) -> Result<(), Error> {
     let shared = exchange.shared.clone();
-    exchange.add_header("Set-Cookie", &cookie::set(&shared.authority.settings.sessions, id, exchange.secure()))?;
+    let settings = &shared.authority.settings.sessions;
+    if let Some(before) = exchange.session.take() {
+        let before = format!("{}={};", settings.cookie, before.0);
+        let others: Vec<_> =
+            exchange.headers.get_all("set-cookie").filter(|value| !value.starts_with(&before)).collect();
+        let others: Vec<_> = others.into_iter().map(str::to_owned).collect();
+        exchange.headers.remove("set-cookie");
+        for other in others {
+            exchange.add_header("Set-Cookie", &other)?;
+        }
+    }
+    exchange.add_header("Set-Cookie", &cookie::set(settings, id, exchange.secure()))?;
     exchange.session = Some(Box::new(SessionId(id.to_owned())));
     Ok(())
 }
@@ -160,14 +178,20 @@ fn is_of_user(exchange: &Exchange) -> bool {
     ids.any(|id| sessions.find(id, Instant::now()).is_some_and(|found| found.user.is_some()))
 }
 
-/// The session of the request, if it is one of the user whom the gate let in, or a visitor's.
+/// The session of the request: one of the user whom the gate let in, before a visitor's, which somebody else may have given
+/// to the client.
 fn key(exchange: &Exchange) -> Option<Key> {
     let authority = &exchange.shared.authority;
     let mut sessions = authority.keeper.sessions();
     let ids = cookie::values(exchange.headers(), &authority.settings.sessions.cookie);
-    exchange.session.as_ref().map(|id| id.0.as_str()).into_iter().chain(ids).find_map(|id| {
-        let found = sessions.find(id, Instant::now())?;
-        let is_right = found.user.as_ref().is_none_or(|(name, _)| exchange.user() == Some(name));
-        is_right.then_some(found.key)
-    })
+    let mut of_visitor = None;
+    for id in exchange.session.as_ref().map(|id| id.0.as_str()).into_iter().chain(ids) {
+        let Some(found) = sessions.find(id, Instant::now()) else { continue };
+        match &found.user {
+            Some((name, _)) if exchange.user() == Some(name) => return Some(found.key),
+            None if of_visitor.is_none() => of_visitor = Some(found.key),
+            _ => {}
+        }
+    }
+    of_visitor
 }

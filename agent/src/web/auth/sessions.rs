@@ -81,9 +81,12 @@ impl Sessions {
         Some(id)
     }
 
-    /// Begins a visitor's session.
-    pub fn visit(&mut self, address: Option<IpAddr>, now: Instant) -> Option<String> {
-        let id = hex(&random::<16>()?);
+    /// Begins a visitor's session, with an id that nobody but this client knows, or a new one.
+    pub fn visit(&mut self, id: Option<String>, address: Option<IpAddr>, now: Instant) -> Option<String> {
+        let id = match id {
+            Some(id) => id,
+            None => hex(&random::<16>()?),
+        };
         let address = address.map(network);
         let settings = &self.settings;
         self.visitors.retain(|_, session| session.is_alive(settings, now));
@@ -343,14 +346,14 @@ mod tests {
         let at = |millis: u64| start + Duration::from_millis(millis);
         let address = |text: &str| Some(text.parse().unwrap());
         let jo = sessions.create(user("jo"), start).unwrap();
-        let other = sessions.visit(address("10.0.0.1"), start).unwrap();
+        let other = sessions.visit(None, address("10.0.0.1"), start).unwrap();
         for n in 0..1000 {
-            sessions.visit(address("2001:db8::7"), at(n)).unwrap();
+            sessions.visit(None, address("2001:db8::7"), at(n)).unwrap();
         }
         assert_eq!(sessions.visitors.len(), 11);
         assert!(sessions.find(&other, at(1000)).is_some());
         for n in 0..1000u32 {
-            sessions.visit(Some(IpAddr::V4(n.into())), at(1000)).unwrap();
+            sessions.visit(None, Some(IpAddr::V4(n.into())), at(1000)).unwrap();
         }
         assert_eq!(sessions.visitors.len(), 30);
         assert!(sessions.find(&jo, at(1000)).is_some());
@@ -359,7 +362,7 @@ mod tests {
     #[test]
     fn variables_are_bounded() {
         let (mut sessions, now) = (sessions(10, false), Instant::now());
-        let id = sessions.visit(None, now).unwrap();
+        let id = sessions.visit(None, None, now).unwrap();
         let key = sessions.find(&id, now).unwrap().key;
         assert!(sessions.set(&key, "a", Some("1"), now) && sessions.set(&key, "a", Some("2"), now));
         assert_eq!(sessions.get(&key, "a").as_deref(), Some("2"));

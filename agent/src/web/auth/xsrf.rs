@@ -1,19 +1,18 @@
 //! The tokens of routes with `xsrf: true`: proof that a request comes from a page that this server gave to the same client.
 //!
 //! An answer to GET tells the token in `X-XSRF-TOKEN`; a request that changes something sends it back in that field, or in the
-//! variable `-xsrf-` of its form. A user's token belongs to the session. A visitor's belongs to a random cookie and is signed
-//! by the server, so that visitors cost no memory.
+//! variable `-xsrf-` of its form. A user's token belongs to the session. A visitor's is the signed value of the session's cookie,
+//! which is given to visitors without a session as well, so that they cost no memory.
 
 use smol::io::AsyncReadExt;
 
 use super::compare::{hex, random, same};
-use super::{cookie, origin};
+use super::gate::OWN;
+use super::{cookie, origin, session};
 use crate::web::exchange::form_decode;
 use crate::web::multipart::{Multipart, Step};
 use crate::web::{Error, Exchange};
 
-/// The cookie of visitors.
-const COOKIE: &str = "-web-xsrf-";
 /// The variable of forms.
 const VARIABLE: &str = "-xsrf-";
 /// Bytes at the beginning of a form with files in which the variable must stand: those behind it are not held in memory.
@@ -22,20 +21,30 @@ const BEGINNING: usize = 16 * 1024;
 /// Tells a visitor a token.
 pub fn offer(exchange: &mut Exchange) -> Result<(), Error> {
     let shared = exchange.shared.clone();
-    let known = cookie::values(exchange.headers(), COOKIE).find(|value| is_ours(value)).map(str::to_owned);
+    let settings = &shared.authority.settings.sessions;
+    let known = cookie::values(exchange.headers(), &settings.cookie).find(|value| is_ours(value)).map(str::to_owned);
     let value = match known {
         Some(value) => value,
+        // The link of another site: a strict cookie, perhaps that of a user, is there and does not come with it.
+        None if settings.same_site == "Strict" && exchange.header("sec-fetch-site") == Some("cross-site") => {
+            return Ok(());
+        }
         None => {
             let bytes = random::<16>().ok_or_else(|| Error::status(503, "the system gives no random bytes"))?;
             let value = hex(&bytes);
-            let secure = if exchange.secure() { "; Secure" } else { "" };
-            exchange.add_header("Set-Cookie", &format!("{COOKIE}={value}; Path=/; SameSite=Lax; HttpOnly{secure}"))?;
+            session::give(exchange, &value)?;
             value
         }
     };
-    exchange.set_header("X-XSRF-TOKEN", &shared.authority.form_token(&value))?;
+    tell(exchange, &value)?;
     // The next client behind a cache would get the same.
-    exchange.set_header("Cache-Control", "private")
+    exchange.set_header("Cache-Control", OWN)
+}
+
+/// Tells the token of a visitor's cookie.
+pub fn tell(exchange: &mut Exchange, cookie: &str) -> Result<(), Error> {
+    let token = exchange.shared.authority.form_token(cookie);
+    exchange.set_header("X-XSRF-TOKEN", &token)
 }
 
 /// Checks that the request brings the token of its session or of its cookie.
@@ -55,7 +64,7 @@ pub async fn demand(exchange: &Exchange, of_session: Option<&str>) -> Result<(),
         let authority = &exchange.shared.authority;
         match of_session {
             Some(expected) => fits(expected),
-            None => cookie::values(exchange.headers(), COOKIE)
+            None => cookie::values(exchange.headers(), &authority.settings.sessions.cookie)
                 .any(|value| is_ours(value) && fits(&authority.form_token(value))),
         }
     });

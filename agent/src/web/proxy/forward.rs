@@ -34,7 +34,15 @@ pub(in crate::web) async fn forward(exchange: &mut Exchange, way: &Way<'_>) -> R
     whole.set(end);
 
     let upgrade = wants_websocket(exchange)?;
-    let head = headers::request(exchange, way, upgrade)?;
+    let valid = valid_body(exchange, upgrade)?;
+    let head = headers::request(exchange, way, upgrade, valid.as_deref())?;
+    if let Some(body) = valid {
+        let transfer = exchange.transfer.get_mut();
+        // A request that met a worker's end is sent once more.
+        if transfer.is_received() {
+            transfer.put_back(body);
+        }
+    }
     let Some(lease) = local.programs.lease(way.target, &local, settings).await else {
         return busy(exchange, 1, "too many requests wait for the program behind this").await.map_err(Failure::Client);
     };
@@ -79,6 +87,14 @@ pub(in crate::web) async fn forward(exchange: &mut Exchange, way: &Way<'_>) -> R
         }
     }
     Ok(())
+}
+
+/// The body as its signature lets it pass, in place of what was read; nothing where none was sent, if there is nothing to say.
+fn valid_body(exchange: &Exchange, upgrade: bool) -> Result<Option<Vec<u8>>, Error> {
+    let body =
+        exchange.validation.as_ref().filter(|_| !upgrade).and_then(|validation| validation.bytes()).transpose()?;
+    let is_sent = exchange.head.framing()? != Framing::Empty;
+    Ok(body.filter(|body| is_sent || !matches!(&body[..], b"" | b"{}" | b"null")))
 }
 
 /// Answers who came at a bad time.

@@ -6,6 +6,7 @@ use std::fmt::Write;
 use super::Way;
 use super::fault::Failure;
 use crate::http1::{Framing, Headers, Method, RequestHead, ResponseHead, Version, percent_decode};
+use crate::web::router::{clean_path, find_route, without_empty};
 use crate::web::{Error, Exchange, Peer};
 
 /// Fields of one connection, not of what goes over it (RFC 9110 §7.6.1), and those that frame a message.
@@ -23,20 +24,32 @@ const HOP: [&str; 12] = [
     "content-length",
     "http2-settings",
 ];
-/// Fields of a request that the server answers for.
-const REQUEST: [&str; 5] = ["host", "expect", "forwarded", "x-real-ip", "via"];
+/// Fields of a request that the server answers for, and those that some programs take for their target or their settings,
+/// behind the back of the routes.
+const REQUEST: [&str; 8] =
+    ["host", "expect", "forwarded", "x-real-ip", "via", "proxy", "x-original-url", "x-rewrite-url"];
+/// Fields that name another method than the request has.
+const METHOD: [&str; 3] = ["x-http-method-override", "x-http-method", "x-method-override"];
 /// Fields of a response that the server says itself, or that are none of a stranger's business.
 const RESPONSE: [&str; 3] = ["date", "server", "content-type"];
 
-/// The head of the request to the program, put together anew: only what was understood goes on.
+/// The head of the request to the program, put together anew: only what was understood goes on. `valid` is the body that goes
+/// in place of the client's, after a signature was held against it.
 ///
 /// # Errors
 /// The request cannot be passed on.
-pub(super) fn request(exchange: &Exchange, way: &Way<'_>, upgrade: bool) -> Result<RequestHead, Failure> {
+pub(super) fn request(
+    exchange: &Exchange,
+    way: &Way<'_>,
+    upgrade: bool,
+    valid: Option<&[u8]>,
+) -> Result<RequestHead, Failure> {
     let client = &exchange.head;
-    let (front, path) = split_path(client.path(), &exchange.path);
+    let raw = without_empty(client.path());
+    let (front, path) = split_path(&raw, &exchange.path);
     let mut target = format!("{}{path}", way.base);
-    if let Some(query) = client.query() {
+    let valid_query = exchange.validation.as_ref().and_then(|validation| validation.query());
+    if let Some(query) = valid_query.as_deref().or(client.query()).filter(|query| !query.is_empty()) {
         target.push('?');
         target.push_str(query);
     }
@@ -50,10 +63,15 @@ pub(super) fn request(exchange: &Exchange, way: &Way<'_>, upgrade: bool) -> Resu
     let has_sessions = !auth.login.is_empty();
     for (name, value) in client.headers.iter() {
         let is = |known: &str| name.eq_ignore_ascii_case(known);
-        // Programs that take fields from variables cannot tell `X_Forwarded_User` from `X-Forwarded-User`.
-        let is_odd = name.contains('_');
+        // Programs that take fields from variables cannot tell `X_Forwarded_User` or `X.Forwarded.User` from
+        // `X-Forwarded-User`.
+        let is_odd = !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
         let is_ours = REQUEST.iter().any(|known| is(known)) || starts_with(name, "x-forwarded-");
-        if is_odd || is_ours || is_hop(&client.headers, name) {
+        if is_odd || is_ours || is_hop(&client.headers, name) || valid.is_some() && is("content-type") {
+            continue;
+        }
+        // The route allows the method that the request has, and not the one that a program may find here.
+        if METHOD.iter().any(|known| is(known)) && lists_methods(exchange) {
             continue;
         }
         // What proved to the gate who asks is none of the program's business, which could use it to be that user. Where the gate
@@ -70,7 +88,14 @@ pub(super) fn request(exchange: &Exchange, way: &Way<'_>, upgrade: bool) -> Resu
         }
         head.headers.append(name, value)?;
     }
-    match client.framing()? {
+    if let Some(validation) = exchange.validation.as_ref().filter(|_| valid.is_some()) {
+        head.headers.append("Content-Type", validation.content_type(exchange))?;
+    }
+    let framing = match valid {
+        Some(body) => Framing::Length(body.len() as u64),
+        None => client.framing()?,
+    };
+    match framing {
         Framing::Length(length) => head.headers.append("Content-Length", &length.to_string())?,
         Framing::Chunked => head.headers.append("Transfer-Encoding", "chunked")?,
         // Some programs wait for a body where none is announced.
@@ -88,6 +113,13 @@ pub(super) fn request(exchange: &Exchange, way: &Way<'_>, upgrade: bool) -> Resu
         head.headers.append("X-Forwarded-Prefix", front)?;
     }
     Ok(head)
+}
+
+/// Whether the route of the request says which methods may come.
+fn lists_methods(exchange: &Exchange) -> bool {
+    // What the route takes off the path is gone by now.
+    let path = clean_path(&exchange.head);
+    path.and_then(|path| find_route(&exchange.shared, &path)).is_some_and(|route| !route.methods.is_empty())
 }
 
 /// Who asks, and how.
@@ -152,7 +184,9 @@ pub(super) fn response(exchange: &mut Exchange, head: &ResponseHead) -> Result<S
         if RESPONSE.iter().any(|known| is(known)) || is_our_cookie || is_our_token || is_hop(&head.headers, name) {
             continue;
         }
-        if is("cache-control") && gate {
+        // Over plain HTTP anybody could have said it (RFC 6797 §7.2).
+        let is_of_tls = is("strict-transport-security") && !exchange.secure;
+        if is("cache-control") && gate || is_of_tls {
             continue;
         }
         fields.append(name, value)?;
@@ -164,7 +198,8 @@ pub(super) fn response(exchange: &mut Exchange, head: &ResponseHead) -> Result<S
         }
     }
     exchange.headers = fields;
-    Ok(head.headers.get("content-type").unwrap_or_default().to_owned())
+    // A tab is allowed between the parameters.
+    Ok(head.headers.get("content-type").unwrap_or_default().replace('\t', " "))
 }
 
 /// What caches may do with an answer that is for one user: as the program says, but for none that others use.
@@ -173,7 +208,8 @@ fn private(headers: &Headers) -> String {
         || headers.get_all("cache-control").any(|value| value.to_ascii_lowercase().contains("s-maxage"));
     let said: Vec<&str> = headers.get_all("cache-control").collect();
     let is_private = ["private", "no-store"].iter().any(|word| headers.has_token("cache-control", word));
-    match (is_public || said.is_empty(), is_private) {
+    match (is_public, is_private) {
+        _ if said.is_empty() => "private, no-cache".to_owned(),
         (true, _) => "private".to_owned(),
         (false, true) => said.join(", "),
         (false, false) => format!("private, {}", said.join(", ")),
@@ -253,7 +289,7 @@ mod tests {
     #[test]
     fn an_answer_for_one_user_is_never_for_all() {
         for (said, result) in [
-            ("", "private"),
+            ("", "private, no-cache"),
             ("public, max-age=60", "private"),
             ("max-age=60", "private, max-age=60"),
             ("no-store", "no-store"),

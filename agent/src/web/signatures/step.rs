@@ -1,4 +1,4 @@
-//! What stands before an action whose route validates, and behind it.
+//! What stands before an action or a program whose route validates, and behind an action.
 
 use std::sync::Arc;
 
@@ -32,7 +32,7 @@ enum Received {
     Form(Map<String, Value>),
 }
 
-/// Validates the request: lets it go on to its action (`true`), or answers it.
+/// Validates the request: lets it go on to its action or program (`true`), or answers it.
 ///
 /// # Errors
 /// Those of the gate, of reading the body and of sending.
@@ -83,10 +83,8 @@ fn query(
 ) -> Option<Vec<(String, String)>> {
     let sent = exchange.head.query().unwrap_or_default();
     let Some(block) = &signature.query else {
-        if strict && !sent.is_empty() {
-            problems.push(mismatch("query", "no variables", "some"));
-        }
-        return None;
+        // What nothing is said about does not reach the action; clients add variables of their own, against caches.
+        return (strict && !sent.is_empty()).then(Vec::new);
     };
     let mut variables = Vec::new();
     for pair in sent.split('&').filter(|pair| !pair.is_empty()) {
@@ -118,13 +116,21 @@ async fn body(
         return Ok(Received::Unread);
     };
     if is_empty {
-        return Ok(without_body(exchange, block, strict, problems));
+        let is_form = exchange.media_type().is_ok_and(|media| is_form(&media));
+        return Ok(match without_body(exchange, block, strict, problems) {
+            Received::Json(Value::Object(object)) if is_form => Received::Form(object),
+            received => received,
+        });
+    }
+    // Who takes the body may decode it, and read something else than was validated.
+    if exchange.header("content-encoding").is_some_and(|coding| !coding.eq_ignore_ascii_case("identity")) {
+        return Err(Error::status(415, "the body is encoded; send it as it is"));
     }
     let is_form = match exchange.header("content-type") {
         None => false,
         Some(_) => {
             let media = exchange.media_type()?;
-            let is_form = media.is("application/x-www-form-urlencoded");
+            let is_form = is_form(&media);
             if !(is_form || is_json(&media)) || !media.is_utf8() {
                 let text = "expected application/json or application/x-www-form-urlencoded, in UTF-8";
                 return Err(Error::status(415, text));
@@ -166,7 +172,7 @@ fn without_body(exchange: &Exchange, block: &Block, strict: bool, problems: &mut
         (Kind::Object, None) => Value::Object(Map::new()),
         (Kind::Null, None) => Value::Null,
         (kind, None) => {
-            if block.required {
+            if block.required || !matches!(kind, Kind::Any | Kind::String) {
                 problems.push(mismatch("body", kind.describe(), "nothing"));
             }
             return Received::Unread;
@@ -243,6 +249,22 @@ impl Validation {
         }
     }
 
+    /// What a body from here is, for those who do not know the client.
+    pub fn content_type<'a>(&self, exchange: &'a Exchange) -> &'a str {
+        let said = exchange.header("content-type");
+        let is_json = |said: &&str| Parameterized::parse(said).is_some_and(|media| is_json(&media));
+        match self.body {
+            Received::Form(_) => said,
+            Received::Json(_) | Received::Unread => said.filter(is_json),
+        }
+        .unwrap_or("application/json")
+    }
+
+    /// The query as it would have been sent, if there is a block for it.
+    pub fn query(&self) -> Option<String> {
+        String::from_utf8(text::encode(self.variables()?)).ok()
+    }
+
     /// The query variables, if there is a block for them.
     pub fn variables(&self) -> Option<&[(String, String)]> {
         self.query.as_deref()
@@ -280,13 +302,9 @@ impl Validation {
             hide(value);
             return Ok(());
         };
-        let name = &signature.name;
         let Some(block) = &signature.response else {
             hide(value);
-            return match self.signatures.strict {
-                true => Err(Error::failed(format!("the signature {name} has no response block"))),
-                false => Ok(()),
-            };
+            return Ok(());
         };
         let can = |role: &str| exchange.can(role);
         let mut check = Check { side: Side::Response, strict: self.signatures.strict, can: &can, problems: Vec::new() };
@@ -296,9 +314,16 @@ impl Validation {
             .collect();
         match wrong.is_empty() {
             true => Ok(()),
-            false => Err(Error::failed(format!("the answer does not fit the signature {name}: {}", wrong.join("; ")))),
+            false => {
+                let (name, wrong) = (&signature.name, wrong.join("; "));
+                Err(Error::failed(format!("the answer does not fit the signature {name}: {wrong}")))
+            }
         }
     }
+}
+
+fn is_form(media: &Parameterized) -> bool {
+    media.is("application/x-www-form-urlencoded")
 }
 
 fn is_json(media: &Parameterized) -> bool {

@@ -1,7 +1,7 @@
 //! The process of a worker: its start, its end, and what comes after.
 
 use std::ffi::{OsStr, OsString};
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::DirBuilderExt;
@@ -21,8 +21,10 @@ use smol::Timer;
 use smol::channel::{self, Receiver, Sender};
 use smol::future::or;
 
+use super::super::leftovers::{PLACE, hold};
+
 /// How long a process may take to end after SIGTERM.
-pub(super) const TERM: Duration = Duration::from_secs(2);
+pub(super) const TERM: Duration = Duration::from_secs(1);
 /// The pause before a start after one death; it doubles with each.
 const PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
@@ -98,20 +100,25 @@ impl Run {
 }
 
 /// A directory of our own, removed with this.
-struct Place(PathBuf);
+struct Place {
+    path: PathBuf,
+    /// Held for as long as it is in use.
+    _held: Option<File>,
+}
 
 impl Place {
     fn new() -> io::Result<Self> {
-        let name = format!("ioto-worker-{}-{:016x}", process::id(), fastrand::u64(..));
+        let name = format!("{PLACE}{}-{:016x}", process::id(), fastrand::u64(..));
         let path = std::env::temp_dir().join(name);
         fs::DirBuilder::new().mode(0o700).create(&path)?;
-        Ok(Self(path))
+        let held = File::open(&path).ok().filter(hold);
+        Ok(Self { path, _held: held })
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
+        let _ = fs::remove_dir_all(&self.path);
     }
 }
 
@@ -172,7 +179,14 @@ impl Child {
     /// Ends it for good; the process that has to end.
     pub fn stop(self: &Arc<Self>) -> Option<Arc<Run>> {
         let mut state = self.lock();
-        let State::Running { run, .. } = std::mem::replace(&mut *state, State::Stopped) else { return None };
+        let run = match std::mem::replace(&mut *state, State::Stopped) {
+            State::Running { run, .. } => run,
+            State::Resting { .. } => {
+                self.clear();
+                return None;
+            }
+            State::Starting(_) | State::Stopped => return None,
+        };
         send(&run, Signal::SIGTERM);
         let (child, ending) = (self.clone(), run.clone());
         let late = thread::Builder::new().name("worker-end".to_owned()).stack_size(STACK);
@@ -220,9 +234,13 @@ impl Child {
         while let Err(nix::errno::Errno::EINTR) = waitid(Id::Pid(pid), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT) {}
         let mut state = self.lock();
         let how = process.wait().map_or_else(|error| format!("ended: {error}"), describe);
-        if let State::Running { deaths, .. } = &*state {
-            log::warn!("{} {how}; it is started again when it is needed", self.describe(&run));
-            *state = rest(*deaths);
+        match &*state {
+            State::Running { deaths, .. } => {
+                log::warn!("{} {how}; it is started again when it is needed", self.describe(&run));
+                *state = rest(*deaths);
+            }
+            // Before anybody hears of the end: the server's process may end then, and this thread with it.
+            _ => self.clear(),
         }
         let _ = run.how.set(how);
         drop(state);
@@ -254,8 +272,15 @@ impl Child {
         command.spawn()
     }
 
+    /// Takes the files away.
+    fn clear(&self) {
+        if let Some(place) = self.socket().parent() {
+            let _ = fs::remove_dir_all(place);
+        }
+    }
+
     fn socket(&self) -> PathBuf {
-        self.place.get().map(|place| place.0.join("socket")).unwrap_or_default()
+        self.place.get().map(|place| place.path.join("socket")).unwrap_or_default()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

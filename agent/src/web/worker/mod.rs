@@ -29,8 +29,9 @@ const POST_MORTEM: Duration = Duration::from_secs(1);
 ///
 /// A worker is started by the first request for it. Its standard input is a Unix socket that listens, in a directory
 /// that only this user can enter. [`Worker::serve`] takes it; so do `gunicorn --bind fd://0 app` and `uvicorn --fd 0 app`;
-/// in Python alone it is `socket.socket(fileno=0)`. Requests come as they do to a route with `handler: 'proxy'`, with the whole path.
-/// The worker ends with the server: by SIGTERM, by SIGKILL 2 s later, and at once when the server's process dies.
+/// in Python alone it is `socket.socket(fileno=0)`. Requests come as they do to a route with `handler: 'proxy'`, with the whole
+/// path. The worker ends with the server: by SIGTERM when no request is at work any more, by SIGKILL 1 s later, and at once when
+/// the server's process dies.
 ///
 /// The same program can be its own worker:
 ///
@@ -92,7 +93,7 @@ impl Worker {
     /// Ends it; ready when it has ended.
     pub(super) async fn stop(&self) {
         if let Some(run) = self.child.stop() {
-            run.wait(child::TERM * 2).await;
+            run.wait(child::TERM + POST_MORTEM).await;
         }
     }
 
