@@ -300,8 +300,9 @@ fn a_worker_dies_with_the_process_of_its_server() {
     child.kill().unwrap();
     child.wait().unwrap();
     assert!(is_gone(worker));
-    // Nobody was left to take it away.
-    std::fs::remove_dir_all(socket.parent().unwrap()).unwrap();
+    // Nobody was left to take it away, but for another server that started just now: it looks for what such ends leave.
+    let removed = std::fs::remove_dir_all(socket.parent().unwrap());
+    assert!(removed.is_ok() || !socket.exists(), "{removed:?}");
 }
 
 /// Not a test: a server that is killed.

@@ -211,7 +211,7 @@ mod tests {
     use super::*;
 
     fn answer(bytes: &'static [u8]) -> io::Result<Response> {
-        Client::over(bytes, io::sink()).response("GET")
+        Client::of_halves(bytes, io::sink()).response("GET")
     }
 
     #[test]
