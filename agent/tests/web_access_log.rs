@@ -62,6 +62,19 @@ fn refused_requests_are_logged_as_well() {
 }
 
 #[test]
+fn connections_without_a_place_are_logged_as_well() {
+    let (server, dir) = start(|web| web.limits.connections = 1);
+    let mut busy = server.connect();
+    busy.write_all(b"GET /hang HTTP/1.1\r\nHost: h\r\n\r\n").unwrap();
+    std::thread::sleep(Duration::from_millis(100));
+    assert_eq!(status(&get(&server, "/hello", "")), 503);
+    assert_eq!(status(&web_support::read_to_close(&mut server.connect())), 503);
+    for line in lines(&dir.0.join("log/access.log"), 2) {
+        assert!(line.starts_with("127.0.0.1 - - [") && line.ends_with("\"-\" 503 - \"-\" \"-\""), "{line}");
+    }
+}
+
+#[test]
 fn a_line_tells_what_was_asked_and_answered_and_no_secret() {
     let (server, dir) = start(|_| {});
     fs::write(dir.0.join("page.txt"), "x".repeat(70_000)).unwrap();

@@ -5,6 +5,7 @@
 
 mod web_support;
 
+use std::collections::HashSet;
 use std::io::{Read, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -186,6 +187,15 @@ fn cases() -> Vec<(String, Vec<u8>, Vec<u16>)> {
     let chunk = format!("4000\r\n{}\r\n", "a".repeat(0x4000));
     add("chunks over the limit", format!("POST /bytes {chunked}{}0\r\n\r\n", chunk.repeat(10)).into(), &[413]);
     cases
+}
+
+#[test]
+fn the_table_is_long_and_no_row_repeats_another() {
+    let cases = cases();
+    assert!(cases.len() >= 80, "{} rows", cases.len());
+    let names: HashSet<&String> = cases.iter().map(|(name, ..)| name).collect();
+    let requests: HashSet<&Vec<u8>> = cases.iter().map(|(_, request, _)| request).collect();
+    assert_eq!((names.len(), requests.len()), (cases.len(), cases.len()));
 }
 
 #[test]

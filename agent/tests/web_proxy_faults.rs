@@ -373,6 +373,28 @@ fn a_route_that_leads_to_itself_ends() {
 }
 
 #[test]
+fn who_waits_for_a_slow_program_keeps_its_place_when_others_want_it() {
+    let program = Program::start(|conn| {
+        while conn.request().is_some() {
+            conn.send("HTTP/1.1 200 OK\r\nContent-");
+            std::thread::sleep(Duration::from_secs(3));
+            conn.send("Length: 4\r\n\r\nslow");
+        }
+    });
+    let (server, _dir) = front(&program.address, |web| web.limits.connections = 2);
+    let mut waiting: Vec<_> = (0..2).map(|_| server.connect()).collect();
+    for stream in &mut waiting {
+        stream.write_all(b"GET /app/x HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n").unwrap();
+    }
+    std::thread::sleep(Duration::from_millis(200));
+    assert_eq!(status(&get(&server, "/app/x", "")), 503);
+    for mut stream in waiting {
+        let response = read_to_close(&mut stream);
+        assert_eq!((status(&response), body(&response)), (200, "slow"), "{response}");
+    }
+}
+
+#[test]
 fn a_tab_in_the_type_of_an_answer_is_no_fault() {
     let program = Program::answering(|_, _| {
         b"HTTP/1.1 200 OK\r\nContent-Type: text/html;\tcharset=utf-8\r\nContent-Length: 2\r\n\r\nok".to_vec()

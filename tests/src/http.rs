@@ -5,6 +5,7 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -36,7 +37,13 @@ impl Client {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(TIMEOUT))?;
         stream.set_write_timeout(Some(TIMEOUT))?;
-        Ok(Self::over(stream.try_clone()?, stream))
+        Ok(Self::of_halves(stream.try_clone()?, stream))
+    }
+
+    /// Talks over what somebody else set up, such as TLS.
+    pub fn over(stream: impl Read + Write + Send + 'static) -> Self {
+        let stream = Whole(Arc::new(Mutex::new(stream)));
+        Self::of_halves(Whole(Arc::clone(&stream.0)), stream)
     }
 
     /// Connects to a Unix socket.
@@ -44,10 +51,10 @@ impl Client {
         let stream = UnixStream::connect(path)?;
         stream.set_read_timeout(Some(TIMEOUT))?;
         stream.set_write_timeout(Some(TIMEOUT))?;
-        Ok(Self::over(stream.try_clone()?, stream))
+        Ok(Self::of_halves(stream.try_clone()?, stream))
     }
 
-    fn over(reader: impl Read + Send + 'static, writer: impl Write + Send + 'static) -> Self {
+    fn of_halves(reader: impl Read + Send + 'static, writer: impl Write + Send + 'static) -> Self {
         Self { reader: BufReader::new(Box::new(reader)), writer: Box::new(writer) }
     }
 
@@ -149,6 +156,25 @@ impl Client {
         let mut bytes = vec![0; length];
         self.reader.read_exact(&mut bytes)?;
         Ok(bytes)
+    }
+}
+
+/// A stream that cannot be divided.
+struct Whole<S>(Arc<Mutex<S>>);
+
+impl<S: Read> Read for Whole<S> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).read(buf)
+    }
+}
+
+impl<S: Write> Write for Whole<S> {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).write(buf)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).flush()
     }
 }
 

@@ -3,7 +3,9 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
 use smol::Timer;
@@ -13,11 +15,13 @@ use super::descriptors::make_room;
 use super::exchange::Peer;
 use super::local::Local;
 use super::watch::Eviction;
-use crate::config::WebLimits;
+use crate::config::{FOREVER, WebLimits};
 
 /// When others wait, a connection that has owed the head of its first or next request for so long makes room: a client that
 /// connects to ask sends it at once.
 const HEAD: Duration = Duration::from_millis(500);
+/// How often that time is halved at most while many wait: who waited in the kernel's queue had time to send it there.
+const HALVED: usize = 2;
 /// When others wait, a connection that has been idle for so long makes room.
 const IDLE: Duration = Duration::from_secs(1);
 /// A connection waits so long for a place, and then all that follow do not wait, until there is one.
@@ -28,9 +32,15 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// The places of a server, for all its threads.
 pub(super) struct Admission {
     places: Arc<Semaphore>,
+    /// How many places there are.
+    count: usize,
+    /// Connections that had to wait for their place, since there was one at once.
+    waited: AtomicUsize,
     ceiling: u64,
     per_address: usize,
     addresses: Mutex<HashMap<IpAddr, usize>>,
+    /// Of each thread, when it last looked for room: how many of its connections owed a head, and how many there were.
+    owing: Mutex<HashMap<ThreadId, (usize, usize)>>,
 }
 
 /// A place for one connection; free again when it is dropped.
@@ -68,9 +78,12 @@ impl Admission {
         let room = make_room(limits.connections);
         Self {
             places: Arc::new(Semaphore::new(room.connections)),
+            count: room.connections,
+            waited: AtomicUsize::new(0),
             ceiling: room.ceiling,
             per_address: limits.per_address,
             addresses: Mutex::default(),
+            owing: Mutex::default(),
         }
     }
 
@@ -95,28 +108,55 @@ impl Admission {
 
     /// Ends a connection that need not be, if there is one.
     pub fn make_room(&self, local: &Local) {
-        local.evict(HEAD, IDLE);
+        self.evict(IDLE, local);
     }
 
     /// Another thread needs a place and has nobody to end.
-    pub fn asked(local: &Local) {
-        if let Eviction::Later { flood: false } | Eviction::Nobody =
-            local.watch.evict(HEAD, IDLE, local.connections.count())
-        {
+    pub fn asked(&self, local: &Local) {
+        if let Eviction::Later { flood: false } | Eviction::Nobody = self.evict_ours(IDLE, local) {
             local.crowded.set(true);
         }
+    }
+
+    /// Ends a connection of this thread, or else the others are asked.
+    fn evict(&self, idle: Duration, local: &Local) -> Eviction {
+        let eviction = self.evict_ours(idle, local);
+        if eviction != Eviction::Evicted {
+            local.ask_neighbours();
+        }
+        eviction
+    }
+
+    fn evict_ours(&self, idle: Duration, local: &Local) -> Eviction {
+        let (us, count) = (thread::current().id(), local.connections.count());
+        let others = self
+            .owing()
+            .iter()
+            .filter(|(thread, _)| **thread != us)
+            .fold((0, count), |sum, (_, found)| (sum.0 + found.0, sum.1 + found.1));
+        let eviction = local.watch.evict(self.grace(), idle, others);
+        self.owing().insert(us, (local.watch.owing(), count));
+        eviction
+    }
+
+    /// A panic aborts: no lock is poisoned.
+    fn owing(&self) -> MutexGuard<'_, HashMap<ThreadId, (usize, usize)>> {
+        self.owing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn place(&self, crowd: &mut Crowd, local: &Local) -> Option<SemaphoreGuardArc> {
         if let Some(place) = self.places.try_acquire_arc() {
             crowd.0 = None;
+            self.waited.store(0, Ordering::Relaxed);
             local.crowded.set(false);
             return Some(place);
         }
         let until = *crowd.0.get_or_insert_with(Instant::now) + FULL;
         let make_room = async {
+            // Those of other threads who owe a head go before our idle ones: at first we do not know of them.
+            let mut idle = if local.neighbours.is_empty() { IDLE } else { FOREVER };
             loop {
-                let eviction = local.evict(HEAD, IDLE);
+                let eviction = self.evict(std::mem::replace(&mut idle, IDLE), local);
                 if matches!(eviction, Eviction::Later { flood: false } | Eviction::Nobody) {
                     // From now on connections end with the response that is sent, until there is a place at once.
                     local.crowded.set(true);
@@ -127,7 +167,16 @@ impl Admission {
                 Timer::after(PAUSE).await;
             }
         };
-        smol::future::or(async { Some(self.places.acquire_arc().await) }, make_room).await
+        let place = smol::future::or(async { Some(self.places.acquire_arc().await) }, make_room).await;
+        self.waited.fetch_add(usize::from(place.is_some()), Ordering::Relaxed);
+        place
+    }
+
+    /// How long a head may be owed now. A queue of silent connections that is several times as long as there are places would
+    /// otherwise hold up who comes after it for as many times.
+    fn grace(&self) -> Duration {
+        let halved = (self.waited.load(Ordering::Relaxed).saturating_mul(2) / self.count.max(1)).min(HALVED);
+        HEAD / (1 << halved)
     }
 
     fn of_address(self: &Arc<Self>, peer: Peer) -> Result<Option<OfAddress>, Refusal> {

@@ -73,10 +73,10 @@ impl Part {
         let (watch, reactor) = (local.watch.clone(), local.reactor.clone());
         let _sweep = executor.spawn(async move { watch.run().await });
         let _drive = executor.spawn(async move { reactor.drive().await });
-        let (owned, asked) = (local.clone(), self.asked);
+        let (owned, asked, admission) = (local.clone(), self.asked, self.admission.clone());
         let _room = executor.spawn(async move {
             while asked.recv().await.is_ok() {
-                Admission::asked(&owned);
+                admission.asked(&owned);
             }
         });
 

@@ -160,8 +160,11 @@ impl Door<'_, '_> {
     /// Serves a connection in a task of its own, or tells it why not. A handshake to do so would be too dear: with TLS it
     /// just closes.
     fn serve(&self, stream: Source, peer: Peer, is_tls: bool, place: Result<Place, Refusal>) {
-        if place.is_err() && is_tls {
-            return;
+        if let Err(refusal) = &place {
+            access::refused(self.shared, self.local, (peer, is_tls), refusal.status());
+            if is_tls {
+                return;
+            }
         }
         let number = self.local.connections.number();
         let (shared, local) = (self.shared.clone(), self.local.clone());

@@ -5,7 +5,6 @@ use std::collections::HashMap;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
 use smol::Task;
 use smol::channel::Sender;
@@ -16,7 +15,7 @@ use super::open_files::OpenFiles;
 use super::proxy::Pools;
 use super::root::OpenRoot;
 use super::validators::EtagCache;
-use super::watch::{Eviction, Watch};
+use super::watch::Watch;
 use crate::net::reactor::Reactor;
 
 /// Bytes that one read takes from a socket.
@@ -88,16 +87,12 @@ impl Local {
         }
     }
 
-    /// As [`Watch::evict`]; when nobody of this thread has to go, the others are asked.
-    pub fn evict(&self, head: Duration, idle: Duration) -> Eviction {
-        let eviction = self.watch.evict(head, idle, self.connections.count());
-        if eviction != Eviction::Evicted {
-            for neighbour in &self.neighbours {
-                // One that was not answered yet is as good as two.
-                let _ = neighbour.try_send(());
-            }
+    /// Asks the other threads for a place.
+    pub fn ask_neighbours(&self) {
+        for neighbour in &self.neighbours {
+            // One that was not answered yet is as good as two.
+            let _ = neighbour.try_send(());
         }
-        eviction
     }
 }
 

@@ -24,6 +24,8 @@ pub(super) struct Watch {
     /// When the sweep wakes next.
     next: Cell<Option<Instant>>,
     sweep: RefCell<Option<Waker>>,
+    /// How many owed a head when it was last counted.
+    owing: Cell<usize>,
 }
 
 #[derive(Default)]
@@ -141,8 +143,9 @@ impl Watch {
 
     /// Ends the wait of the connection with the weakest claim to its place: the one that owes the head of a request for the
     /// longest time, if that is at least `head`; else the one that is idle for the longest time, if that is at least `idle`.
-    /// Where most of `all` connections owe a head there may be an attack, and the idle ones are left alone.
-    pub fn evict(&self, head: Duration, idle: Duration, all: usize) -> Eviction {
+    /// Where most of all connections owe a head there may be an attack, and the idle ones are left alone; `more` of them, of
+    /// another thread, owe one, and so many are there in all.
+    pub fn evict(&self, head: Duration, idle: Duration, (more, all): (usize, usize)) -> Eviction {
         let now = Instant::now();
         let slots = self.slots.borrow();
         let (mut owing, mut waiting) = (Candidates::default(), Candidates::default());
@@ -153,7 +156,8 @@ impl Watch {
                 Claim::Busy | Claim::Live => {}
             }
         }
-        let flood = owing.count > all / 2;
+        self.owing.set(owing.count);
+        let flood = owing.count + more > all / 2;
         let found = owing.over(now, head).or_else(|| if flood { None } else { waiting.over(now, idle) });
         match found {
             Some(entry) => {
@@ -165,6 +169,11 @@ impl Watch {
             None if owing.count + waiting.count > 0 => Eviction::Later { flood },
             None => Eviction::Nobody,
         }
+    }
+
+    /// How many owed a head when [`Watch::evict`] last counted them.
+    pub fn owing(&self) -> usize {
+        self.owing.get()
     }
 
     /// Wakes the expired; the nearest deadline of the others.
@@ -371,17 +380,18 @@ mod tests {
             let over = || -> Vec<usize> { (0..6).filter(|at| all[*at].entry.at.get() != Some(far)).collect() };
             let (none, long) = (Duration::ZERO, Duration::from_secs(60));
             let later = |flood| Eviction::Later { flood };
-            assert_eq!((watch.evict(long, long, 5), over()), (later(false), vec![]));
-            assert_eq!((watch.evict(long, none, 3), over()), (later(true), vec![]), "most owe a head");
-            assert_eq!((watch.evict(none, long, 5), over()), (Eviction::Evicted, vec![3]));
-            assert_eq!((watch.evict(none, long, 5), over()), (Eviction::Evicted, vec![2, 3]));
-            assert_eq!((watch.evict(none, long, 5), over()), (later(false), vec![2, 3]));
-            assert_eq!((watch.evict(none, none, 5), over()), (Eviction::Evicted, vec![1, 2, 3]));
+            assert_eq!((watch.evict(long, long, (0, 5)), over()), (later(false), vec![]));
+            assert_eq!((watch.evict(long, none, (0, 3)), over()), (later(true), vec![]), "most owe a head");
+            assert_eq!((watch.evict(none, long, (0, 5)), over()), (Eviction::Evicted, vec![3]));
+            assert_eq!((watch.evict(none, long, (0, 5)), over()), (Eviction::Evicted, vec![2, 3]));
+            assert_eq!((watch.evict(none, long, (0, 5)), over()), (later(false), vec![2, 3]));
+            assert_eq!((watch.evict(none, none, (0, 5)), over()), (Eviction::Evicted, vec![1, 2, 3]));
             assert!(all[1].is_evicted() && !all[4].is_evicted());
+            assert_eq!(watch.evict(none, none, (4, 6)), later(true), "most of another thread owe a head");
             watch.expire_idle();
             assert_eq!(over(), [1, 2, 3, 4, 5]);
-            assert_eq!(watch.evict(none, none, 5), Eviction::Evicted);
-            assert_eq!(watch.evict(none, none, 5), Eviction::Nobody);
+            assert_eq!(watch.evict(none, none, (0, 5)), Eviction::Evicted);
+            assert_eq!(watch.evict(none, none, (0, 5)), Eviction::Nobody);
         });
     }
 

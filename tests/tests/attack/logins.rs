@@ -4,10 +4,8 @@ use std::io::{Read, Write};
 use std::thread;
 use std::time::Instant;
 
-use ioto_tests::Agent;
-
 use crate::attackers::connect_from;
-use crate::others::are_served_during;
+use crate::others::{alone, are_served_during, memory, peak, server};
 
 /// Passwords of argon2id: to verify one is dear, whether it is right or wrong.
 const USERS: &str = "{web: {
@@ -31,12 +29,19 @@ const THREADS: usize = 10;
 
 #[test]
 fn ten_thousand_failed_logins_disturb_nobody() {
-    let mut agent = Agent::new();
+    let _alone = alone();
+    for threads in [1, 2] {
+        guess_at(threads);
+    }
+}
+
+fn guess_at(threads: usize) {
+    let mut agent = server(threads);
     agent.configure("users", USERS);
     agent.scratch().write("www/admin/page.html", "for admins");
     agent.start();
-    let address = agent.address();
-    are_served_during(&agent, "10,000 failed logins from 50 addresses", || {
+    let (address, before) = (agent.address(), memory(&agent));
+    are_served_during(&agent, &format!("10,000 failed logins from 50 addresses, threads: {threads}"), || {
         let began = Instant::now();
         let statuses: Vec<u16> = thread::scope(|scope| {
             let attackers: Vec<_> = (0..THREADS).map(|thread| scope.spawn(move || attack(thread, address))).collect();
@@ -46,6 +51,10 @@ fn ten_thousand_failed_logins_disturb_nobody() {
         println!("{} got 401, {} got 429, {} got 503, in {:?}", count(401), count(429), count(503), began.elapsed());
         assert_eq!(count(401) + count(429) + count(503), ATTEMPTS, "each was refused");
     });
+    // One hash takes 19 MiB, one is made at a time, and nothing of that is kept.
+    let (left, most) = (memory(&agent).saturating_sub(before), peak(&agent).saturating_sub(before));
+    println!("the memory grew by {most} KiB at most, and {left} KiB are left");
+    assert!(most < 40 * 1024, "it grew by {most} KiB");
 }
 
 /// A share of the attempts, from a share of the addresses, each for another user or password.

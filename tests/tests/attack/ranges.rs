@@ -3,10 +3,8 @@
 use std::io::{Read, Write};
 use std::thread;
 
-use ioto_tests::Agent;
-
 use crate::attackers::connect_from;
-use crate::others::{are_served_during, memory};
+use crate::others::{alone, are_served_during, memory, server};
 
 const MEGABYTE: usize = 1 << 20;
 
@@ -27,12 +25,19 @@ fn ranges(kind: usize) -> String {
 
 #[test]
 fn range_bombs_send_no_more_than_the_file_and_disturb_nobody() {
-    let mut agent = Agent::new();
+    let _alone = alone();
+    for threads in [1, 2] {
+        throw_at(threads);
+    }
+}
+
+fn throw_at(threads: usize) {
+    let mut agent = server(threads);
     let big = agent.scratch().write("www/big.bin", "");
     std::fs::File::options().write(true).open(big).and_then(|file| file.set_len(MEGABYTE as u64)).expect("a file");
     agent.start();
     let (address, before) = (agent.address(), memory(&agent));
-    are_served_during(&agent, "600 range bombs", || {
+    are_served_during(&agent, &format!("600 range bombs, threads: {threads}"), || {
         thread::scope(|scope| {
             for attacker in 0..3 {
                 scope.spawn(move || {

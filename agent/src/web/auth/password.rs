@@ -6,8 +6,8 @@
 
 use std::fmt;
 
-use argon2::password_hash::{PasswordHash, PasswordHasher, PasswordVerifier, SaltString};
-use argon2::{Algorithm, Argon2, Params, Version};
+use argon2::password_hash::{PasswordHash, PasswordHasher, SaltString};
+use argon2::{Algorithm, Argon2, Block, Params, Version};
 use md5::{Digest, Md5};
 use ring::digest::{SHA256, digest};
 
@@ -21,6 +21,9 @@ const PASSES: u32 = 2;
 const MOST: (u32, u32, u32) = (256 * 1024, 16, 8);
 /// Bytes of a password, of a user's name and of a realm at most.
 pub const LONGEST: usize = 256;
+/// Kibibytes that are asked for at least, of which only those are touched that the hash takes. Smaller pieces glibc keeps when
+/// they are given back, for each thread that ever had one: in its eyes 32 MiB are not much. Larger ones go to the kernel.
+const UNKEPT: usize = 33 * 1024;
 /// A hash with the parameters of new ones that belongs to no password: unknown users are given it, to take as long as others.
 const NOBODY: &str = "$argon2id$v=19$m=19456,t=2,p=1$bm9ib2R5IGtub3dzIGl0$AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8";
 
@@ -161,12 +164,38 @@ pub fn verify(user: &str, realm: &str, password: &str, stored: Option<&Stored>) 
         Some(Stored::Ha1(hash, ha1)) => (NOBODY, Some((hash, ha1))),
         None => (NOBODY, None),
     };
-    let is_hashed =
-        PasswordHash::new(phc).is_ok_and(|phc| Argon2::default().verify_password(password.as_bytes(), &phc).is_ok());
+    let is_hashed = is_hash_of(password, phc).unwrap_or(false);
     match ha1 {
         Some((hash, ha1)) => same(hash.ha1(user, realm, password).as_bytes(), ha1.as_bytes()),
         None => is_hashed && stored.is_some(),
     }
+}
+
+/// Whether that is the hash of the password; `None`: it cannot be told.
+fn is_hash_of(password: &str, phc: &str) -> Option<bool> {
+    let phc = PasswordHash::new(phc).ok()?;
+    let algorithm = Algorithm::try_from(phc.algorithm).ok()?;
+    let version = phc.version.map_or(Ok(Version::default()), Version::try_from).ok()?;
+    let params = Params::try_from(&phc).ok()?;
+    let mut decoded = [0; 64];
+    let salt = phc.salt?.decode_b64(&mut decoded).ok()?;
+    let expected = phc.hash?;
+    let mut found = vec![0; expected.len()];
+    let Some(memory) = memory(params.block_count()) else {
+        log::error!("a password cannot be verified: there is too little memory");
+        return None;
+    };
+    let argon2 = Argon2::new(algorithm, version, params);
+    argon2.hash_password_into_with_memory(password.as_bytes(), salt, &mut found, memory).ok()?;
+    Some(same(&found, expected.as_bytes()))
+}
+
+/// Memory that the process has only until it is dropped.
+fn memory(blocks: usize) -> Option<Vec<Block>> {
+    let mut memory = Vec::new();
+    memory.try_reserve_exact(blocks.max(UNKEPT)).ok()?;
+    memory.resize(blocks, Block::default());
+    Some(memory)
 }
 
 #[cfg(test)]
