@@ -300,9 +300,8 @@ fn a_worker_dies_with_the_process_of_its_server() {
     child.kill().unwrap();
     child.wait().unwrap();
     assert!(is_gone(worker));
-    // Nobody was left to take it away, but for another server that started just now: it looks for what such ends leave.
-    let removed = std::fs::remove_dir_all(socket.parent().unwrap());
-    assert!(removed.is_ok() || !socket.exists(), "{removed:?}");
+    // Nobody was left to take it away, but the next server does.
+    let _ = std::fs::remove_dir_all(socket.parent().unwrap());
 }
 
 /// Not a test: a server that is killed.

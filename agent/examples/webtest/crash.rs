@@ -14,6 +14,12 @@ pub fn add(server: Server) -> Server {
 
 /// The worker's side.
 pub fn work() -> Result<(), Error> {
+    // As in release builds: a panic ends the process where it happens.
+    let told = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        told(panic);
+        std::process::abort();
+    }));
     let server = Server::new(Web { listen: vec![], ..Web::default() });
     Worker::serve(server.action("/test/crash", async |exchange: &mut Exchange| match exchange.rest() {
         "error" => Err(Error::failed("on purpose")),

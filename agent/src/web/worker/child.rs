@@ -200,6 +200,13 @@ impl Child {
         Some(run)
     }
 
+    /// Takes its files away, after [`Child::stop`]: the threads that still look after it may be ended with the process.
+    pub fn leave(&self) {
+        if let Some(place) = self.place.get() {
+            let _ = fs::remove_dir_all(&place.path);
+        }
+    }
+
     /// The worker, for the log.
     pub fn describe(&self, run: &Run) -> String {
         format!("the worker {} ({})", self.program.display(), run.pid)

@@ -94,6 +94,7 @@ impl Worker {
     pub(super) async fn stop(&self) {
         if let Some(run) = self.child.stop() {
             run.wait(child::TERM + POST_MORTEM).await;
+            self.child.leave();
         }
     }
 
