@@ -242,7 +242,7 @@ impl Link {
             let result = self.poll_fill(cx);
             if result.is_pending() && !waited {
                 waited = true;
-                self.input = Vec::new();
+                self.local.give_spare(std::mem::take(&mut self.input));
                 self.local.give_spare(std::mem::take(&mut self.output));
                 if !is_first {
                     self.set_claim(Claim::Idle(self.now()));
@@ -272,6 +272,9 @@ impl Link {
         if self.used > 0 {
             self.input.drain(..self.used);
             self.used = 0;
+        }
+        if self.input.capacity() == 0 {
+            self.input = local.take_spare();
         }
         self.input.extend_from_slice(scratch.get(..received).unwrap_or_default());
         self.moved(received);
