@@ -33,11 +33,6 @@ pub(super) trait Duplex: AsyncRead + AsyncWrite + Unpin {
         Poll::Ready(Err(io::ErrorKind::Unsupported.into()))
     }
 
-    /// Whether something is to be sent at the end, so that the peer knows it is one.
-    fn has_farewell(&self) -> bool {
-        false
-    }
-
     /// Whether [`Duplex::poll_send_file`] goes with this stream.
     fn sends_files(&self) -> bool {
         false
@@ -55,10 +50,6 @@ pub(super) trait Duplex: AsyncRead + AsyncWrite + Unpin {
 }
 
 impl<T: Duplex> Duplex for TlsStream<T> {
-    fn has_farewell(&self) -> bool {
-        true
-    }
-
     fn underway(&self) -> usize {
         self.get_ref().0.underway()
     }
@@ -397,11 +388,9 @@ impl Link {
         self.guard(Direction::Write, cx, result)
     }
 
-    /// Ends the connection after everything was received and sent.
+    /// Ends the connection after everything was received and sent. Where the kernel waits with the last bytes, they go with
+    /// the end. (Closing alone would drop them if the client sent more than its last request.)
     pub async fn close(mut self: Box<Self>) {
-        if !self.stream.has_farewell() {
-            return;
-        }
         self.set_patience(Patience { stall: LINGER, until: self.local.reactor.now() + LINGER });
         let _ = poll_fn(|cx| {
             let result = Pin::new(&mut self.stream).poll_close(cx);
