@@ -11,6 +11,7 @@ use std::hash::{DefaultHasher, Hasher};
 use std::hint::black_box;
 
 use ioto::config::{Invocation, load};
+use ioto::net::reactor::block_on;
 use ioto::web::{Exchange, Server};
 
 /// Bytes that are hashed for one answer of `/test/work`.
@@ -25,7 +26,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         .action("/test/work", async |exchange: &mut Exchange| exchange.send("text/plain", work()).await)
         .bind()?;
     let executor = smol::LocalExecutor::new();
-    smol::block_on(executor.run(server.run(&executor)));
+    // As `ioto run` does.
+    block_on(executor.run(server.run(&executor)));
     Ok(())
 }
 

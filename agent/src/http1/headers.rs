@@ -50,12 +50,12 @@ impl Headers {
 
     /// The value of the first field of that name.
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.iter().find(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+        self.fields.iter().find(|field| field.is(name, &self.text)).map(|field| field.value(&self.text))
     }
 
     /// The values of all fields of that name, in their order.
     pub fn get_all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> + 'a {
-        self.iter().filter(move |(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+        self.fields.iter().filter(move |field| field.is(name, &self.text)).map(|field| field.value(&self.text))
     }
 
     /// Whether a field of that name lists `token` among its comma-separated members, without regard to case
@@ -105,7 +105,7 @@ impl Headers {
     /// Removes all fields of that name.
     pub fn remove(&mut self, name: &str) {
         let text = &self.text;
-        self.fields.retain(|field| !field.name(text).eq_ignore_ascii_case(name));
+        self.fields.retain(|field| !field.is(name, text));
         if self.fields.is_empty() {
             self.text.clear();
         }
@@ -118,6 +118,11 @@ impl Headers {
 }
 
 impl Field {
+    /// Most names differ in their length, and that is known without the text.
+    fn is(&self, name: &str, text: &str) -> bool {
+        (self.value - self.start) as usize == name.len() && self.name(text).eq_ignore_ascii_case(name)
+    }
+
     fn name<'a>(&self, text: &'a str) -> &'a str {
         text.get(self.start as usize..self.value as usize).unwrap_or_default()
     }

@@ -2,7 +2,6 @@
 
 use std::mem::MaybeUninit;
 
-use super::method::is_token;
 use super::scan::{longest_request_line, scan};
 use super::{Error, Headers, Limits, Method, RequestHead, ResponseHead, Version, is_authority, target};
 
@@ -106,9 +105,6 @@ fn parse_version(word: &[u8]) -> Result<Version, Error> {
 fn fields(parsed: &[httparse::Header<'_>], length: usize) -> Result<Headers, Error> {
     let mut headers = Headers::with_capacity(parsed.len(), length);
     for field in parsed {
-        if field.name.is_empty() || !field.name.bytes().all(is_token) {
-            return Err(Error::Malformed("a header name"));
-        }
         let value = std::str::from_utf8(field.value).map_err(|_| Error::Malformed("a header value is not UTF-8"))?;
         headers.append(field.name, value).map_err(|_| Error::Malformed("a header field"))?;
     }

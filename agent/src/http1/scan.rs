@@ -15,12 +15,15 @@ const LINE_EXTRA: usize = 24 + 2 + 8 + 2;
 pub(super) fn scan(input: &[u8], limits: &Limits, first_line: usize) -> Result<Option<usize>, Error> {
     let mut line_start = 0;
     let mut previous = 0;
+    let mut limit = first_line.min(limits.head);
     for (at, &byte) in input.iter().enumerate() {
-        if at >= limits.head {
-            return Err(Error::HeadTooLarge);
+        if at >= limit {
+            return Err(if at >= limits.head { Error::HeadTooLarge } else { Error::TargetTooLong });
         }
-        if line_start == 0 && at >= first_line {
-            return Err(Error::TargetTooLong);
+        // Nearly all bytes are of this kind.
+        if byte >= b' ' && byte != 0x7f && previous != b'\r' {
+            previous = byte;
+            continue;
         }
         if previous == b'\r' && byte != b'\n' {
             return Err(Error::Malformed("CR without LF"));
@@ -33,6 +36,7 @@ pub(super) fn scan(input: &[u8], limits: &Limits, first_line: usize) -> Result<O
                 return Ok(Some(at + 1));
             }
             line_start = at + 1;
+            limit = limits.head;
         } else if (byte < b' ' && byte != b'\t' && byte != b'\r') || byte == 0x7f {
             return Err(Error::Malformed("a control character in the head"));
         }

@@ -294,8 +294,17 @@ impl Exchange {
         let mut link = Sender(&self.transfer);
         let body = if self.has_body() { body } else { &[] };
         if body.len() <= ONE_WRITE {
-            self.transfer.borrow_mut().link.output.extend_from_slice(body);
-            link.flush().await
+            let is_last = {
+                let mut transfer = self.transfer.borrow_mut();
+                transfer.link.output.extend_from_slice(body);
+                transfer.close
+            };
+            match is_last {
+                // The end of the connection follows and goes into the same packet. If the action goes on for long, the kernel
+                // waits no longer than 200 ms.
+                true => link.flush_more().await,
+                false => link.flush().await,
+            }
         } else {
             link.write(body).await
         }

@@ -19,12 +19,14 @@ use crate::http1::Method;
 /// Answers with the file of the request's path beneath `web.documents`, or writes or removes it. No listings, no hidden
 /// files, no special files.
 pub(super) async fn serve(exchange: &mut Exchange, route: Option<&Route>) -> Result<(), Error> {
-    let Some(path) = relative(exchange.path()).map(str::to_owned) else { return Err(not_found()) };
-    match exchange.method() {
+    let Some(path) = relative(exchange.path()) else { return Err(not_found()) };
+    if let Method::Put | Method::Delete = exchange.method() {
+        let path = path.to_owned();
         // On the heap: what is rare would make the future of every request large.
-        Method::Put => return Box::pin(put(exchange, &path)).await,
-        Method::Delete => return Box::pin(delete(exchange, &path)).await,
-        _ => {}
+        return match exchange.method() {
+            Method::Put => Box::pin(put(exchange, &path)).await,
+            _ => Box::pin(delete(exchange, &path)).await,
+        };
     }
     let Some(found) = find(exchange, path).await? else { return add_slash(exchange).await };
     if let Some(value) = route.and_then(|route| cache_control(route.cache.as_ref()?, &found.path)) {
@@ -69,23 +71,18 @@ pub(super) async fn answer(exchange: &mut Exchange, found: Rc<Opened>, has_varia
 }
 
 /// The file of the path, for a directory its index. `None`: a directory whose path lacks the slash at its end.
-async fn find(exchange: &Exchange, path: String) -> Result<Option<Rc<Opened>>, Error> {
+async fn find(exchange: &Exchange, path: &str) -> Result<Option<Rc<Opened>>, Error> {
     let (changes, now) = (exchange.shared.changes(), exchange.local.reactor.now());
-    match exchange.local.files.get(&path, changes, now) {
+    match exchange.local.files.get(path, changes, now) {
         Some(found) => Ok(Some(found)),
         None => Box::pin(look(exchange, path, changes, now)).await,
     }
 }
 
 /// As [`find`], on the disk.
-async fn look(
-    exchange: &Exchange,
-    mut path: String,
-    changes: usize,
-    now: Instant,
-) -> Result<Option<Rc<Opened>>, Error> {
+async fn look(exchange: &Exchange, asked: &str, changes: usize, now: Instant) -> Result<Option<Rc<Opened>>, Error> {
     let files = &exchange.local.files;
-    let asked = path.clone();
+    let mut path = asked.to_owned();
     let (mut file, mut metadata) = open(exchange, &path)?;
     if metadata.is_dir() {
         if !exchange.path().ends_with('/') {
@@ -97,12 +94,12 @@ async fn look(
     if !metadata.is_file() {
         return Err(not_found());
     }
-    if let Some(found) = files.same(&asked, &metadata, now) {
+    if let Some(found) = files.same(asked, &metadata, now) {
         return Ok(Some(found));
     }
     let tag = exchange.local.etags.tag(&file, &metadata).await?;
     let found = Opened::new(path, file, &metadata, tag, now)?;
-    Ok(Some(files.keep(&asked, found, changes)))
+    Ok(Some(files.keep(asked, found, changes)))
 }
 
 /// The file, or the precompressed one beside it that the client takes. One that is older than the file is left over from
@@ -114,7 +111,7 @@ async fn choose(exchange: &mut Exchange, found: Rc<Opened>) -> Result<(Rc<Opened
     let wanted: Vec<Encoding> = accepted(exchange.headers()).collect();
     for encoding in wanted {
         let path = format!("{}{}", found.path, encoding.suffix());
-        if let Ok(Some(variant)) = find(exchange, path.clone()).await {
+        if let Ok(Some(variant)) = find(exchange, &path).await {
             // The index of a directory is none.
             if variant.path == path && variant.modified >= found.modified {
                 return Ok((variant, Some(encoding)));

@@ -1,7 +1,5 @@
 //! Writes the head of a response.
 
-use std::io::Write;
-
 use super::local::Local;
 use super::shared::Shared;
 use crate::http1::{Error, Headers, Version, encode_status_line};
@@ -43,8 +41,11 @@ impl Head<'_> {
             field("Content-Type", self.content_type, out);
         }
         match self.length {
-            // Writing to a Vec cannot fail.
-            Length::Known(length) => drop(write!(out, "Content-Length: {length}\r\n")),
+            Length::Known(length) => {
+                out.extend_from_slice(b"Content-Length: ");
+                number(length, out);
+                out.extend_from_slice(b"\r\n");
+            }
             Length::Chunked => out.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
             Length::None | Length::UntilClose => {}
         }
@@ -60,6 +61,19 @@ impl Head<'_> {
         out.extend_from_slice(b"\r\n");
         Ok(())
     }
+}
+
+/// Appends a number in decimal digits, for a tenth of what `write!` costs.
+fn number(mut number: u64, out: &mut Vec<u8>) {
+    let start = out.len();
+    loop {
+        out.push(b'0' + (number % 10) as u8);
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    out.get_mut(start..).unwrap_or_default().reverse();
 }
 
 /// Appends a field whose name and value were checked.

@@ -34,11 +34,6 @@ pub(super) trait Duplex: AsyncRead + AsyncWrite + Unpin {
         Poll::Ready(Err(io::ErrorKind::Unsupported.into()))
     }
 
-    /// Whether something is to be sent at the end, so that the peer knows it is one.
-    fn has_farewell(&self) -> bool {
-        false
-    }
-
     /// Whether [`Duplex::poll_send_file`] goes with this stream.
     fn sends_files(&self) -> bool {
         false
@@ -56,10 +51,6 @@ pub(super) trait Duplex: AsyncRead + AsyncWrite + Unpin {
 }
 
 impl<T: Duplex> Duplex for TlsStream<T> {
-    fn has_farewell(&self) -> bool {
-        true
-    }
-
     fn underway(&self) -> usize {
         self.get_ref().0.underway()
     }
@@ -243,7 +234,7 @@ impl Link {
             let result = self.poll_fill(cx);
             if result.is_pending() && !waited {
                 waited = true;
-                self.input = Vec::new();
+                self.local.give_spare(std::mem::take(&mut self.input));
                 self.local.give_spare(std::mem::take(&mut self.output));
                 if !is_first {
                     self.set_claim(Claim::Idle(self.now()));
@@ -273,6 +264,9 @@ impl Link {
         if self.used > 0 {
             self.input.drain(..self.used);
             self.used = 0;
+        }
+        if self.input.capacity() == 0 {
+            self.input = local.take_spare();
         }
         self.input.extend_from_slice(scratch.get(..received).unwrap_or_default());
         self.moved(received);
@@ -395,11 +389,9 @@ impl Link {
         self.guard(Direction::Write, cx, result)
     }
 
-    /// Ends the connection after everything was received and sent.
+    /// Ends the connection after everything was received and sent. Where the kernel waits with the last bytes, they go with
+    /// the end. (Closing alone would drop them if the client sent more than its last request.)
     pub async fn close(mut self: Box<Self>) {
-        if !self.stream.has_farewell() {
-            return;
-        }
         self.set_patience(Patience { stall: LINGER, until: self.local.reactor.now() + LINGER });
         let _ = poll_fn(|cx| {
             let result = Pin::new(&mut self.stream).poll_close(cx);

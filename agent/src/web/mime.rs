@@ -32,16 +32,18 @@ const TYPES: &[(&str, &str)] = &[
     ("zip", "application/zip"),
 ];
 
+const UNKNOWN: &str = "application/octet-stream";
+
 /// The type of a file, from the settings (`web.mime`) or the table; bytes of unknown meaning otherwise.
 pub(super) fn content_type<'a>(path: &str, settings: &'a [(String, String)]) -> &'a str {
-    let name = path.rsplit('/').next().unwrap_or_default();
-    let Some((_, extension)) = name.rsplit_once('.') else { return "application/octet-stream" };
+    let dot = path.bytes().rposition(|byte| matches!(byte, b'.' | b'/'));
+    let Some(extension) = dot.and_then(|at| path.get(at..)?.strip_prefix('.')) else { return UNKNOWN };
     let set = settings.iter().find(|(known, _)| known.trim_start_matches('.').eq_ignore_ascii_case(extension));
     if let Some((_, kind)) = set {
         return kind;
     }
     let found = TYPES.iter().find(|(known, _)| known.eq_ignore_ascii_case(extension));
-    found.map_or("application/octet-stream", |(_, kind)| kind)
+    found.map_or(UNKNOWN, |(_, kind)| kind)
 }
 
 #[cfg(test)]

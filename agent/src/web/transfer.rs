@@ -113,6 +113,11 @@ impl Transfer {
         self.decoder.is_done() && self.put_back_bytes() == 0
     }
 
+    /// Whether the request was received and the response was sent, and another request may follow at once.
+    pub fn is_over(&self) -> bool {
+        self.stage == Stage::Complete && !self.close && self.link.output.is_empty() && self.is_received()
+    }
+
     /// The bytes of the request's body that are still to come, if known.
     pub fn remaining(&self) -> Option<u64> {
         self.decoder.remaining().map(|left| left + self.put_back_bytes() as u64)
