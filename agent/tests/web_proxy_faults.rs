@@ -350,7 +350,7 @@ fn a_program_that_refuses_early_is_heard() {
     });
     let (server, _dir) = front(&program.address, |_| {});
     let mut stream = server.connect();
-    stream.write_all(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 100000000\r\n\r\n").unwrap();
+    stream.write_all(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1000000000000\r\n\r\n").unwrap();
     let mut writer = stream.try_clone().unwrap();
     let feeding = std::thread::spawn(move || while writer.write_all(&[b'x'; 65536]).is_ok() {});
     let response = read_to_close(&mut stream);
