@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::resource::{Resource, getrlimit, rlim_t, setrlimit};
 
 /// Descriptors of one connection: its socket, and a file or the socket to what stands behind a proxy route.
 const EACH: u64 = 2;
@@ -25,10 +25,10 @@ pub(super) fn make_room(connections: usize) -> Room {
     };
     let open = fs::read_dir("/proc/self/fd").map_or(32, |entries| entries.count() as u64);
     let wanted = (connections as u64).saturating_mul(EACH).saturating_add(open + REST.1);
-    let mut limit = soft;
-    if wanted > soft && hard > soft && setrlimit(Resource::RLIMIT_NOFILE, wanted.min(hard), hard).is_ok() {
-        limit = wanted.min(hard);
-    }
+    let raised = rlim_t::try_from(wanted).unwrap_or(rlim_t::MAX).min(hard);
+    let is_raised = raised > soft && setrlimit(Resource::RLIMIT_NOFILE, raised, hard).is_ok();
+    #[allow(clippy::useless_conversion, reason = "a limit has 32 bits on 32-bit ARM")]
+    let limit = u64::from(if is_raised { raised } else { soft });
     let room = within(connections, limit, open);
     if room.connections < connections {
         let allowed = room.connections;
