@@ -5,6 +5,8 @@ mod logger;
 #[cfg(feature = "logs")]
 mod os_log;
 mod queue;
+#[cfg(feature = "logs")]
+mod record;
 mod stdout;
 mod writer;
 
@@ -12,3 +14,5 @@ pub use self::line::Line;
 pub use self::logger::{Error, Logger, install};
 #[cfg(feature = "logs")]
 pub use self::os_log::OsLog;
+#[cfg(feature = "logs")]
+pub use self::record::{Batch, Next, Record, Source};

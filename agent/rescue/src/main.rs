@@ -1,0 +1,3 @@
+//! `ioto-rescue`: answers on a Unix socket when the agent does not.
+
+fn main() {}
