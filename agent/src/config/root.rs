@@ -3,7 +3,7 @@
 use super::node::Node;
 use super::section::Reader;
 use super::{
-    AccessTarget, AuthType, Aws, ClientCertificates, Database, Device, Directories, Log, Mqtt, Route, Services,
+    AccessTarget, AuthType, Aws, ClientCertificates, Database, Device, Directories, Log, Mqtt, Route, Sandbox, Services,
     SessionStorage, Sync, Timeouts, Tls, Web,
 };
 
@@ -44,6 +44,8 @@ pub struct Config {
     pub aws: Aws,
     /// `sync`
     pub sync: Sync,
+    /// `sandbox`
+    pub sandbox: Sandbox,
 }
 
 const PROFILES: [(&str, Profile); 2] = [("dev", Profile::Dev), ("prod", Profile::Prod)];
@@ -80,6 +82,7 @@ impl Config {
             aws: Aws::read(&root.section("aws"), &timeouts),
             timeouts: Timeouts::read(&timeouts),
             sync: Sync::read(&root.section("sync")),
+            sandbox: Sandbox::read(&root.section("sandbox"), &root.section("web")),
             directories,
         }
     }
