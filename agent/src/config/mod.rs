@@ -23,6 +23,7 @@ mod live;
 mod load;
 mod log;
 mod log_sources;
+mod logs;
 mod mqtt;
 mod node;
 mod origin;
@@ -60,6 +61,7 @@ pub use self::log::{Log, LogFormat, LogTarget};
 pub use self::log_sources::{
     FilesSource, JournalSource, KernelSource, LineBegin, LogFilter, LogSource, LogSourceKind, LogStart,
 };
+pub use self::logs::{Logs, LogsSpool, SinkKind, SinkUrl};
 pub use self::mqtt::{Mqtt, MqttUrl, Subscription};
 pub use self::node::{Member, Node, Value};
 pub use self::origin::{Origin, Source};
