@@ -59,14 +59,12 @@ IOTO_AGENT_OVERLAY = $(@D)/rootfs-overlay
 
 # $(1): modes, $(2): files below rootfs-overlay, which keep their place
 IOTO_AGENT_INSTALL_FILES = $(foreach file,$(2), \
-	$(INSTALL) -D -m $(1) $(IOTO_AGENT_OVERLAY)/$(file) $(TARGET_DIR)/$(file)
-)
+	$(INSTALL) -D -m $(1) $(IOTO_AGENT_OVERLAY)/$(file) $(TARGET_DIR)/$(file)$(sep))
 
 # What is in /etc is the integrator's: a file of an overlay comes later and wins.
 define IOTO_AGENT_INSTALL_TARGET_CMDS
 	$(foreach program,$(IOTO_AGENT_PROGRAMS), \
-		$(INSTALL) -D -m 0755 $(IOTO_AGENT_BUILT)/$(program) $(TARGET_DIR)/usr/bin/$(program)
-	)
+		$(INSTALL) -D -m 0755 $(IOTO_AGENT_BUILT)/$(program) $(TARGET_DIR)/usr/bin/$(program)$(sep))
 	$(call IOTO_AGENT_INSTALL_FILES,0644, \
 		usr/share/ioto/ioto.json5 usr/share/ioto/schema.json5 etc/ioto/ioto.json5)
 	if [ -d $(@D)/agent/www ]; then \
