@@ -3,8 +3,8 @@
 use super::node::Node;
 use super::section::Reader;
 use super::{
-    AccessTarget, AuthType, Aws, ClientCertificates, Database, Device, Directories, Log, Mqtt, Route, Sandbox, Services,
-    SessionStorage, Sync, Timeouts, Tls, Web,
+    AccessTarget, AuthType, Aws, ClientCertificates, Database, Device, Directories, Log, Mqtt, Route, Sandbox,
+    Services, SessionStorage, Sync, Timeouts, Tls, Web,
 };
 
 /// What a device is run as: on a developer's desk, or in the field.

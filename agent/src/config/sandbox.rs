@@ -61,7 +61,10 @@ impl Sandbox {
     pub(super) fn read(s: &Section, web: &Section) -> Self {
         for (key, instead) in [("user", "sandbox.user"), ("group", "sandbox.group")] {
             if web.has(key) {
-                web.note(key, &format!("is not looked at: the whole agent runs as `{instead}` when it is started as root"));
+                web.note(
+                    key,
+                    &format!("is not looked at: the whole agent runs as `{instead}` when it is started as root"),
+                );
             }
         }
         let d = Self::default();

@@ -54,8 +54,16 @@ pub fn prepare(
         auth.set(Some(settings.auth.clone()));
         let door = Door::Web { open: settings.open };
         let (handles, extend, reserved) = (handles.clone(), extend.clone(), before.reserved.clone());
-        let entrance =
-            Entrance { settings, auth: auth.clone(), door, tls: certificate.clone(), status, handles, extend, reserved };
+        let entrance = Entrance {
+            settings,
+            auth: auth.clone(),
+            door,
+            tls: certificate.clone(),
+            status,
+            handles,
+            extend,
+            reserved,
+        };
         let handle = add(plan, "web", entrance, executor)?;
         let id = id.to_owned();
         plan.on_reload(move |config| {

@@ -15,7 +15,8 @@ pub fn needs(needs: &mut Needs, config: &Config) {
 }
 
 fn pages(needs: &mut Needs, web: &Web) {
-    let writes = web.routes.iter().any(|route| route.methods.iter().any(|method| method == "PUT" || method == "DELETE"));
+    let writes =
+        web.routes.iter().any(|route| route.methods.iter().any(|method| method == "PUT" || method == "DELETE"));
     if writes {
         needs.write(&web.documents);
     } else {

@@ -19,7 +19,8 @@ use super::state::Layer;
 /// Restricts all threads.
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 pub fn restrict() -> Layer {
-    let installed = filters().and_then(|filters| filters.iter().try_for_each(|f| seccompiler::apply_filter_all_threads(f)));
+    let installed =
+        filters().and_then(|filters| filters.iter().try_for_each(|f| seccompiler::apply_filter_all_threads(f)));
     match installed {
         Ok(()) => Layer::On(format!("{} calls", filter::allowed().count())),
         Err(error) => Layer::Missing(format!("this kernel does not take the filter (CONFIG_SECCOMP_FILTER): {error}")),
@@ -161,7 +162,8 @@ mod filter {
             BpfProgram::try_from(filter)
         };
         let errno = |errno: libc::c_int| SeccompAction::Errno(errno.unsigned_abs());
-        let table = |calls: &mut dyn Iterator<Item = i64>| calls.map(|call| (call, Vec::new())).collect::<BTreeMap<_, _>>();
+        let table =
+            |calls: &mut dyn Iterator<Item = i64>| calls.map(|call| (call, Vec::new())).collect::<BTreeMap<_, _>>();
 
         let allowed = table(&mut allowed());
         let deadly = table(&mut DEADLY.iter().chain(OWN_DEADLY).copied());

@@ -66,7 +66,8 @@ fn rights(use_: Use) -> BitFlags<AccessFs> {
         Use::Execute => read | AccessFs::Execute,
         // No devices: who can make one of a disk can write all of it.
         Use::Write => {
-            AccessFs::from_all(FILES) & !(AccessFs::Execute | AccessFs::MakeChar | AccessFs::MakeBlock | AccessFs::IoctlDev)
+            AccessFs::from_all(FILES)
+                & !(AccessFs::Execute | AccessFs::MakeChar | AccessFs::MakeBlock | AccessFs::IoctlDev)
         }
     }
 }
@@ -91,7 +92,9 @@ fn level(status: &RestrictionStatus) -> Layer {
     let missing = |why: &str| Layer::Missing(why.to_owned());
     match (&status.landlock, &status.ruleset) {
         (LandlockStatus::NotImplemented, _) => missing("this kernel is built without it (CONFIG_SECURITY_LANDLOCK)"),
-        (LandlockStatus::NotEnabled, _) => missing("this kernel was started without it (add landlock to lsm= of its command line)"),
+        (LandlockStatus::NotEnabled, _) => {
+            missing("this kernel was started without it (add landlock to lsm= of its command line)")
+        }
         (_, RulesetStatus::NotEnforced) => missing("this kernel does not enforce it"),
         (LandlockStatus::Available { effective_abi, kernel_abi }, _) => {
             Layer::On(format!("ABI {}", kernel_abi.unwrap_or(*effective_abi as i32)))

@@ -91,7 +91,8 @@ fn is_shared(directory: &Path, mode: u32) -> bool {
         ["/bin", "/boot", "/dev", "/etc", "/lib", "/lib64", "/proc", "/root", "/sbin", "/sys", "/usr"];
     const COMMON: [&str; 7] = ["/var/lib", "/var/run", "/var/log", "/var/tmp", "/var/cache", "/var/spool", "/run/lock"];
     let depth = directory.components().filter(|part| matches!(part, Component::Normal(_))).count();
-    let is_system = SYSTEM.iter().any(|top| directory.starts_with(top)) || COMMON.iter().any(|top| directory == Path::new(top));
+    let is_system =
+        SYSTEM.iter().any(|top| directory.starts_with(top)) || COMMON.iter().any(|top| directory == Path::new(top));
     // Others write there: its files are not the agent's.
     let is_open = mode & 0o022 != 0;
     depth < 2 || is_system || is_open

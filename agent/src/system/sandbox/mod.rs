@@ -222,7 +222,8 @@ mod restricted {
 
     /// No core dumps, and nobody looks into the memory: keys are in it.
     fn keep_memory_private() -> Result<(), Error> {
-        setrlimit(Resource::RLIMIT_CORE, 0, 0).map_err(|errno| Error::Step("core dumps stay possible", errno.into()))?;
+        setrlimit(Resource::RLIMIT_CORE, 0, 0)
+            .map_err(|errno| Error::Step("core dumps stay possible", errno.into()))?;
         set_dumpable_behavior(DumpableBehavior::NotDumpable)
             .map_err(|errno| Error::Step("the memory stays readable", io::Error::from(errno)))
     }

@@ -98,7 +98,8 @@ mod tests {
             ..State::default()
         };
         assert_eq!(state.to_string(), "uid 998, no capabilities, no_new_privs, landlock ABI 4, seccomp 240 calls");
-        let state = State { capabilities: vec!["net_bind_service".into()], landlock: Layer::Missing("x".into()), ..state };
+        let state =
+            State { capabilities: vec!["net_bind_service".into()], landlock: Layer::Missing("x".into()), ..state };
         assert_eq!(
             state.to_string(),
             "uid 998, capabilities net_bind_service, no_new_privs, no landlock, seccomp 240 calls"
