@@ -2,6 +2,7 @@
 
 mod board;
 mod error;
+mod heartbeat;
 mod plan;
 mod run;
 mod services;
