@@ -2,12 +2,16 @@
 
 use std::fs::File;
 use std::io::Read;
+use std::time::Duration;
 
 use ioto_wire::heartbeat::{self, Health};
+use ioto_wire::{Client, Outcome, Request};
 use serde_json::{Map, Value, json};
 
 use crate::options::Options;
 
+/// For the helper: a service manager may wait for the agent's end before it answers.
+const RESTART: Duration = Duration::from_secs(15);
 /// Bytes of the kernel's command line that are looked at.
 const MAX_COMMAND_LINE: u64 = 4096;
 /// What boot loaders tell of the slot that was booted, by updater.
@@ -68,7 +72,12 @@ fn slots_in(line: &str) -> Map<String, Value> {
 
 /// Asks ioto-helper to restart the agent; what it says, or why it does not.
 pub fn restart(options: &Options) -> Result<String, String> {
-    Err(format!("ioto-helper can not be reached at {}", options.helper.display()))
+    let client = Client::at(&options.helper);
+    let answer = client.ask_within(&Request::Restart, RESTART).map_err(|error| error.to_string())?;
+    match answer.outcome {
+        Outcome::Done => Ok(answer.text),
+        outcome => Err(format!("ioto-helper: {}: {}", outcome.name(), answer.text)),
+    }
 }
 
 /// To milliseconds.

@@ -102,7 +102,10 @@ fn start(config: Config, options: &Options, logger: &Logger) -> Result<(), Error
 }
 
 /// Ends the process when it has not stopped in time, unless it is dropped before.
-struct Guard(#[allow(dead_code, reason = "its end is what is heard")] mpsc::Sender<()>);
+struct Guard {
+    /// Its end is what the thread hears.
+    _sender: mpsc::Sender<()>,
+}
 
 impl Guard {
     fn new() -> Option<Self> {
@@ -116,7 +119,7 @@ impl Guard {
             }
         };
         thread::Builder::new().name("stop".to_owned()).stack_size(STACK).spawn(wait).ok()?;
-        Some(Self(sender))
+        Some(Self { _sender: sender })
     }
 }
 

@@ -5,6 +5,7 @@ pub mod base64;
 mod clock;
 mod connect;
 mod error;
+pub mod hex;
 pub mod reactor;
 #[cfg(feature = "tls")]
 mod sni;
