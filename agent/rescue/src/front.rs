@@ -18,7 +18,7 @@ use crate::peer;
 /// For a request to arrive, whole.
 const RECEIVE: Duration = Duration::from_secs(2);
 /// For an answer: longer than the longest of them takes, which is a restart.
-const ANSWER: Duration = Duration::from_secs(20);
+const ANSWER: Duration = Duration::from_secs(30);
 /// For a client to take its answer.
 const SEND: Duration = Duration::from_secs(3);
 /// For a client to stop sending after it was refused, so that it sees the answer and not a broken connection.
