@@ -411,7 +411,8 @@ fn tls_carries_the_same() {
 
     // Whom nobody trusts gets nothing.
     forwarder.total = 6100;
-    forwarder.settings.authority = Some("/etc/ssl/certs/ca-certificates.crt".into()).filter(|file: &PathBuf| file.exists());
+    forwarder.settings.authority =
+        Some("/etc/ssl/certs/ca-certificates.crt".into()).filter(|file: &PathBuf| file.exists());
     receiver.start();
     if forwarder.settings.authority.is_some() {
         forwarder.start();
@@ -429,8 +430,7 @@ fn datagrams_are_lines_of_rfc_3164() {
     seed();
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     socket.set_read_timeout(Some(LONG)).unwrap();
-    let mut forwarder =
-        Forwarder::new(SinkKind::SyslogUdp, socket.local_addr().unwrap().port(), &["files"], 50);
+    let mut forwarder = Forwarder::new(SinkKind::SyslogUdp, socket.local_addr().unwrap().port(), &["files"], 50);
     forwarder.start();
     let mut buffer = [0; 2048];
     for line in 0..50 {

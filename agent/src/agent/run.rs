@@ -68,9 +68,9 @@ impl Default for Options {
 /// Runs the agent until it is asked to stop. Errors are those that keep it from starting.
 pub fn run(config: Config, options: &Options) -> Result<(), Error> {
     let logger = logs::install(&config.log).map_err(Error::Log)?;
-    let os_log = config.log.target == LogTarget::Syslog;
+    let elsewhere = matches!(config.log.target, LogTarget::Syslog | LogTarget::Journal | LogTarget::File(_));
     let outcome = start(config, options, &logger);
-    if let (Err(error), true) = (&outcome, os_log) {
+    if let (Err(error), true) = (&outcome, elsewhere) {
         // The caller shows it on the standard error, which is nowhere when an init script started us.
         log::error!("{error}");
     }

@@ -3,6 +3,8 @@
 
 #[cfg(feature = "logs")]
 mod figures;
+#[cfg(feature = "logs")]
+mod journal;
 mod line;
 mod logger;
 #[cfg(feature = "logs")]
