@@ -1,6 +1,7 @@
 //! The agent: builds the services from the configuration, starts them in order of need, supervises and stops them.
 
 mod board;
+mod confine;
 mod error;
 mod plan;
 mod run;

@@ -1,7 +1,7 @@
 //! The story of a run: prepare, start the services in order of need, stay, stop them in reverse.
 
-use std::fs::DirBuilder;
-use std::os::unix::fs::DirBuilderExt;
+use std::fs::{self, DirBuilder, Permissions};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::Path;
 #[cfg(feature = "web")]
 use std::rc::Rc;
@@ -13,13 +13,15 @@ use smol::Timer;
 use smol::future::FutureExt;
 
 use super::plan::{Executor, Plan};
+use super::services::Before;
 use super::signals::{Signals, Wish};
-use super::{Board, Error, Supervisor};
+use super::{Board, Error, Supervisor, confine};
 use crate::config::{Config, LogTarget};
 use crate::device;
 use crate::logs::{self, Logger};
 use crate::net::reactor;
 use crate::system::Notify;
+use crate::system::sandbox::Needs;
 #[cfg(feature = "web")]
 use crate::web::Server;
 
@@ -42,6 +44,8 @@ pub struct Options {
     pub exit_after: Option<Duration>,
     /// Reads the configuration again, on SIGHUP.
     pub reload: Box<dyn Fn() -> Result<Config, String>>,
+    /// What the program's own actions and tasks need of the file system, beside the agent's services.
+    pub needs: Needs,
     /// Adds actions of the program's own to the web server, each time that is bound.
     #[cfg(feature = "web")]
     pub extend: Rc<dyn Fn(Server) -> Server>,
@@ -53,6 +57,7 @@ impl Options {
         Self {
             exit_after: None,
             reload: Box::new(|| Err("this program does not read it again".to_owned())),
+            needs: Needs::default(),
             #[cfg(feature = "web")]
             extend: Rc::new(|server| server),
         }
@@ -66,10 +71,14 @@ impl Default for Options {
 }
 
 /// Runs the agent until it is asked to stop. Errors are those that keep it from starting.
+///
+/// To be called before the program starts a thread: the sandbox holds for this thread and those that it starts, see
+/// [`sandbox`](crate::system::sandbox).
 pub fn run(config: Config, options: &Options) -> Result<(), Error> {
+    let confined = confine::enter(&config, &options.needs);
     let logger = logs::install(&config.log).map_err(Error::Log)?;
     let os_log = config.log.target == LogTarget::Syslog;
-    let outcome = start(config, options, &logger);
+    let outcome = confined.and_then(|before| start(config, options, &before, &logger));
     if let (Err(error), true) = (&outcome, os_log) {
         // The caller shows it on the standard error, which is nowhere when an init script started us.
         log::error!("{error}");
@@ -78,7 +87,7 @@ pub fn run(config: Config, options: &Options) -> Result<(), Error> {
     outcome
 }
 
-fn start(config: Config, options: &Options, logger: &Logger) -> Result<(), Error> {
+fn start(config: Config, options: &Options, before: &Before, logger: &Logger) -> Result<(), Error> {
     // First of all: a signal that nobody takes ends the process.
     let signals = Signals::new().map_err(Error::Signals)?;
     let directories = &config.directories;
@@ -87,10 +96,11 @@ fn start(config: Config, options: &Options, logger: &Logger) -> Result<(), Error
     }
     let id = device::identity(&directories.state, &config.device).map_err(Error::Identity)?;
     log::info!("ioto {} on device {id}", env!("CARGO_PKG_VERSION"));
+    confine::tell(&before.sandbox);
 
     let board = Board::default();
     let executor = Executor::default();
-    let plan = Plan::new(&config, &id, &board, &executor, options)?;
+    let plan = Plan::new(&config, &id, &board, &executor, options, before)?;
     let stay = stay(executor.clone(), plan, board, signals, options, logger);
     let _guard = reactor::block_on(executor.run(stay));
     drop(executor);
@@ -98,7 +108,10 @@ fn start(config: Config, options: &Options, logger: &Logger) -> Result<(), Error
 }
 
 /// Ends the process when it has not stopped in time, unless it is dropped before.
-struct Guard(#[allow(dead_code, reason = "its end is what is heard")] mpsc::Sender<()>);
+struct Guard {
+    /// Its end is what the thread hears.
+    _sender: mpsc::Sender<()>,
+}
 
 impl Guard {
     fn new() -> Option<Self> {
@@ -112,7 +125,7 @@ impl Guard {
             }
         };
         thread::Builder::new().name("stop".to_owned()).stack_size(STACK).spawn(wait).ok()?;
-        Some(Self(sender))
+        Some(Self { _sender: sender })
     }
 }
 
@@ -194,6 +207,14 @@ async fn after(time: Duration) {
 }
 
 fn make(directory: &Path) -> Result<(), Error> {
-    let made = DirBuilder::new().recursive(true).mode(0o750).create(directory);
-    made.map_err(|error| Error::Directory(directory.into(), error))
+    let make = || {
+        if !directory.exists() {
+            DirBuilder::new().recursive(true).mode(0o750).create(directory)?;
+            // Whatever the umask: the group shall reach the sockets in it.
+            fs::set_permissions(directory, Permissions::from_mode(0o750))?;
+        }
+        // Also when it is there: what is there may be no directory.
+        DirBuilder::new().recursive(true).create(directory)
+    };
+    make().map_err(|error| Error::Directory(directory.into(), error))
 }

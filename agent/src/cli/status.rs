@@ -40,9 +40,12 @@ fn render(status: &Value) -> String {
     let text = |key: &str| status[key].as_str().unwrap_or("?");
     let up = duration(status["uptime"].as_u64().unwrap_or(0));
     let mut out = format!("{}  ioto {}  profile {}  up {up}\n", text("id"), text("version"), text("profile"));
+    // Writing to a string does not fail.
+    if let Some(sandbox) = status["sandbox"]["summary"].as_str() {
+        let _ = writeln!(out, "  {:10} {sandbox}", "sandbox");
+    }
     for (name, service) in status["services"].as_object().into_iter().flatten() {
         let state = service["state"].as_str().unwrap_or("?");
-        // Writing to a string does not fail.
         let _ = writeln!(out, "  {name:10} {state:9} {}", details(service).join(", "));
     }
     out
