@@ -2,8 +2,12 @@
 
 use crate::agent::plan::{Plan, Service};
 use crate::agent::{Report, ServiceError, Stop};
-use crate::config::Config;
+use crate::config::{Config, LogSourceKind};
 use crate::logs::{Ending, Figures, Input, Places, forward, sink, sources};
+use crate::system::sandbox::Needs;
+
+/// What `journalctl` reads: the journals, and which of them is this system's.
+const JOURNALS: [&str; 4] = ["/run/log/journal", "/var/log/journal", "/run/systemd/journal", "/etc/machine-id"];
 
 /// Plans it if it is wanted.
 pub fn prepare(plan: &mut Plan, config: &Config, id: &str) {
@@ -12,6 +16,36 @@ pub fn prepare(plan: &mut Plan, config: &Config, id: &str) {
         let start = move |stop, report| run(config.clone(), id.clone(), stop, report);
         // What was read has to be written, and the sink to say that it has all.
         plan.add(Service::new("logs", start).with_parts(3));
+    }
+}
+
+/// The sources, the sink's certificates.
+pub fn needs(needs: &mut Needs, config: &Config) {
+    let settings = &config.logs;
+    if !config.services.logs || settings.sink.is_none() {
+        return;
+    }
+    for file in [&settings.authority, &settings.certificate, &settings.key].into_iter().flatten() {
+        needs.file(file);
+    }
+    for source in sources::resolve(&settings.sources) {
+        match source.kind {
+            LogSourceKind::Journal(journal) => {
+                needs.execute(journal.program);
+                for path in JOURNALS {
+                    needs.read(path);
+                }
+            }
+            // Rotated files lie beside them, and new ones may match.
+            LogSourceKind::Files(files) => {
+                for path in &files.paths {
+                    needs.file(path);
+                }
+            }
+            LogSourceKind::Kernel(kernel) => {
+                needs.read(kernel.device);
+            }
+        }
     }
 }
 

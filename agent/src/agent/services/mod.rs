@@ -51,6 +51,8 @@ pub fn needs(config: &Config) -> Needs {
     mqtt::needs(&mut needs, config);
     #[cfg(feature = "sync")]
     sync::needs(&mut needs, config);
+    #[cfg(feature = "logs")]
+    logs::needs(&mut needs, config);
     needs
 }
 
