@@ -5,6 +5,7 @@
 //! not go on anyway.
 
 mod agent;
+mod credulous;
 mod http;
 mod mosquitto;
 mod moto;
@@ -14,6 +15,7 @@ mod scratch;
 mod signal;
 
 pub use self::agent::Agent;
+pub use self::credulous::Credulous;
 pub use self::http::{Client, Response};
 pub use self::mosquitto::Mosquitto;
 pub use self::moto::Moto;

@@ -6,9 +6,11 @@ use std::sync::mpsc;
 use std::time::Duration;
 use std::{process, thread};
 
+use ioto_wire::heartbeat::State;
 use smol::Timer;
 use smol::future::FutureExt;
 
+use super::heartbeat::Heartbeat;
 use super::plan::{Executor, Plan};
 use super::services::Before;
 use super::signals::{Signals, Wish};
@@ -74,9 +76,9 @@ impl Default for Options {
 pub fn run(config: Config, options: &Options) -> Result<(), Error> {
     let confined = confine::enter(&config, &options.needs);
     let logger = logs::install(&config.log).map_err(Error::Log)?;
-    let os_log = config.log.target == LogTarget::Syslog;
+    let elsewhere = matches!(config.log.target, LogTarget::Syslog | LogTarget::Journal | LogTarget::File(_));
     let outcome = confined.and_then(|before| start(config, options, &before, &logger));
-    if let (Err(error), true) = (&outcome, os_log) {
+    if let (Err(error), true) = (&outcome, elsewhere) {
         // The caller shows it on the standard error, which is nowhere when an init script started us.
         log::error!("{error}");
     }
@@ -91,6 +93,7 @@ fn start(config: Config, options: &Options, before: &Before, logger: &Logger) ->
     for directory in [&directories.state, &directories.run] {
         make_directory(directory).map_err(|error| Error::Directory(directory.clone(), error))?;
     }
+    let heartbeat = Heartbeat::start(&directories.run);
     let id = device::identity(&directories.state, &config.device).map_err(Error::Identity)?;
     log::info!("ioto {} on device {id}", env!("CARGO_PKG_VERSION"));
     confine::tell(&before.sandbox);
@@ -98,14 +101,18 @@ fn start(config: Config, options: &Options, before: &Before, logger: &Logger) ->
     let board = Board::default();
     let executor = Executor::default();
     let plan = Plan::new(&config, &id, &board, &executor, options, before)?;
-    let stay = stay(executor.clone(), plan, board, signals, options, logger);
+    let stay = stay(executor.clone(), plan, board, signals, options, logger, &heartbeat);
     let _guard = reactor::block_on(executor.run(stay));
     drop(executor);
+    heartbeat.state(State::Stopped);
     Ok(())
 }
 
 /// Ends the process when it has not stopped in time, unless it is dropped before.
-struct Guard(#[allow(dead_code, reason = "its end is what is heard")] mpsc::Sender<()>);
+struct Guard {
+    /// Its end is what the thread hears.
+    _sender: mpsc::Sender<()>,
+}
 
 impl Guard {
     fn new() -> Option<Self> {
@@ -119,7 +126,7 @@ impl Guard {
             }
         };
         thread::Builder::new().name("stop".to_owned()).stack_size(STACK).spawn(wait).ok()?;
-        Some(Self(sender))
+        Some(Self { _sender: sender })
     }
 }
 
@@ -131,8 +138,12 @@ async fn stay(
     mut signals: Signals,
     options: &Options,
     logger: &Logger,
+    heartbeat: &Heartbeat,
 ) -> Option<Guard> {
-    let notify = Notify::from_environment();
+    let notify = Notify::from_environment().unwrap_or_else(|error| {
+        log::warn!("{error}");
+        Notify::default()
+    });
     let mut supervisor = Supervisor::new(executor.clone(), board.clone());
     let services = plan.take_services();
     let living = async {
@@ -142,6 +153,7 @@ async fn stay(
         }
         board.settled().or(after(START)).await;
         log::info!("{}", board.summary());
+        heartbeat.state(State::Running);
         notify.ready(&board.summary());
         tend(&notify, &board).await;
     };
@@ -171,12 +183,13 @@ async fn stay(
             notify.ready(&board.summary());
         }
     };
-    living.or(time_is_up).or(asked_to_stop).await;
+    living.or(time_is_up).or(asked_to_stop).or(heartbeat.beat()).await;
 
     log::info!("stopping");
+    heartbeat.state(State::Stopping);
     let guard = Guard::new();
     notify.stopping();
-    supervisor.stop(STOP).await;
+    async { supervisor.stop(STOP).await }.or(heartbeat.beat()).await;
     log::info!("stopped");
     guard
 }

@@ -5,6 +5,7 @@
 use std::fmt::Write;
 
 use super::sigv4::{Options, Request};
+use crate::net::hex;
 
 /// Fields that are not signed: proxies on the way may change or remove them (botocore `auth.py`).
 const UNSIGNED: [&str; 15] = [
@@ -149,17 +150,13 @@ fn decode(text: &str) -> Vec<u8> {
     let mut rest = text.as_bytes();
     while let Some((first, tail)) = rest.split_first() {
         let escaped = match (first, tail) {
-            (b'%', [high, low, ..]) => hex_digit(*high).zip(hex_digit(*low)).map(|(high, low)| high << 4 | low),
+            (b'%', [high, low, ..]) => hex::digit(*high).zip(hex::digit(*low)).map(|(high, low)| high << 4 | low),
             _ => None,
         };
         bytes.push(escaped.unwrap_or(*first));
         rest = if escaped.is_some() { &tail[2..] } else { tail };
     }
     bytes
-}
-
-fn hex_digit(digit: u8) -> Option<u8> {
-    char::from(digit).to_digit(16).map(|value| value as u8)
 }
 
 /// Trims, and writes each run of blanks inside as one.

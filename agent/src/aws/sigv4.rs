@@ -3,14 +3,13 @@
 //! Source: AWS Identity and Access Management User Guide, "AWS Signature Version 4 for API requests"; for S3 the Amazon
 //! S3 API Reference, "Authenticating Requests".
 
-use std::fmt::Write;
 use std::time::Duration;
 
 use ring::{digest, hmac};
 
 use super::Credentials;
 use super::canonical::{CanonicalHeaders, canonical_query, canonical_request, encoded, split_target};
-use crate::net;
+use crate::net::{self, hex};
 
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 
@@ -41,8 +40,8 @@ pub enum Payload<'a> {
 impl Payload<'_> {
     fn text(&self) -> String {
         match self {
-            Self::Bytes(bytes) => hex(digest::digest(&digest::SHA256, bytes).as_ref()),
-            Self::Sha256(hash) => hex(hash),
+            Self::Bytes(bytes) => hex::encode(digest::digest(&digest::SHA256, bytes).as_ref()),
+            Self::Sha256(hash) => hex::encode(hash),
             Self::Unsigned => "UNSIGNED-PAYLOAD".into(),
         }
     }
@@ -173,11 +172,11 @@ pub fn presign(
 
 fn signature_of(canonical: &str, credentials: &Credentials, scope: &Scope, date: &str) -> String {
     let key = signing_key(credentials, scope, date);
-    hex(hmac::sign(&key, string_to_sign(canonical, scope, date).as_bytes()).as_ref())
+    hex::encode(hmac::sign(&key, string_to_sign(canonical, scope, date).as_bytes()).as_ref())
 }
 
 fn string_to_sign(canonical: &str, scope: &Scope, date: &str) -> String {
-    let hash = hex(digest::digest(&digest::SHA256, canonical.as_bytes()).as_ref());
+    let hash = hex::encode(digest::digest(&digest::SHA256, canonical.as_bytes()).as_ref());
     format!("{ALGORITHM}\n{date}\n{}\n{hash}", scope_text(scope, date))
 }
 
@@ -196,13 +195,6 @@ fn signing_key(credentials: &Credentials, scope: &Scope, date: &str) -> hmac::Ke
 
 fn day_of(date: &str) -> &str {
     date.split('T').next().unwrap_or(date)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        write!(text, "{byte:02x}").expect("a String takes all");
-        text
-    })
 }
 
 #[cfg(test)]

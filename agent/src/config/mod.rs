@@ -22,6 +22,8 @@ mod listen;
 mod live;
 mod load;
 mod log;
+mod log_sources;
+mod logs;
 mod mqtt;
 mod node;
 mod origin;
@@ -56,6 +58,10 @@ pub use self::listen::{Listen, Scheme};
 pub use self::live::{WebSockets, WebUpload};
 pub use self::load::{Invocation, Loaded, load};
 pub use self::log::{Log, LogFormat, LogTarget};
+pub use self::log_sources::{
+    FilesSource, JournalSource, KernelSource, LineBegin, LogFilter, LogSource, LogSourceKind, LogStart,
+};
+pub use self::logs::{Logs, LogsSpool, SinkKind, SinkUrl};
 pub use self::mqtt::{Mqtt, MqttUrl, Subscription};
 pub use self::node::{Member, Node, Value};
 pub use self::origin::{Origin, Source};

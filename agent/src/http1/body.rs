@@ -1,8 +1,8 @@
 //! Takes the payload of a body out of what was received.
 
 use super::method::is_token;
-use super::target::hex_digit;
 use super::{Error, Framing};
+use crate::net::hex;
 
 /// Digits of a chunk size: more do not fit 64 bits.
 const MAX_SIZE_DIGITS: u8 = 16;
@@ -182,11 +182,11 @@ impl BodyDecoder {
     /// One byte between payloads (RFC 9112 §7.1). Stricter than the grammar: no space beside the size.
     fn step(&mut self, byte: u8) -> Result<State, Error> {
         Ok(match (self.state, byte) {
-            (State::Size { digits, size }, _) if hex_digit(byte).is_some() => {
+            (State::Size { digits, size }, _) if hex::digit(byte).is_some() => {
                 if digits == MAX_SIZE_DIGITS {
                     return Err(Error::Malformed("a chunk size has too many digits"));
                 }
-                State::Size { digits: digits + 1, size: size << 4 | u64::from(hex_digit(byte).unwrap_or_default()) }
+                State::Size { digits: digits + 1, size: size << 4 | u64::from(hex::digit(byte).unwrap_or_default()) }
             }
             (State::Size { digits: 1.., size }, b';') => State::Extension { size },
             (State::Size { digits: 1.., size }, b'\r') => State::SizeLf { size },

@@ -73,6 +73,6 @@ impl fmt::Display for Method {
 }
 
 /// A byte that may stand in a token (RFC 9110 §5.6.2).
-pub(super) fn is_token(byte: u8) -> bool {
+pub fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }

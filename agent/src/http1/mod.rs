@@ -37,7 +37,7 @@ pub use self::error::Error;
 pub use self::framing::Framing;
 pub use self::head::{Limits, RequestHead, ResponseHead, Version};
 pub use self::headers::Headers;
-pub use self::method::Method;
+pub use self::method::{Method, is_token};
 pub use self::parse::{MAX_HEADERS, parse_request, parse_response};
 pub use self::status::reason;
 pub use self::target::{is_authority, percent_decode};

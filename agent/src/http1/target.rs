@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use super::{Error, Method};
+use crate::net::hex;
 
 /// The parts of a request target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,16 +102,11 @@ pub fn percent_decode(text: &str) -> Option<Cow<'_, str>> {
     let mut bytes = text.bytes();
     while let Some(byte) = bytes.next() {
         decoded.push(match byte {
-            b'%' => hex_digit(bytes.next()?)? << 4 | hex_digit(bytes.next()?)?,
+            b'%' => hex::digit(bytes.next()?)? << 4 | hex::digit(bytes.next()?)?,
             other => other,
         });
     }
     String::from_utf8(decoded).ok().map(Cow::Owned)
-}
-
-/// The value of a hexadecimal digit.
-pub(super) fn hex_digit(byte: u8) -> Option<u8> {
-    char::from(byte).to_digit(16).map(|digit| digit as u8)
 }
 
 fn without_scheme(target: &str) -> Option<&str> {

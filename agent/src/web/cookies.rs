@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Error, Exchange};
-use crate::http1::Headers;
+use crate::http1::{Headers, is_token};
 
 /// Bytes of one `Cookie` field; a longer one is not read.
 pub(super) const LONGEST_FIELD: usize = 8192;
@@ -131,7 +131,7 @@ pub(super) fn cookies(headers: &Headers) -> impl Iterator<Item = (&str, &str)> {
 }
 
 fn is_name(name: &str) -> bool {
-    !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
+    !name.is_empty() && name.bytes().all(is_token)
 }
 
 /// RFC 6265 §4.1.1

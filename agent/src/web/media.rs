@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use crate::http1::is_token;
+
 /// Parameters of one field that are looked at.
 const MAX_PARAMETERS: usize = 16;
 
@@ -93,10 +95,6 @@ fn unquote(text: &str) -> Option<(Cow<'_, str>, &str)> {
         }
     }
     None
-}
-
-fn is_token(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
 #[cfg(test)]

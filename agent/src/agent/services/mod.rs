@@ -4,6 +4,8 @@
 mod access;
 #[cfg(feature = "db")]
 mod database;
+#[cfg(feature = "logs")]
+mod logs;
 #[cfg(feature = "mqtt")]
 mod mqtt;
 #[cfg(all(feature = "db", feature = "users"))]
@@ -81,5 +83,7 @@ pub fn prepare(
     mqtt::prepare(plan, config, id, executor);
     #[cfg(feature = "sync")]
     sync::prepare(plan, config, id, &handles);
+    #[cfg(feature = "logs")]
+    logs::prepare(plan, config, id);
     Ok(())
 }

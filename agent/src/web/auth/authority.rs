@@ -9,7 +9,7 @@ use ring::hmac;
 
 use super::super::Error;
 use super::account::{Account, People, accounts};
-use super::compare::{hex, random};
+use super::compare::random;
 use super::digest::Response;
 use super::hasher::Hasher;
 use super::keeper::Keeper;
@@ -18,7 +18,7 @@ use super::password::{Hash, verify};
 use super::session_store::SessionStore;
 use super::throttle::Throttle;
 use crate::config::{Auth, User, Web};
-use crate::net::Holder;
+use crate::net::{Holder, hex};
 
 /// A right password is known again from the same address for so long: a hash for each request would be too slow.
 const REMEMBER: Duration = Duration::from_secs(10 * 60);
@@ -236,7 +236,7 @@ impl Authority {
 
     /// The token that belongs to the cookie of a visitor's form.
     pub fn form_token(&self, cookie: &str) -> String {
-        hex(hmac::sign(&self.forms, cookie.as_bytes()).as_ref().get(..16).unwrap_or_default())
+        hex::encode(hmac::sign(&self.forms, cookie.as_bytes()).as_ref().get(..16).unwrap_or_default())
     }
 
     fn tag(&self, user: &str, password: &str, from: Option<IpAddr>) -> [u8; 32] {

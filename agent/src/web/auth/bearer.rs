@@ -1,14 +1,15 @@
 //! Bearer tokens for programs (RFC 6750): 256 random bits, kept as their SHA-256 (`web.auth.tokens`), revoked by removing
 //! that entry.
 
-use super::compare::{hex, random};
+use super::compare::random;
+use crate::net::hex;
 
 /// Bytes of a token at most.
 const LONGEST: usize = 512;
 
 /// A new token; nothing when the system has no random bytes.
 pub fn make() -> Option<String> {
-    random::<32>().map(|bytes| hex(&bytes))
+    random::<32>().map(|bytes| hex::encode(&bytes))
 }
 
 /// The token of an `Authorization` field; nothing when it is of another scheme or malformed (RFC 6750 §2.1).

@@ -13,15 +13,6 @@ pub fn random<const N: usize>() -> Option<[u8; N]> {
     SystemRandom::new().fill(&mut bytes).ok().map(|()| bytes)
 }
 
-/// Bytes in lower-case hexadecimal digits.
-pub fn hex(bytes: &[u8]) -> String {
-    bytes
-        .iter()
-        .flat_map(|byte| [byte >> 4, byte & 15])
-        .filter_map(|digit| char::from_digit(digit.into(), 16))
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -30,7 +21,6 @@ mod tests {
     fn only_equal_secrets_are_the_same() {
         assert!(same(b"", b"") && same(b"abc", b"abc"));
         assert!(!same(b"abc", b"abd") && !same(b"abc", b"ab") && !same(b"", b"a") && !same(b"bbc", b"abc"));
-        assert_eq!(hex(&[0, 0x1f, 0xff]), "001fff");
         assert_ne!(random::<16>(), random::<16>());
     }
 }

@@ -11,7 +11,8 @@ use argon2::{Algorithm, Argon2, Block, Params, Version};
 use md5::{Digest, Md5};
 use ring::digest::{SHA256, digest};
 
-use super::compare::{hex, random, same};
+use super::compare::{random, same};
+use crate::net::hex;
 
 /// Kibibytes of memory that one hash takes.
 const MEMORY: u32 = 19 * 1024;
@@ -95,8 +96,8 @@ impl Hash {
     /// The digest of a text in hexadecimal digits, lower case.
     pub fn of(self, text: &str) -> String {
         match self {
-            Hash::Md5 => hex(&Md5::digest(text)),
-            Hash::Sha256 => hex(digest(&SHA256, text.as_bytes()).as_ref()),
+            Hash::Md5 => hex::encode(&Md5::digest(text)),
+            Hash::Sha256 => hex::encode(digest(&SHA256, text.as_bytes()).as_ref()),
         }
     }
 

@@ -6,9 +6,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value, json};
 
-use super::compare::hex;
 use super::sessions::{Key, Session};
-use crate::net::utc_ms;
+use crate::net::{hex, utc_ms};
 
 /// What a [`SessionStore`] answers, later; the error is a text for the log.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, String>> + Send + 'a>>;
@@ -60,7 +59,7 @@ pub(super) fn read(key: &[u8], text: &str, now: Instant) -> Option<(Key, Session
 
 /// A key as the log may show it: a few digits of it.
 pub(super) fn show(key: &[u8]) -> String {
-    hex(key.get(..4).unwrap_or_default())
+    hex::encode(key.get(..4).unwrap_or_default())
 }
 
 #[cfg(test)]

@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 
 use ring::digest::{Context, SHA256};
 
-use super::compare::{hex, random};
+use super::compare::random;
 use super::session_store;
 use super::throttle::network;
 use crate::config::Sessions as Settings;
+use crate::net::hex;
 
 /// Sessions of one user; another login ends the one that was unused longest.
 const PER_USER: usize = 10;
@@ -72,7 +73,7 @@ impl Sessions {
 
     /// Begins a user's session and returns its id of 128 random bits; nothing when the system has none.
     pub fn create(&mut self, user: (String, String), now: Instant) -> Option<String> {
-        let id = hex(&random::<16>()?);
+        let id = hex::encode(&random::<16>()?);
         self.sweep(now);
         let name = user.0.clone();
         self.make_room(PER_USER, |session| session.user.as_ref().is_some_and(|(user, _)| *user == name));
@@ -85,7 +86,7 @@ impl Sessions {
     pub fn visit(&mut self, id: Option<String>, address: Option<IpAddr>, now: Instant) -> Option<String> {
         let id = match id {
             Some(id) => id,
-            None => hex(&random::<16>()?),
+            None => hex::encode(&random::<16>()?),
         };
         let address = address.map(network);
         let settings = &self.settings;
@@ -271,7 +272,7 @@ pub fn xsrf(id: &str) -> String {
     let mut context = Context::new(&SHA256);
     context.update(b"xsrf:");
     context.update(id.as_bytes());
-    hex(context.finish().as_ref().get(..16).unwrap_or_default())
+    hex::encode(context.finish().as_ref().get(..16).unwrap_or_default())
 }
 
 fn key(id: &str) -> Key {

@@ -6,9 +6,10 @@
 
 use smol::io::AsyncReadExt;
 
-use super::compare::{hex, random, same};
+use super::compare::{random, same};
 use super::gate::OWN;
 use super::{cookie, origin, session};
+use crate::net::hex;
 use crate::web::exchange::form_decode;
 use crate::web::multipart::{Multipart, Step};
 use crate::web::{Error, Exchange};
@@ -31,7 +32,7 @@ pub fn offer(exchange: &mut Exchange) -> Result<(), Error> {
         }
         None => {
             let bytes = random::<16>().ok_or_else(|| Error::status(503, "the system gives no random bytes"))?;
-            let value = hex(&bytes);
+            let value = hex::encode(&bytes);
             session::give(exchange, &value)?;
             value
         }
