@@ -2,8 +2,9 @@
 
 use crate::agent::plan::{Plan, Service};
 use crate::agent::{Report, ServiceError, Stop};
-use crate::config::Config;
+use crate::config::{Config, LogSourceKind};
 use crate::logs::{Ending, Figures, Input, Places, forward, sink, sources};
+use crate::system::sandbox::Needs;
 
 /// Plans it if it is wanted.
 pub fn prepare(plan: &mut Plan, config: &Config, id: &str) {
@@ -12,6 +13,25 @@ pub fn prepare(plan: &mut Plan, config: &Config, id: &str) {
         let start = move |stop, report| run(config.clone(), id.clone(), stop, report);
         // What was read has to be written, and the sink to say that it has all.
         plan.add(Service::new("logs", start).with_parts(3));
+    }
+}
+
+/// What the sources read, the program that reads the journal, and the sink's certificates.
+pub fn needs(needs: &mut Needs, config: &Config) {
+    let settings = &config.logs;
+    if !config.services.logs || settings.sink.is_none() {
+        return;
+    }
+    for file in [&settings.authority, &settings.certificate, &settings.key].into_iter().flatten() {
+        needs.file(file);
+    }
+    for source in sources::resolve(&settings.sources) {
+        match source.kind {
+            // The directories above the journal's: it may be made later, when /var is there.
+            LogSourceKind::Journal(journal) => needs.execute(journal.program).read("/run/log").read("/var/log"),
+            LogSourceKind::Files(files) => files.paths.iter().fold(&mut *needs, Needs::file),
+            LogSourceKind::Kernel(kernel) => needs.read(kernel.device),
+        };
     }
 }
 

@@ -175,13 +175,17 @@ mod restricted {
         if !is_developers {
             capabilities::bound()?;
             identity.map_or(Ok(()), Identity::assume)?;
-            capabilities::drop_all()?;
+            match capabilities::drop_all() {
+                // Who started the agent may have forbidden the call, and has chosen what it has.
+                Err(error) if identity.is_none() => warnings.push(error.to_string()),
+                dropped => dropped?,
+            }
             umask(Mode::from_bits_truncate(0o077));
         }
         make_directories(config);
         if !is_developers {
             match config.profile {
-                Profile::Prod => keep_memory_private()?,
+                Profile::Prod => warnings.extend(keep_memory_private().err().map(|error| error.to_string())),
                 // The change of the user has made it private; a developer's debugger looks in.
                 Profile::Dev => drop(set_dumpable_behavior(DumpableBehavior::Dumpable)),
             }
