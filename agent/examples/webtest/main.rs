@@ -55,6 +55,8 @@ fn run() -> Result<(), Box<dyn Error>> {
     let state = Temporary::new()?;
     invocation.state_dir.get_or_insert_with(|| state.0.clone());
     let again = invocation.clone();
+    // The worker is this program again.
+    options.needs.execute(std::env::current_exe()?);
     options.reload =
         Box::new(move || load(&again).map(|loaded| loaded.config).map_err(|problems| problems.to_string()));
     let loaded = load(&invocation).map_err(|problems| problems.to_string())?;

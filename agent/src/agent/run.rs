@@ -1,8 +1,5 @@
 //! The story of a run: prepare, start the services in order of need, stay, stop them in reverse.
 
-use std::fs::{self, DirBuilder, Permissions};
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
-use std::path::Path;
 #[cfg(feature = "web")]
 use std::rc::Rc;
 use std::sync::mpsc;
@@ -23,7 +20,7 @@ use crate::device;
 use crate::logs::{self, Logger};
 use crate::net::reactor;
 use crate::system::Notify;
-use crate::system::sandbox::Needs;
+use crate::system::sandbox::{Needs, make_directory};
 #[cfg(feature = "web")]
 use crate::web::Server;
 
@@ -94,7 +91,7 @@ fn start(config: Config, options: &Options, before: &Before, logger: &Logger) ->
     let signals = Signals::new().map_err(Error::Signals)?;
     let directories = &config.directories;
     for directory in [&directories.state, &directories.run] {
-        make(directory)?;
+        make_directory(directory).map_err(|error| Error::Directory(directory.clone(), error))?;
     }
     let heartbeat = Heartbeat::start(&directories.run);
     let id = device::identity(&directories.state, &config.device).map_err(Error::Identity)?;
@@ -214,17 +211,4 @@ async fn tend(notify: &Notify, board: &Board) {
 
 async fn after(time: Duration) {
     Timer::after(time).await;
-}
-
-fn make(directory: &Path) -> Result<(), Error> {
-    let make = || {
-        if !directory.exists() {
-            DirBuilder::new().recursive(true).mode(0o750).create(directory)?;
-            // Whatever the umask: the group shall reach the sockets in it.
-            fs::set_permissions(directory, Permissions::from_mode(0o750))?;
-        }
-        // Also when it is there: what is there may be no directory.
-        DirBuilder::new().recursive(true).create(directory)
-    };
-    make().map_err(|error| Error::Directory(directory.into(), error))
 }

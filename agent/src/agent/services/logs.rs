@@ -6,9 +6,6 @@ use crate::config::{Config, LogSourceKind};
 use crate::logs::{Ending, Figures, Input, Places, forward, sink, sources};
 use crate::system::sandbox::Needs;
 
-/// What `journalctl` reads: the journals, and which of them is this system's.
-const JOURNALS: [&str; 4] = ["/run/log/journal", "/var/log/journal", "/run/systemd/journal", "/etc/machine-id"];
-
 /// Plans it if it is wanted.
 pub fn prepare(plan: &mut Plan, config: &Config, id: &str) {
     if config.services.logs && config.logs.sink.is_some() {
@@ -19,7 +16,7 @@ pub fn prepare(plan: &mut Plan, config: &Config, id: &str) {
     }
 }
 
-/// The sources, the sink's certificates.
+/// What the sources read, the program that reads the journal, and the sink's certificates.
 pub fn needs(needs: &mut Needs, config: &Config) {
     let settings = &config.logs;
     if !config.services.logs || settings.sink.is_none() {
@@ -30,22 +27,11 @@ pub fn needs(needs: &mut Needs, config: &Config) {
     }
     for source in sources::resolve(&settings.sources) {
         match source.kind {
-            LogSourceKind::Journal(journal) => {
-                needs.execute(journal.program);
-                for path in JOURNALS {
-                    needs.read(path);
-                }
-            }
-            // Rotated files lie beside them, and new ones may match.
-            LogSourceKind::Files(files) => {
-                for path in &files.paths {
-                    needs.file(path);
-                }
-            }
-            LogSourceKind::Kernel(kernel) => {
-                needs.read(kernel.device);
-            }
-        }
+            // The directories above the journal's: it may be made later, when /var is there.
+            LogSourceKind::Journal(journal) => needs.execute(journal.program).read("/run/log").read("/var/log"),
+            LogSourceKind::Files(files) => files.paths.iter().fold(&mut *needs, Needs::file),
+            LogSourceKind::Kernel(kernel) => needs.read(kernel.device),
+        };
     }
 }
 

@@ -21,7 +21,7 @@ use super::plan::{Executor, Plan};
 #[cfg(feature = "db")]
 use super::slot::Slot;
 use super::{Board, Error, Options};
-use crate::config::Config;
+use crate::config::{Config, LogTarget};
 use crate::system::sandbox::Needs;
 #[cfg(feature = "web")]
 use crate::web::Reserved;
@@ -53,6 +53,10 @@ pub fn needs(config: &Config) -> Needs {
     sync::needs(&mut needs, config);
     #[cfg(feature = "logs")]
     logs::needs(&mut needs, config);
+    if let LogTarget::File(path) = &config.log.target {
+        // Rotation names other files beside it.
+        needs.write(path.parent().unwrap_or(path));
+    }
     needs
 }
 

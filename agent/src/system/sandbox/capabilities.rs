@@ -45,6 +45,9 @@ pub fn drop_all() -> Result<(), Error> {
     // Kernels before 4.3 have no ambient set.
     let _ = clear_ambient_capability_set();
     let none = CapabilitySet::empty();
+    if capabilities(None).is_ok_and(|held| (held.effective | held.permitted | held.inheritable).is_empty()) {
+        return Ok(());
+    }
     set_capabilities(None, CapabilitySets { effective: none, permitted: none, inheritable: none })
         .map_err(step("the capabilities can not be given up"))
 }

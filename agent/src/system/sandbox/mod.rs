@@ -32,6 +32,11 @@ mod identity;
 mod needs;
 mod state;
 
+use std::fs::{self, DirBuilder, Permissions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::Path;
+
 use crate::config::{Config, Profile, SandboxSwitch};
 
 #[cfg(feature = "sandbox")]
@@ -120,10 +125,22 @@ impl<'a> Entrance<'a> {
     }
 }
 
+/// Makes a directory of the agent, and those above it, if they are missing. Whatever the umask, the group may look in: the
+/// sockets are there.
+pub fn make_directory(directory: &Path) -> io::Result<()> {
+    if !directory.exists() {
+        DirBuilder::new().recursive(true).mode(0o750).create(directory)?;
+        fs::set_permissions(directory, Permissions::from_mode(0o750))?;
+    }
+    // Also when it is there: what is there may be no directory.
+    DirBuilder::new().recursive(true).create(directory)
+}
+
 #[cfg(feature = "sandbox")]
 mod restricted {
     use std::fs;
     use std::io;
+    use std::path::PathBuf;
 
     use nix::sys::resource::{Resource, setrlimit};
     use nix::sys::stat::{Mode, umask};
@@ -132,7 +149,7 @@ mod restricted {
 
     use super::identity::Identity;
     use super::state::{Layer, State};
-    use super::{Error, Needs, calls, capabilities, files};
+    use super::{Error, Needs, calls, capabilities, files, make_directory};
     use crate::config::{Config, Profile};
 
     /// The steps of the module's documentation.
@@ -158,10 +175,17 @@ mod restricted {
         if !is_developers {
             capabilities::bound()?;
             identity.map_or(Ok(()), Identity::assume)?;
-            capabilities::drop_all()?;
+            match capabilities::drop_all() {
+                // Who started the agent may have forbidden the call, and has chosen what it has.
+                Err(error) if identity.is_none() => warnings.push(error.to_string()),
+                dropped => dropped?,
+            }
             umask(Mode::from_bits_truncate(0o077));
+        }
+        make_directories(config);
+        if !is_developers {
             match config.profile {
-                Profile::Prod => keep_memory_private()?,
+                Profile::Prod => warnings.extend(keep_memory_private().err().map(|error| error.to_string())),
                 // The change of the user has made it private; a developer's debugger looks in.
                 Profile::Dev => drop(set_dumpable_behavior(DumpableBehavior::Dumpable)),
             }
@@ -192,6 +216,16 @@ mod restricted {
             seccomp,
             warnings,
         })
+    }
+
+    /// A rule of Landlock is for what is there. What cannot be made is told by who needs it.
+    fn make_directories(config: &Config) {
+        let directories = &config.directories;
+        let database = config.database.path.parent().filter(|_| config.services.database);
+        let all = [&directories.state, &directories.run, &directories.db, &directories.certs];
+        for directory in all.into_iter().map(PathBuf::as_path).chain(database) {
+            let _ = make_directory(directory);
+        }
     }
 
     /// What the services need, what every agent needs, and what the configuration adds.
