@@ -5,6 +5,8 @@ use crate::os_log::{self, Level};
 use crate::peer::Peer;
 use crate::stage;
 use ioto_wire::{Answer, Outcome, Request, Timed, Verb, read_frame, write_frame};
+use std::io::Read;
+use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -13,6 +15,8 @@ use std::time::{Duration, Instant};
 const READING: Duration = Duration::from_secs(5);
 /// Time to tell a client why it is refused unheard. The listener waits for it.
 const REFUSING: Duration = Duration::from_millis(100);
+/// Time for a client to leave after its answer.
+const LEAVING: Duration = Duration::from_millis(300);
 
 /// What the clients share.
 pub struct Helper {
@@ -38,6 +42,7 @@ impl Helper {
         self.record(&peer, request.as_ref(), &answer, begin.elapsed());
         // Who does not take the answer can find it in the audit log.
         let _ = write_frame(&mut Timed::new(stream, READING), &answer.encode());
+        drain(stream, LEAVING);
     }
 
     /// Carries out a request, or says why not. The end still has to be recorded.
@@ -116,4 +121,17 @@ pub fn refuse_unheard(helper: &Helper, peer: &Peer, stream: &UnixStream, text: &
     let answer = Answer::new(Outcome::Busy, text);
     helper.record(peer, None, &answer, Duration::ZERO);
     let _ = write_frame(&mut Timed::new(stream, REFUSING), &answer.encode());
+    let _ = stream.set_nonblocking(true);
+    drain(stream, REFUSING);
+}
+
+/// Takes what the client still sends, so that closing does not reset the connection before it has read the answer [unix(7)].
+fn drain(stream: &UnixStream, limit: Duration) {
+    let _ = stream.shutdown(Shutdown::Write);
+    let (mut rest, mut buffer) = (Timed::new(stream, limit), [0; 1024]);
+    for _ in 0..64 {
+        if !rest.read(&mut buffer).is_ok_and(|count| count > 0) {
+            return;
+        }
+    }
 }

@@ -35,6 +35,8 @@ pub fn give(file: &File, group: Option<u32>) -> io::Result<()> {
 
 fn make_directory(path: &str, mode: u32) -> io::Result<()> {
     match fs::DirBuilder::new().mode(mode).create(path) {
+        // The mode is meant whatever the umask is.
+        Ok(()) => fs::set_permissions(path, fs::Permissions::from_mode(mode)),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => match fs::symlink_metadata(path)?.is_dir() {
             true => Ok(()),
             false => Err(io::Error::other(format!("{path} is not a directory"))),

@@ -147,13 +147,14 @@ pub fn bring_up(profile: &Profile) -> Result<String, String> {
     let done = format!("the profile of {interface} is applied");
     if systemd() {
         let networkctl = find("networkctl").ok_or("the profile is written, but networkctl is not installed")?;
-        let mut said = run(&networkctl, &["reload"], limit)?;
+        let mut said = vec![run(&networkctl, &["reload"], limit)?];
         if profile.wifi.is_some() {
             let systemctl = find("systemctl").ok_or("systemd runs, but systemctl is not installed")?;
             let unit = format!("wpa_supplicant@{interface}.service");
-            said += &run(&systemctl, &["--no-ask-password", "restart", &unit], limit)?;
+            said.push(run(&systemctl, &["--no-ask-password", "restart", &unit], limit)?);
         }
-        return Ok(join(&done, &said));
+        said.retain(|text| !text.is_empty());
+        return Ok(join(&done, &said.join("; ")));
     }
     let (Some(ifdown), Some(ifup)) = (find("ifdown"), find("ifup")) else {
         return Err("the profile is written, but neither systemd-networkd nor ifupdown is there to apply it".into());
