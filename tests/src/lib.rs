@@ -11,6 +11,7 @@ mod mosquitto;
 mod moto;
 mod proxy;
 pub mod readings;
+mod rescue;
 mod scratch;
 mod signal;
 
@@ -20,5 +21,6 @@ pub use self::http::{Client, Response};
 pub use self::mosquitto::Mosquitto;
 pub use self::moto::Moto;
 pub use self::proxy::Proxy;
+pub use self::rescue::Rescue;
 pub use self::scratch::{Scratch, eventually, free_port, repository, seed};
 pub use self::signal::{Signal, send};
