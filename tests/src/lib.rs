@@ -15,7 +15,7 @@ mod rescue;
 mod scratch;
 mod signal;
 
-pub use self::agent::Agent;
+pub use self::agent::{Agent, program};
 pub use self::credulous::Credulous;
 pub use self::http::{Client, Response};
 pub use self::mosquitto::Mosquitto;

@@ -4,8 +4,9 @@ mod hostile;
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 use std::{process, thread};
 
@@ -261,7 +262,7 @@ fn only_root_and_the_agent_may_restart_it() {
     fs::set_permissions(rescue.socket(), Permissions::from_mode(0o666)).expect("open the socket");
     let script = "import socket,sys,os\nos.setuid(65534)\ns=socket.socket(socket.AF_UNIX)\ns.connect(sys.argv[1])\n\
         s.sendall(b'POST /restart HTTP/1.1\\r\\nHost: x\\r\\nX-User: 0\\r\\n\\r\\n')\nprint(s.recv(12).decode())";
-    let output = process::Command::new("python3").args(["-c", script]).arg(rescue.socket()).output().expect("python3");
+    let output = Command::new("python3").args(["-c", script]).arg(rescue.socket()).output().expect("python3");
     assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "HTTP/1.1 403", "{output:?}");
 }
 
@@ -290,4 +291,30 @@ fn nobody_gets_behind_the_front() {
     let mut client = Client::unix(&rescue.socket()).expect("connect");
     let answer = client.request("GET", "/livez", &[("X-Front", "guess"), ("X-User", "0")], b"").expect("an answer");
     assert_eq!(answer.status, 503);
+}
+
+#[test]
+fn the_service_manager_makes_its_socket_and_hears_that_it_lives() {
+    let scratch = Scratch::new();
+    let manager = UnixDatagram::bind(scratch.path().join("notify")).expect("bind the manager's socket");
+    manager.set_read_timeout(Some(LIMIT)).expect("set a timeout");
+    let next = || {
+        let mut buffer = [0; 512];
+        let length = manager.recv(&mut buffer).expect("a message of ioto-rescue");
+        String::from_utf8_lossy(&buffer[..length]).into_owned()
+    };
+    // As systemd does: the socket is descriptor 3, and is told by the environment.
+    let script = "import os,socket,sys\nrun,program=sys.argv[1:]\ns=socket.socket(socket.AF_UNIX)\ns.bind(run+'/passed.sock')\n\
+        s.listen(64)\nos.dup2(s.fileno(),3)\nos.environ.update(LISTEN_FDS='1',LISTEN_PID=str(os.getpid()),\
+        NOTIFY_SOCKET=run+'/notify',WATCHDOG_USEC='200000')\n\
+        os.execv(program,[program,'--run',run,'--user','root','--group','root'])";
+    let mut python = Command::new("python3");
+    python.args(["-c", script]).arg(scratch.path()).arg(ioto_tests::program("ioto-rescue"));
+    let mut child = python.stderr(process::Stdio::null()).spawn().expect("run python3");
+    assert!(next().starts_with("READY=1\n"));
+    assert_eq!((next().as_str(), next().as_str()), ("WATCHDOG=1", "WATCHDOG=1"));
+    let answer = Client::unix(&scratch.path().join("passed.sock")).and_then(|mut client| client.get("/livez"));
+    assert_eq!(answer.expect("an answer").status, 503);
+    assert!(!scratch.path().join("rescue.sock").exists());
+    child.kill().and_then(|()| child.wait()).expect("end ioto-rescue");
 }
