@@ -57,6 +57,10 @@ fn an_agent_that_stands_still_is_told_from_one_that_lives() {
     let json: Value = serde_json::from_slice(&status.stdout).expect("JSON");
     assert_eq!((&json["alive"], &json["rescue"]["agent"]["health"]), (&false.into(), &"hanging".into()), "{json}");
 
+    let doctor = agent.ask(&["doctor"]);
+    let text = String::from_utf8_lossy(&doctor.stdout);
+    assert!(!doctor.status.success() && text.contains("the agent hangs: no heartbeat for"), "{text}");
+
     agent.signal(Signal::Cont);
     becomes(&rescue, 200, "alive");
     assert_eq!(Rescue::ask(&run, &["check"]).status.code(), Some(0));
