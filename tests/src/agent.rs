@@ -3,7 +3,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
 use std::{env, thread};
 
@@ -99,10 +99,10 @@ impl Agent {
         let directory = self.scratch.path();
         let log = || -> Stdio { self.log_file().into() };
         let mut command = match self.descriptors {
-            None => Command::new(program()),
+            None => Command::new(program("ioto")),
             Some(limit) => {
                 let mut shell = Command::new("sh");
-                shell.args(["-c", &format!("ulimit -n {limit} && exec \"$0\" \"$@\"")]).arg(program());
+                shell.args(["-c", &format!("ulimit -n {limit} && exec \"$0\" \"$@\"")]).arg(program("ioto"));
                 shell
             }
         };
@@ -144,6 +144,25 @@ impl Agent {
         self.signal(Signal::Term);
         let status = self.ended(Duration::from_secs(10));
         (status, began.elapsed())
+    }
+
+    /// Runs another command of the program, with the same configuration: `ioto WORDS…`.
+    pub fn ask(&self, words: &[&str]) -> Output {
+        let directory = self.scratch.path();
+        Command::new(program("ioto"))
+            .env_clear()
+            .args(words)
+            .args(["--profile", "dev"])
+            .args(["--config".as_ref(), directory.join("config").as_os_str()])
+            .args(["--state".as_ref(), directory.join("state").as_os_str()])
+            .env("IOTO_DIRECTORIES_SHARE", directory.join("share"))
+            .output()
+            .expect("run the program")
+    }
+
+    /// Where its heartbeat and its sockets are.
+    pub fn run_directory(&self) -> PathBuf {
+        self.scratch.path().join("state/run")
     }
 
     /// Sends it a signal.
@@ -207,14 +226,15 @@ impl Drop for Agent {
     }
 }
 
-/// The program to test: `IOTO_PROGRAM`, or `ioto` where cargo put it, one directory above the test's own executable.
-fn program() -> PathBuf {
+/// A program to test: `ioto` is `IOTO_PROGRAM`, others are beside that; or all are where cargo put them, one directory above
+/// the test's own executable.
+pub fn program(name: &str) -> PathBuf {
     let beside = || {
         let test = env::current_exe().expect("the test's own path");
-        test.ancestors().skip(1).take(2).map(|directory| directory.join("ioto")).find(|program| program.exists())
+        test.ancestors().skip(1).take(2).map(|directory| directory.join(name)).find(|program| program.exists())
     };
-    let named = env::var_os("IOTO_PROGRAM").map(PathBuf::from);
+    let named = env::var_os("IOTO_PROGRAM").map(|path| PathBuf::from(path).with_file_name(name));
     named
         .or_else(beside)
-        .expect("no program `ioto` beside the tests: run `cargo build -p ioto` first, or set IOTO_PROGRAM")
+        .unwrap_or_else(|| panic!("no program `{name}`: run `cargo build -p {name}` first, or set IOTO_PROGRAM"))
 }

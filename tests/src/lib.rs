@@ -11,14 +11,16 @@ mod mosquitto;
 mod moto;
 mod proxy;
 pub mod readings;
+mod rescue;
 mod scratch;
 mod signal;
 
-pub use self::agent::Agent;
+pub use self::agent::{Agent, program};
 pub use self::credulous::Credulous;
 pub use self::http::{Client, Response};
 pub use self::mosquitto::Mosquitto;
 pub use self::moto::Moto;
 pub use self::proxy::Proxy;
+pub use self::rescue::Rescue;
 pub use self::scratch::{Scratch, eventually, free_port, repository, seed};
 pub use self::signal::{Signal, send};

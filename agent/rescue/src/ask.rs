@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::options::Options;
 
 /// Longer than the server takes for any answer.
-const PATIENCE: Duration = Duration::from_secs(40);
+const PATIENCE: Duration = Duration::from_secs(50);
 /// Bytes of an answer.
 const MAX_ANSWER: u64 = 1024 * 1024;
 

@@ -18,13 +18,13 @@ use crate::peer;
 /// For a request to arrive, whole.
 const RECEIVE: Duration = Duration::from_secs(2);
 /// For an answer: longer than the longest of them takes, which is a restart.
-const ANSWER: Duration = Duration::from_secs(30);
+const ANSWER: Duration = Duration::from_secs(40);
 /// For a client to take its answer.
 const SEND: Duration = Duration::from_secs(3);
 /// For a client to stop sending after it was refused, so that it sees the answer and not a broken connection.
 const DRAIN: Duration = Duration::from_millis(300);
 /// An inner answer that takes longer will never come.
-const STUCK: Duration = Duration::from_secs(60);
+const STUCK: Duration = Duration::from_secs(90);
 /// Bytes that are thrown away after a refusal.
 const MAX_DRAINED: usize = 64 * 1024;
 /// After a failed accept, when descriptors are short.

@@ -57,7 +57,10 @@ pub fn give_up(identity: Option<&Identity>, options: &Options) -> Result<String,
     }
     let none = CapabilitySet::empty();
     let sets = CapabilitySets { effective: none, permitted: none, inheritable: none };
-    rustix::thread::set_capabilities(None, sets).map_err(|error| failed("drop capabilities", &error))?;
+    // A service manager that left us none may forbid the call as well.
+    if rustix::thread::capabilities(None) != Ok(sets) {
+        rustix::thread::set_capabilities(None, sets).map_err(|error| failed("drop capabilities", &error))?;
+    }
     rustix::thread::set_no_new_privs(true).map_err(|error| failed("set no_new_privs", &error))?;
     limit(options).map_err(|error| failed("set resource limits", &error))?;
     let landlock = match restrict(options) {
@@ -77,7 +80,11 @@ fn limit(options: &Options) -> rustix::io::Result<()> {
     for (resource, most) in limits {
         // Not more than the service manager gave us.
         let most = rustix::process::getrlimit(resource).maximum.map_or(most, |maximum| maximum.min(most));
-        rustix::process::setrlimit(resource, Rlimit { current: Some(most), maximum: Some(most) })?;
+        match rustix::process::setrlimit(resource, Rlimit { current: Some(most), maximum: Some(most) }) {
+            // It forbids the call: the limits are its own then.
+            Err(rustix::io::Errno::PERM) => {}
+            other => other?,
+        }
     }
     Ok(())
 }

@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use crate::options::Options;
 
 /// For the helper: a service manager may wait for the agent's end before it answers.
-const RESTART: Duration = Duration::from_secs(15);
+const RESTART: Duration = Duration::from_secs(25);
 /// Bytes of the kernel's command line that are looked at.
 const MAX_COMMAND_LINE: u64 = 4096;
 /// What boot loaders tell of the slot that was booted, by updater.

@@ -9,12 +9,13 @@ pub fn check(around: &Around, report: &mut Report) {
         (Ok(status), _) => status,
         (Err(error), Some(process)) => {
             let text = format!("process {} listens and gives no answer: {error}", process.pid);
-            return report.fail("agent", text, "look into its log; restart it if it hangs");
+            return report.fail("agent", text, format!("look into its log; {}", seen_by_others(around)));
         }
         (Err(error), None) => {
             let socket = around.config.directories.api_socket();
             let advice =
                 format!("start it (`ioto run`, the unit, the init script); it is looked for at {}", socket.display());
+            let advice = format!("{advice}; {}", seen_by_others(around));
             return report.fail("agent", error.as_str(), advice);
         }
     };
@@ -38,4 +39,15 @@ pub fn check(around: &Around, report: &mut Report) {
             (state, _) => report.ok("service", format!("{name} {}", state.unwrap_or("?"))),
         }
     }
+}
+
+/// What ioto-rescue says of it.
+#[cfg(feature = "web")]
+fn seen_by_others(around: &Around) -> String {
+    crate::cli::rescue::diagnose(&around.config.directories).text
+}
+
+#[cfg(not(feature = "web"))]
+fn seen_by_others(_: &Around) -> String {
+    "its heartbeat is the next point".to_owned()
 }

@@ -53,7 +53,8 @@ impl Around {
 #[cfg(feature = "web")]
 fn ask(config: &Config) -> Result<Value, String> {
     use ioto::http1::Method;
-    match ioto::api::Client::new(config.directories.api_socket()).request(Method::Get, "/api/status", None) {
+    let client = ioto::api::Client::new(config.directories.api_socket()).patience(std::time::Duration::from_secs(5));
+    match client.request(Method::Get, "/api/status", None) {
         Ok((200, status)) => Ok(status),
         Ok((status, body)) => Err(format!("the agent answered {status}: {body}")),
         Err(error) => Err(error.to_string()),

@@ -7,6 +7,7 @@ mod around;
 mod certificates;
 mod configuration;
 mod directories;
+mod heartbeat;
 mod machine;
 mod neighbours;
 mod process;
@@ -24,9 +25,10 @@ use super::args::Args;
 use super::output::print;
 
 /// The subjects in the order in which they are shown.
-const CHECKS: [fn(&Around, &mut Report); 8] = [
+const CHECKS: [fn(&Around, &mut Report); 9] = [
     configuration::check,
     agent::check,
+    heartbeat::check,
     sandbox::check,
     service::check,
     neighbours::check,
