@@ -118,6 +118,12 @@ impl Files {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn state(&self) -> String {
+        let tails: Vec<_> = self.tails.iter().map(|t| (t.place(), t.rotated, t.is_at_end, t.is_clean())).collect();
+        format!("LIVE {tails:?} READ {:?}", self.read)
+    }
+
     async fn batch(&mut self) -> io::Result<Batch> {
         loop {
             match self.is_behind {
@@ -449,7 +455,14 @@ impl Files {
 
     /// Whether a rotated file is one, other than `sought`, that is read or was.
     fn is_read(&self, one: &Rotated, sought: &Place) -> bool {
-        let was_read = |place: &Place| place.id == one.id && place.head.is_of(&one.file) && place.line.is_of(&one.file);
+        // The inode of one that was empty may be another file's by now.
+        let is_empty = || one.file.metadata().is_ok_and(|known| known.len() == 0);
+        let was_read = |place: &Place| {
+            place.id == one.id
+                && place.head.is_of(&one.file)
+                && place.line.is_of(&one.file)
+                && (place.done > 0 || !place.is_over || is_empty())
+        };
         self.tails.iter().any(|tail| tail.id == one.id)
             || self.read.iter().any(was_read)
             || self.left.iter().flatten().any(|place| place != sought && was_read(place))
@@ -469,7 +482,14 @@ impl Files {
             if tail.rotated.is_some() || !is_gone {
                 continue;
             }
+            let was_cut = matches!(tail.look(), Ok(Look::Other));
+            if was_cut {
+                index = self.was_cut(index - 1) + 1;
+            }
+            let Some(tail) = self.tails.get_mut(index - 1) else { return };
             tail.rotated = Some(Instant::now());
+            // Until it was read to the end that it has now.
+            tail.is_at_end = false;
             let place = tail.place();
             let (copy, others, _) = self.left_behind(&place);
             // A copy of what is read to its end anyway is not read.
