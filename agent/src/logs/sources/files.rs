@@ -34,7 +34,7 @@ const SCAN_BLIND: Duration = Duration::from_secs(1);
 /// A rotated file is read so long after it grew last: its writer may still have it open.
 const GRACE: Duration = Duration::from_secs(5);
 /// Rotated files that are remembered as read, of each path.
-const REMEMBERED: usize = 4;
+const REMEMBERED: usize = 6;
 /// Read from a file at once.
 const PIECE: usize = 16 * 1024;
 /// Entries of a directory that are looked at.
@@ -65,6 +65,21 @@ pub(super) struct Files {
     buffer: Vec<u8>,
     placed: Instant,
     has_moved: bool,
+}
+
+/// What a rotation left of a file.
+#[derive(Default)]
+struct Left {
+    /// The file or a copy of it, behind what was read.
+    itself: Option<Tail>,
+    /// Those that came and went after it, whole, oldest first.
+    others: Vec<Tail>,
+    /// So many of them are older than what the file has now.
+    before: usize,
+    /// Nothing of it is missing.
+    is_found: bool,
+    /// Something newer was compressed.
+    is_compressed: bool,
 }
 
 /// What becomes of the lines.
@@ -234,9 +249,10 @@ impl Files {
         let Some(tail) = self.tails.get(index) else { return index };
         let place = tail.place();
         let is_clean = tail.is_clean();
-        let (copy, others, _) = self.left_behind(&place);
-        let has_copy = copy.is_some() || (place.done == 0 && !others.is_empty());
-        let found: Vec<_> = copy.into_iter().chain(others).collect();
+        let mut left = self.left_behind(&place);
+        let later = left.others.split_off(left.before);
+        let has_copy = left.is_found || (place.done == 0 && !left.others.is_empty());
+        let found: Vec<_> = left.itself.into_iter().chain(left.others).collect();
         let Some(tail) = self.tails.get_mut(index) else { return index };
         if !has_copy {
             let (path, now, intake) = (place.path.clone(), net::utc_ms(), &mut self.intake);
@@ -253,8 +269,9 @@ impl Files {
         self.has_moved = true;
         self.is_behind = true;
         let count = found.len();
-        self.tails.splice(index..index, found);
+        self.tails.splice(index + 1..index + 1, later);
         // They are read first.
+        self.tails.splice(index..index, found);
         index + count
     }
 
@@ -279,6 +296,10 @@ impl Files {
     }
 
     fn remember(&mut self, place: Place) {
+        self.read.retain(|other| other.id != place.id);
+        if place.done == 0 {
+            return;
+        }
         if self.read.iter().filter(|other| other.path == place.path).count() >= REMEMBERED {
             if let Some(oldest) = self.read.iter().position(|other| other.path == place.path) {
                 self.read.remove(oldest);
@@ -397,10 +418,10 @@ impl Files {
                 return;
             }
         }
-        let (found, others, is_compressed) = self.left_behind(&place);
-        if found.is_none() {
+        let left = self.left_behind(&place);
+        if !left.is_found {
             let path = place.path.display();
-            let why = match is_compressed {
+            let why = match left.is_compressed {
                 true => "was rotated and compressed (logrotate: delaycompress keeps the newest as it is)",
                 false => "was cut or removed",
             };
@@ -409,10 +430,8 @@ impl Files {
                 net::iso8601(place.modified / 1_000_000)
             ));
         }
-        self.tails.extend(found);
-        if is_last {
-            self.tails.extend(others);
-        }
+        self.tails.extend(left.itself);
+        self.tails.extend(left.others.into_iter().filter(|tail| is_last || tail.id == place.id));
     }
 
     /// Whether the path is still that file's: then it was not rotated after all.
@@ -424,19 +443,27 @@ impl Files {
         })
     }
 
-    /// What a rotation left of a file: the file itself or a copy of it, behind what was read; those that came and went after
-    /// it, whole; and whether something newer was compressed.
-    fn left_behind(&mut self, place: &Place) -> (Option<Tail>, Vec<Tail>, bool) {
-        let (found, is_compressed) = match rotated::find(&place.path, place.modified) {
-            Ok(found) => found,
-            Err(_) => return (None, Vec::new(), false),
+    /// What a rotation left of a file: the file itself or a copy of it, and those that came and went after it.
+    fn left_behind(&mut self, place: &Place) -> Left {
+        let mut left = Left::default();
+        let found = match rotated::find(&place.path, place.modified) {
+            Ok((found, is_compressed)) => {
+                left.is_compressed = is_compressed;
+                found
+            }
+            Err(_) => return left,
         };
-        let (mut itself, mut others) = (None, Vec::new());
+        let mut before = None;
         for one in found {
-            if self.is_read(&one, place) {
+            if one.id == place.id {
+                before = Some(left.others.len());
+            }
+            // Of empty ones, nothing need be remembered.
+            let is_empty = one.file.metadata().is_ok_and(|known| known.len() == 0);
+            if is_empty || self.is_read(&one, place) {
                 continue;
             }
-            let is_same = itself.is_none() && one.is_copy(place.done, &place.head, &place.line);
+            let is_same = left.itself.is_none() && one.is_copy(place.done, &place.head, &place.line);
             let is_start = place.done == 0 && one.id == place.id;
             if !is_same && !is_start && one.modified < place.modified {
                 continue;
@@ -444,13 +471,21 @@ impl Files {
             let mut tail = Tail::new(&place.path, one.file, one.id, one.modified);
             tail.rotated = Some(Instant::now());
             let (done, line) = if is_same { (place.done, place.line) } else { (0, Print::default()) };
-            match tail.at(done, line) {
-                Ok(tail) if is_same || is_start => itself = Some(self.watched(tail)),
-                Ok(tail) => others.push(self.watched(tail)),
-                Err(error) => warn_once(&mut self.warned, &one.path, &format!("cannot be read: {error}")),
+            let tail = match tail.at(done, line) {
+                Ok(tail) => self.watched(tail),
+                Err(error) => {
+                    warn_once(&mut self.warned, &one.path, &format!("cannot be read: {error}"));
+                    continue;
+                }
+            };
+            left.is_found |= is_same || is_start;
+            match is_same {
+                true => left.itself = Some(tail),
+                false => left.others.push(tail),
             }
         }
-        (itself, others, is_compressed)
+        left.before = before.unwrap_or(left.others.len());
+        left
     }
 
     /// Whether a rotated file is one, other than `sought`, that is read or was.
@@ -491,7 +526,7 @@ impl Files {
             // Until it was read to the end that it has now.
             tail.is_at_end = false;
             let place = tail.place();
-            let (copy, others, _) = self.left_behind(&place);
+            let Left { itself: copy, others, .. } = self.left_behind(&place);
             // A copy of what is read to its end anyway is not read.
             if let Some(copy) = copy {
                 self.remember(Place { is_over: true, ..copy.place() });
@@ -508,7 +543,7 @@ impl Files {
         while let Some(tail) = self.tails.get(index) {
             let place = tail.place();
             if tail.rotated.is_none() && tail.is_unread() && !self.is_new {
-                let (_, others, _) = self.left_behind(&place);
+                let others = self.left_behind(&place).others;
                 let count = others.len();
                 self.tails.splice(index..index, others);
                 index += count;
