@@ -34,7 +34,7 @@ const SCAN_BLIND: Duration = Duration::from_secs(1);
 /// A rotated file is read so long after it grew last: its writer may still have it open.
 const GRACE: Duration = Duration::from_secs(5);
 /// Rotated files that are remembered as read, of each path.
-const REMEMBERED: usize = 4;
+const REMEMBERED: usize = 6;
 /// Read from a file at once.
 const PIECE: usize = 16 * 1024;
 /// Entries of a directory that are looked at.
@@ -60,10 +60,26 @@ pub(super) struct Files {
     warned: HashSet<PathBuf>,
     gathered: Option<Instant>,
     is_behind: bool,
-    grace: Duration,
+    pub(super) grace: Duration,
+    pub(super) gather: Duration,
     buffer: Vec<u8>,
     placed: Instant,
     has_moved: bool,
+}
+
+/// What a rotation left of a file.
+#[derive(Default)]
+struct Left {
+    /// The file or a copy of it, behind what was read.
+    itself: Option<Tail>,
+    /// Those that came and went after it, whole, oldest first.
+    others: Vec<Tail>,
+    /// So many of them are older than what the file has now.
+    before: usize,
+    /// Nothing of it is missing.
+    is_found: bool,
+    /// Something newer was compressed.
+    is_compressed: bool,
 }
 
 /// What becomes of the lines.
@@ -110,10 +126,17 @@ impl Files {
             gathered: None,
             is_behind: true,
             grace: GRACE,
+            gather: GATHER,
             buffer: vec![0; PIECE],
             placed: Instant::now(),
             has_moved: false,
         }
+    }
+
+    #[cfg(test)]
+    pub(super) fn state(&self) -> String {
+        let tails: Vec<_> = self.tails.iter().map(|t| (t.place(), t.rotated, t.is_at_end, t.is_clean())).collect();
+        format!("LIVE {tails:?} READ {:?}", self.read)
     }
 
     async fn batch(&mut self) -> io::Result<Batch> {
@@ -124,7 +147,7 @@ impl Files {
             }
             // From here to the return nothing waits, so nothing that was read can be dropped.
             self.turn();
-            let is_first = !std::mem::replace(&mut self.is_started, true) && self.is_new;
+            let is_first = !std::mem::replace(&mut self.is_started, true) && std::mem::take(&mut self.is_new);
             let is_due = self.has_moved && self.placed.elapsed() > QUIET;
             if !self.intake.records.is_empty() || is_due || is_first {
                 self.placed = Instant::now();
@@ -156,7 +179,7 @@ impl Files {
             if !is_told {
                 return Ok(());
             }
-            self.gathered = Some(Instant::now() + GATHER);
+            self.gathered = Some(Instant::now() + self.gather);
         }
         if let Some(until) = self.gathered {
             Timer::at(until).await;
@@ -226,9 +249,10 @@ impl Files {
         let Some(tail) = self.tails.get(index) else { return index };
         let place = tail.place();
         let is_clean = tail.is_clean();
-        let (copy, others, _) = self.left_behind(&place);
-        let has_copy = copy.is_some() || (place.done == 0 && !others.is_empty());
-        let found: Vec<_> = copy.into_iter().chain(others).collect();
+        let mut left = self.left_behind(&place);
+        let later = left.others.split_off(left.before);
+        let has_copy = left.is_found || (place.done == 0 && !left.others.is_empty());
+        let found: Vec<_> = left.itself.into_iter().chain(left.others).collect();
         let Some(tail) = self.tails.get_mut(index) else { return index };
         if !has_copy {
             let (path, now, intake) = (place.path.clone(), net::utc_ms(), &mut self.intake);
@@ -245,8 +269,9 @@ impl Files {
         self.has_moved = true;
         self.is_behind = true;
         let count = found.len();
-        self.tails.splice(index..index, found);
+        self.tails.splice(index + 1..index + 1, later);
         // They are read first.
+        self.tails.splice(index..index, found);
         index + count
     }
 
@@ -271,6 +296,10 @@ impl Files {
     }
 
     fn remember(&mut self, place: Place) {
+        self.read.retain(|other| other.id != place.id);
+        if place.done == 0 {
+            return;
+        }
         if self.read.iter().filter(|other| other.path == place.path).count() >= REMEMBERED {
             if let Some(oldest) = self.read.iter().position(|other| other.path == place.path) {
                 self.read.remove(oldest);
@@ -283,13 +312,16 @@ impl Files {
     fn scan(&mut self) {
         self.watch_directories();
         let found = self.paths();
-        for place in self.left.clone().unwrap_or_default() {
+        let left = self.left.clone().unwrap_or_default();
+        for (index, place) in left.iter().enumerate() {
             if self.is_wanted(&place.path) {
-                self.resume(place);
+                let is_last = !left.iter().skip(index + 1).any(|later| later.path == place.path);
+                self.resume(place.clone(), is_last);
             }
         }
         self.left = None;
         self.mark_rotated();
+        self.find_copies();
         for (path, is_named) in found {
             let opened = match tail::open(&path, is_named) {
                 Ok(Some(opened)) => opened,
@@ -328,13 +360,13 @@ impl Files {
             return;
         }
         let tail = Tail::new(path, file, id, modified);
-        let tail = match self.is_new && !self.is_started && self.settings.start != LogStart::Start {
+        let tail = match self.is_new && self.settings.start != LogStart::Start {
             true => tail.at_end(self.intake.max_size),
             false => Ok(tail),
         };
         match tail {
             Ok(tail) => {
-                if self.is_new && !self.is_started {
+                if self.is_new {
                     self.forgo_rotated(path);
                 }
                 let tail = self.watched(tail);
@@ -365,8 +397,8 @@ impl Files {
         self.settings.paths.iter().any(|pattern| pattern == path || is_like(pattern))
     }
 
-    /// Goes on with a file that was read before.
-    fn resume(&mut self, place: Place) {
+    /// Goes on with a file that was read before, the last of its path or not: what came and went since is behind the last.
+    fn resume(&mut self, place: Place, is_last: bool) {
         if place.is_over && !self.has_name(&place) {
             self.remember(place);
             return;
@@ -376,7 +408,7 @@ impl Files {
         if let Some((file, id, modified)) = current.filter(|(_, id, _)| *id == place.id) {
             let same = Rotated { path: place.path.clone(), file, id, modified };
             if place.done == 0 || same.is_copy(place.done, &place.head, &place.line) {
-                match Tail::new(&place.path, same.file, id, modified).at(place.done, place.line) {
+                match Tail::new(&place.path, same.file, id, place.modified).at(place.done, place.line) {
                     Ok(tail) => {
                         let tail = self.watched(tail);
                         self.tails.push(tail);
@@ -386,10 +418,10 @@ impl Files {
                 return;
             }
         }
-        let (found, others, is_compressed) = self.left_behind(&place);
-        if found.is_none() {
+        let left = self.left_behind(&place);
+        if !left.is_found {
             let path = place.path.display();
-            let why = match is_compressed {
+            let why = match left.is_compressed {
                 true => "was rotated and compressed (logrotate: delaycompress keeps the newest as it is)",
                 false => "was cut or removed",
             };
@@ -398,7 +430,8 @@ impl Files {
                 net::iso8601(place.modified / 1_000_000)
             ));
         }
-        self.tails.extend(found.into_iter().chain(others));
+        self.tails.extend(left.itself);
+        self.tails.extend(left.others.into_iter().filter(|tail| is_last || tail.id == place.id));
     }
 
     /// Whether the path is still that file's: then it was not rotated after all.
@@ -410,19 +443,27 @@ impl Files {
         })
     }
 
-    /// What a rotation left of a file: the file itself or a copy of it, behind what was read; those that came and went after
-    /// it, whole; and whether something newer was compressed.
-    fn left_behind(&mut self, place: &Place) -> (Option<Tail>, Vec<Tail>, bool) {
-        let (found, is_compressed) = match rotated::find(&place.path, place.modified) {
-            Ok(found) => found,
-            Err(_) => return (None, Vec::new(), false),
+    /// What a rotation left of a file: the file itself or a copy of it, and those that came and went after it.
+    fn left_behind(&mut self, place: &Place) -> Left {
+        let mut left = Left::default();
+        let found = match rotated::find(&place.path, place.modified) {
+            Ok((found, is_compressed)) => {
+                left.is_compressed = is_compressed;
+                found
+            }
+            Err(_) => return left,
         };
-        let (mut itself, mut others) = (None, Vec::new());
+        let mut before = None;
         for one in found {
-            if self.is_read(&one) {
+            if one.id == place.id {
+                before = Some(left.others.len());
+            }
+            // Of empty ones, nothing need be remembered.
+            let is_empty = one.file.metadata().is_ok_and(|known| known.len() == 0);
+            if is_empty || self.is_read(&one, place) {
                 continue;
             }
-            let is_same = itself.is_none() && one.is_copy(place.done, &place.head, &place.line);
+            let is_same = left.itself.is_none() && one.is_copy(place.done, &place.head, &place.line);
             let is_start = place.done == 0 && one.id == place.id;
             if !is_same && !is_start && one.modified < place.modified {
                 continue;
@@ -430,21 +471,36 @@ impl Files {
             let mut tail = Tail::new(&place.path, one.file, one.id, one.modified);
             tail.rotated = Some(Instant::now());
             let (done, line) = if is_same { (place.done, place.line) } else { (0, Print::default()) };
-            match tail.at(done, line) {
-                Ok(tail) if is_same || is_start => itself = Some(self.watched(tail)),
-                Ok(tail) => others.push(self.watched(tail)),
-                Err(error) => warn_once(&mut self.warned, &one.path, &format!("cannot be read: {error}")),
+            let tail = match tail.at(done, line) {
+                Ok(tail) => self.watched(tail),
+                Err(error) => {
+                    warn_once(&mut self.warned, &one.path, &format!("cannot be read: {error}"));
+                    continue;
+                }
+            };
+            left.is_found |= is_same || is_start;
+            match is_same {
+                true => left.itself = Some(tail),
+                false => left.others.push(tail),
             }
         }
-        (itself, others, is_compressed)
+        left.before = before.unwrap_or(left.others.len());
+        left
     }
 
-    /// Whether a rotated file is one that is read or was.
-    fn is_read(&self, one: &Rotated) -> bool {
-        let was_read = |place: &Place| place.id == one.id && place.head.is_of(&one.file) && place.line.is_of(&one.file);
+    /// Whether a rotated file is one, other than `sought`, that is read or was.
+    fn is_read(&self, one: &Rotated, sought: &Place) -> bool {
+        // The inode of one that was empty may be another file's by now.
+        let is_empty = || one.file.metadata().is_ok_and(|known| known.len() == 0);
+        let was_read = |place: &Place| {
+            place.id == one.id
+                && place.head.is_of(&one.file)
+                && place.line.is_of(&one.file)
+                && (place.done > 0 || !place.is_over || is_empty())
+        };
         self.tails.iter().any(|tail| tail.id == one.id)
             || self.read.iter().any(was_read)
-            || self.left.iter().flatten().any(was_read)
+            || self.left.iter().flatten().any(|place| place != sought && was_read(place))
     }
 
     /// Marks those whose name another file has now, or none; what came and went meanwhile is put behind them.
@@ -461,9 +517,16 @@ impl Files {
             if tail.rotated.is_some() || !is_gone {
                 continue;
             }
+            let was_cut = matches!(tail.look(), Ok(Look::Other));
+            if was_cut {
+                index = self.was_cut(index - 1) + 1;
+            }
+            let Some(tail) = self.tails.get_mut(index - 1) else { return };
             tail.rotated = Some(Instant::now());
+            // Until it was read to the end that it has now.
+            tail.is_at_end = false;
             let place = tail.place();
-            let (copy, others, _) = self.left_behind(&place);
+            let Left { itself: copy, others, .. } = self.left_behind(&place);
             // A copy of what is read to its end anyway is not read.
             if let Some(copy) = copy {
                 self.remember(Place { is_over: true, ..copy.place() });
@@ -471,6 +534,21 @@ impl Files {
             let count = others.len();
             self.tails.splice(index..index, others);
             index += count;
+        }
+    }
+
+    /// A file of which nothing was read yet can be cut without a trace in itself.
+    fn find_copies(&mut self) {
+        let mut index = 0;
+        while let Some(tail) = self.tails.get(index) {
+            let place = tail.place();
+            if tail.rotated.is_none() && tail.is_unread() && !self.is_new {
+                let others = self.left_behind(&place).others;
+                let count = others.len();
+                self.tails.splice(index..index, others);
+                index += count;
+            }
+            index += 1;
         }
     }
 
