@@ -60,7 +60,8 @@ pub(super) struct Files {
     warned: HashSet<PathBuf>,
     gathered: Option<Instant>,
     is_behind: bool,
-    grace: Duration,
+    pub(super) grace: Duration,
+    pub(super) gather: Duration,
     buffer: Vec<u8>,
     placed: Instant,
     has_moved: bool,
@@ -110,6 +111,7 @@ impl Files {
             gathered: None,
             is_behind: true,
             grace: GRACE,
+            gather: GATHER,
             buffer: vec![0; PIECE],
             placed: Instant::now(),
             has_moved: false,
@@ -124,7 +126,7 @@ impl Files {
             }
             // From here to the return nothing waits, so nothing that was read can be dropped.
             self.turn();
-            let is_first = !std::mem::replace(&mut self.is_started, true) && self.is_new;
+            let is_first = !std::mem::replace(&mut self.is_started, true) && std::mem::take(&mut self.is_new);
             let is_due = self.has_moved && self.placed.elapsed() > QUIET;
             if !self.intake.records.is_empty() || is_due || is_first {
                 self.placed = Instant::now();
@@ -156,7 +158,7 @@ impl Files {
             if !is_told {
                 return Ok(());
             }
-            self.gathered = Some(Instant::now() + GATHER);
+            self.gathered = Some(Instant::now() + self.gather);
         }
         if let Some(until) = self.gathered {
             Timer::at(until).await;
@@ -283,13 +285,16 @@ impl Files {
     fn scan(&mut self) {
         self.watch_directories();
         let found = self.paths();
-        for place in self.left.clone().unwrap_or_default() {
+        let left = self.left.clone().unwrap_or_default();
+        for (index, place) in left.iter().enumerate() {
             if self.is_wanted(&place.path) {
-                self.resume(place);
+                let is_last = !left.iter().skip(index + 1).any(|later| later.path == place.path);
+                self.resume(place.clone(), is_last);
             }
         }
         self.left = None;
         self.mark_rotated();
+        self.find_copies();
         for (path, is_named) in found {
             let opened = match tail::open(&path, is_named) {
                 Ok(Some(opened)) => opened,
@@ -328,13 +333,13 @@ impl Files {
             return;
         }
         let tail = Tail::new(path, file, id, modified);
-        let tail = match self.is_new && !self.is_started && self.settings.start != LogStart::Start {
+        let tail = match self.is_new && self.settings.start != LogStart::Start {
             true => tail.at_end(self.intake.max_size),
             false => Ok(tail),
         };
         match tail {
             Ok(tail) => {
-                if self.is_new && !self.is_started {
+                if self.is_new {
                     self.forgo_rotated(path);
                 }
                 let tail = self.watched(tail);
@@ -365,8 +370,8 @@ impl Files {
         self.settings.paths.iter().any(|pattern| pattern == path || is_like(pattern))
     }
 
-    /// Goes on with a file that was read before.
-    fn resume(&mut self, place: Place) {
+    /// Goes on with a file that was read before, the last of its path or not: what came and went since is behind the last.
+    fn resume(&mut self, place: Place, is_last: bool) {
         if place.is_over && !self.has_name(&place) {
             self.remember(place);
             return;
@@ -376,7 +381,7 @@ impl Files {
         if let Some((file, id, modified)) = current.filter(|(_, id, _)| *id == place.id) {
             let same = Rotated { path: place.path.clone(), file, id, modified };
             if place.done == 0 || same.is_copy(place.done, &place.head, &place.line) {
-                match Tail::new(&place.path, same.file, id, modified).at(place.done, place.line) {
+                match Tail::new(&place.path, same.file, id, place.modified).at(place.done, place.line) {
                     Ok(tail) => {
                         let tail = self.watched(tail);
                         self.tails.push(tail);
@@ -398,7 +403,10 @@ impl Files {
                 net::iso8601(place.modified / 1_000_000)
             ));
         }
-        self.tails.extend(found.into_iter().chain(others));
+        self.tails.extend(found);
+        if is_last {
+            self.tails.extend(others);
+        }
     }
 
     /// Whether the path is still that file's: then it was not rotated after all.
@@ -419,7 +427,7 @@ impl Files {
         };
         let (mut itself, mut others) = (None, Vec::new());
         for one in found {
-            if self.is_read(&one) {
+            if self.is_read(&one, place) {
                 continue;
             }
             let is_same = itself.is_none() && one.is_copy(place.done, &place.head, &place.line);
@@ -439,12 +447,12 @@ impl Files {
         (itself, others, is_compressed)
     }
 
-    /// Whether a rotated file is one that is read or was.
-    fn is_read(&self, one: &Rotated) -> bool {
+    /// Whether a rotated file is one, other than `sought`, that is read or was.
+    fn is_read(&self, one: &Rotated, sought: &Place) -> bool {
         let was_read = |place: &Place| place.id == one.id && place.head.is_of(&one.file) && place.line.is_of(&one.file);
         self.tails.iter().any(|tail| tail.id == one.id)
             || self.read.iter().any(was_read)
-            || self.left.iter().flatten().any(was_read)
+            || self.left.iter().flatten().any(|place| place != sought && was_read(place))
     }
 
     /// Marks those whose name another file has now, or none; what came and went meanwhile is put behind them.
@@ -471,6 +479,21 @@ impl Files {
             let count = others.len();
             self.tails.splice(index..index, others);
             index += count;
+        }
+    }
+
+    /// A file of which nothing was read yet can be cut without a trace in itself.
+    fn find_copies(&mut self) {
+        let mut index = 0;
+        while let Some(tail) = self.tails.get(index) {
+            let place = tail.place();
+            if tail.rotated.is_none() && tail.is_unread() && !self.is_new {
+                let (_, others, _) = self.left_behind(&place);
+                let count = others.len();
+                self.tails.splice(index..index, others);
+                index += count;
+            }
+            index += 1;
         }
     }
 

@@ -167,7 +167,7 @@ mod tests {
         assert!(filter.passes(&record(OWN, None, 4, "web: listening")));
         assert!(filter.passes(&record("other", None, 4, "logs: mine")));
         // One line each time one is passed on, for an hour at 100 lines a second.
-        let mut own = |second: i64| Record { at: second * 10_000, ..record(OWN, None, 7, "net: sent a record") };
+        let own = |second: i64| Record { at: second * 10_000, ..record(OWN, None, 7, "net: sent a record") };
         let passed = (0..360_000).filter(|number| filter.passes(&own(*number))).count();
         assert!(passed <= OWN_MOST * 61, "{passed}");
         assert!(passed >= OWN_MOST * 59, "{passed}");

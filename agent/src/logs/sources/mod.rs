@@ -7,6 +7,9 @@ mod child;
 mod cursor;
 mod export;
 mod files;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod files_tests;
 mod filter;
 mod fingerprint;
 mod journal;

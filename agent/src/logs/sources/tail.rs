@@ -144,6 +144,11 @@ impl Tail {
         self.done == self.offset
     }
 
+    /// Whether nothing of it was read.
+    pub fn is_unread(&self) -> bool {
+        self.offset == 0
+    }
+
     /// Looks whether it is still the file that was read.
     pub fn look(&mut self) -> io::Result<Look> {
         let known = self.file.metadata()?;
@@ -157,7 +162,11 @@ impl Tail {
         if size > self.size {
             self.grown = Instant::now();
         }
-        (self.size, self.modified) = (size, modified);
+        self.size = size;
+        // Of an unread file, when it was found.
+        if self.offset > 0 {
+            self.modified = modified;
+        }
         self.is_at_end = self.offset == size;
         Ok(Look::Same)
     }
