@@ -27,8 +27,10 @@ use crate::config::Logs;
 /// A source: its name, and how it is opened behind a position.
 pub struct Input {
     name: String,
-    open: Box<dyn Fn(Option<&str>) -> Box<dyn Source>>,
+    open: Open,
 }
+
+type Open = Box<dyn Fn(Option<&str>) -> Box<dyn Source>>;
 
 impl Input {
     /// Records and position are kept under `name`.

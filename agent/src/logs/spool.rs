@@ -28,6 +28,9 @@ const CACHE: i64 = 256;
 const CHECKPOINT: i64 = 256;
 /// Bytes to which the log is cut after that.
 const LOG: i64 = 1 << 20;
+/// Bytes of the disk that a batch leaves free. SQLite has to write so that it can forget, first into its log and from there
+/// into the file: a disk that the spool itself had filled to the last byte would stay so for ever.
+const RESERVE: u64 = 2 << 20;
 
 const TABLES: &str = "\
     CREATE TABLE IF NOT EXISTS state (k TEXT PRIMARY KEY, v) WITHOUT ROWID;
@@ -39,8 +42,8 @@ const TABLES: &str = "\
 /// Why the spool did not do it.
 #[derive(Debug)]
 pub enum Error {
-    /// No room on the disk. Nothing was changed.
-    Full(rusqlite::Error),
+    /// No room on the disk, or less than has to be left. Nothing was changed.
+    Full,
     /// There is something in the file that was never written.
     Damaged(String),
     /// A newer version of the program wrote the file.
@@ -54,7 +57,7 @@ pub enum Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Full(_) => f.write_str("no room on the disk for the spool of the logs, free some space"),
+            Self::Full => f.write_str("no room on the disk for the spool of the logs, free some space"),
             Self::Damaged(what) => write!(f, "the spool of the logs is damaged: {what}"),
             Self::Version(found) => write!(
                 f,
@@ -73,7 +76,7 @@ impl From<rusqlite::Error> for Error {
     fn from(source: rusqlite::Error) -> Self {
         use rusqlite::Error::{FromSqlConversionFailure, IntegralValueOutOfRange, InvalidColumnType, Utf8Error};
         match (&source, source.sqlite_error_code()) {
-            (_, Some(ErrorCode::DiskFull)) => Self::Full(source),
+            (_, Some(ErrorCode::DiskFull)) => Self::Full,
             (_, Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
             | (FromSqlConversionFailure(..) | IntegralValueOutOfRange(..) | InvalidColumnType(..) | Utf8Error(..), _) => {
                 Self::Damaged(source.to_string())
@@ -130,6 +133,7 @@ pub struct Row {
 /// The opened file. Its calls wait for the disk.
 pub struct Spool {
     connection: Connection,
+    path: PathBuf,
     id: String,
     usage: Usage,
 }
@@ -177,7 +181,7 @@ impl Spool {
         transaction.commit()?;
         let sql = "SELECT coalesce(sum(length(records) + ?1), 0), coalesce(sum(count), 0) FROM batch";
         let (bytes, records) = connection.query_row(sql, [ROW as i64], |row| Ok((number(row, 0)?, number(row, 1)?)))?;
-        Ok(Self { connection, id, usage: Usage { bytes, records } })
+        Ok(Self { connection, path: path.into(), id, usage: Usage { bytes, records } })
     }
 
     /// The id of this spool, which makes the ids of its records unlike those of any other.
@@ -222,6 +226,11 @@ impl Spool {
         position: &str,
         progress: Progress,
     ) -> Result<(), Error> {
+        let free = rustix::fs::statvfs(&self.path).map_or(u64::MAX, |disk| disk.f_bavail * disk.f_frsize);
+        if count > 0 && free < RESERVE + records.len() as u64 {
+            self.note(progress)?;
+            return Err(Error::Full);
+        }
         let transaction = self.connection.unchecked_transaction()?;
         let freed = forget(&transaction, progress)?;
         let sql = "INSERT INTO source (name, number, position, seq) \

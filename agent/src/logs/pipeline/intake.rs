@@ -251,7 +251,7 @@ impl Job {
 fn is_passing(error: &Error) -> bool {
     use rusqlite::ErrorCode::{CannotOpen, SystemIoFailure};
     match error {
-        Error::Full(_) => true,
+        Error::Full => true,
         Error::Store(source) => matches!(source.sqlite_error_code(), Some(SystemIoFailure | CannotOpen)),
         _ => false,
     }

@@ -205,7 +205,7 @@ impl Outlet<'_> {
         self.noted = Instant::now();
         match self.shared.spool(move |spool| spool.note(progress)).await {
             Ok(()) => self.shared.noted.set(progress),
-            Err(Error::Full(_) | Error::Store(_)) => {}
+            Err(Error::Full | Error::Store(_)) => {}
             Err(error) => return Err(error),
         }
         Ok(())
