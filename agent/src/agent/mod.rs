@@ -3,6 +3,7 @@
 mod board;
 mod confine;
 mod error;
+mod heartbeat;
 mod plan;
 mod run;
 mod services;

@@ -9,9 +9,11 @@ use std::sync::mpsc;
 use std::time::Duration;
 use std::{process, thread};
 
+use ioto_wire::heartbeat::State;
 use smol::Timer;
 use smol::future::FutureExt;
 
+use super::heartbeat::Heartbeat;
 use super::plan::{Executor, Plan};
 use super::services::Before;
 use super::signals::{Signals, Wish};
@@ -77,9 +79,9 @@ impl Default for Options {
 pub fn run(config: Config, options: &Options) -> Result<(), Error> {
     let confined = confine::enter(&config, &options.needs);
     let logger = logs::install(&config.log).map_err(Error::Log)?;
-    let os_log = config.log.target == LogTarget::Syslog;
+    let elsewhere = matches!(config.log.target, LogTarget::Syslog | LogTarget::Journal | LogTarget::File(_));
     let outcome = confined.and_then(|before| start(config, options, &before, &logger));
-    if let (Err(error), true) = (&outcome, os_log) {
+    if let (Err(error), true) = (&outcome, elsewhere) {
         // The caller shows it on the standard error, which is nowhere when an init script started us.
         log::error!("{error}");
     }
@@ -94,6 +96,7 @@ fn start(config: Config, options: &Options, before: &Before, logger: &Logger) ->
     for directory in [&directories.state, &directories.run] {
         make(directory)?;
     }
+    let heartbeat = Heartbeat::start(&directories.run);
     let id = device::identity(&directories.state, &config.device).map_err(Error::Identity)?;
     log::info!("ioto {} on device {id}", env!("CARGO_PKG_VERSION"));
     confine::tell(&before.sandbox);
@@ -101,9 +104,10 @@ fn start(config: Config, options: &Options, before: &Before, logger: &Logger) ->
     let board = Board::default();
     let executor = Executor::default();
     let plan = Plan::new(&config, &id, &board, &executor, options, before)?;
-    let stay = stay(executor.clone(), plan, board, signals, options, logger);
+    let stay = stay(executor.clone(), plan, board, signals, options, logger, &heartbeat);
     let _guard = reactor::block_on(executor.run(stay));
     drop(executor);
+    heartbeat.state(State::Stopped);
     Ok(())
 }
 
@@ -137,8 +141,12 @@ async fn stay(
     mut signals: Signals,
     options: &Options,
     logger: &Logger,
+    heartbeat: &Heartbeat,
 ) -> Option<Guard> {
-    let notify = Notify::from_environment();
+    let notify = Notify::from_environment().unwrap_or_else(|error| {
+        log::warn!("{error}");
+        Notify::default()
+    });
     let mut supervisor = Supervisor::new(executor.clone(), board.clone());
     let services = plan.take_services();
     let living = async {
@@ -148,6 +156,7 @@ async fn stay(
         }
         board.settled().or(after(START)).await;
         log::info!("{}", board.summary());
+        heartbeat.state(State::Running);
         notify.ready(&board.summary());
         tend(&notify, &board).await;
     };
@@ -177,12 +186,13 @@ async fn stay(
             notify.ready(&board.summary());
         }
     };
-    living.or(time_is_up).or(asked_to_stop).await;
+    living.or(time_is_up).or(asked_to_stop).or(heartbeat.beat()).await;
 
     log::info!("stopping");
+    heartbeat.state(State::Stopping);
     let guard = Guard::new();
     notify.stopping();
-    supervisor.stop(STOP).await;
+    async { supervisor.stop(STOP).await }.or(heartbeat.beat()).await;
     log::info!("stopped");
     guard
 }

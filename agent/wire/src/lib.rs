@@ -15,9 +15,11 @@
 mod answer;
 mod client;
 mod frame;
+pub mod heartbeat;
 mod json;
 mod names;
 mod network;
+pub mod notify;
 mod request;
 
 pub use self::answer::{Answer, Outcome};
