@@ -8,14 +8,14 @@ LIC_FILES_CHKSUM = "file://${COREBASE}/meta/COPYING.MIT;md5=3da9cfbcb788c80a0384
 
 # In a directory of the recipe's name, where every series looks for the sources.
 SRC_URI = " \
-    file://var-lib-ioto.mount;subdir=${BP} \
-    file://var-lib-ioto-helper.mount;subdir=${BP} \
+    file://ioto-data.service;subdir=${BP} \
     file://ioto-data.init;subdir=${BP} \
 "
 
 inherit allarch systemd update-rc.d
 
-SYSTEMD_SERVICE:${PN} = "var-lib-ioto.mount var-lib-ioto\x2dhelper.mount"
+# One service and no mount units: names with an escaped dash get lost on their way into the package's scripts.
+SYSTEMD_SERVICE:${PN} = "ioto-data.service"
 INITSCRIPT_NAME = "ioto-data"
 # After the file systems of fstab are mounted, before the run level.
 INITSCRIPT_PARAMS = "start 30 S ."
@@ -23,8 +23,9 @@ INITSCRIPT_PARAMS = "start 30 S ."
 do_install() {
     install -d "${D}/data"
     if ${@bb.utils.contains('DISTRO_FEATURES', 'systemd', 'true', 'false', d)}; then
-        install -D -m 0644 "${S}/var-lib-ioto.mount" "${D}${systemd_system_unitdir}/var-lib-ioto.mount"
-        install -m 0644 "${S}/var-lib-ioto-helper.mount" "${D}${systemd_system_unitdir}/var-lib-ioto\x2dhelper.mount"
+        install -D -m 0644 "${S}/ioto-data.service" "${D}${systemd_system_unitdir}/ioto-data.service"
+        sed -i 's#/usr/libexec#${libexecdir}#' "${D}${systemd_system_unitdir}/ioto-data.service"
+        install -D -m 0755 "${S}/ioto-data.init" "${D}${libexecdir}/ioto-data"
     fi
     if ${@bb.utils.contains('DISTRO_FEATURES', 'sysvinit', 'true', 'false', d)}; then
         install -D -m 0755 "${S}/ioto-data.init" "${D}${sysconfdir}/init.d/ioto-data"
