@@ -1,7 +1,7 @@
 //! The inputs that are kept for the fuzz targets, run again by ordinary tests, each also with a few changes.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Changes of each input.
 const CHANGES: usize = 20;
@@ -11,7 +11,7 @@ pub fn replay(name: &str, target: fn(&[u8])) {
     let seed = std::env::var("SEED").ok().and_then(|text| text.parse().ok()).unwrap_or_else(|| fastrand::u64(..));
     println!("SEED={seed}");
     let mut random = fastrand::Rng::with_seed(seed);
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fuzz/corpus").join(name);
+    let directory = source_tree().join("tests/fuzz/corpus").join(name);
     let mut inputs = 0;
     for entry in fs::read_dir(&directory).unwrap_or_else(|error| panic!("{}: {error}", directory.display())) {
         let input = entry.and_then(|entry| fs::read(entry.path())).unwrap_or_else(|error| panic!("{name}: {error}"));
@@ -22,6 +22,14 @@ pub fn replay(name: &str, target: fn(&[u8])) {
         inputs += 1;
     }
     assert!(inputs >= 5, "{inputs} inputs in {}", directory.display());
+}
+
+/// The source tree, or the part of it that an image has beside its tests: asked when a test runs, so that the program does not
+/// name the directory that it was built in.
+pub fn source_tree() -> PathBuf {
+    let package =
+        std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo, or the image's run-ptest, says where the package is");
+    Path::new(&package).join("..")
 }
 
 /// The input with some bytes changed, removed or doubled.

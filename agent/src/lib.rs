@@ -37,5 +37,6 @@ pub mod api;
 
 pub mod agent;
 
-#[cfg(all(test, feature = "web"))]
+#[cfg(all(test, any(feature = "web", feature = "db")))]
+#[cfg_attr(not(all(feature = "web", feature = "db")), allow(dead_code))]
 mod corpus;

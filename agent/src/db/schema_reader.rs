@@ -386,7 +386,7 @@ mod tests {
 
     #[test]
     fn the_schema_that_the_image_ships_is_read() {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../rootfs-overlay/usr/share/ioto/schema.json5");
+        let path = crate::corpus::source_tree().join("rootfs-overlay/usr/share/ioto/schema.json5");
         let schema = Schema::load(&path).unwrap();
         let reading = schema.model("Reading").unwrap();
         assert_eq!((reading.key().name(), reading.sync()), ("id", Sync::Up));
