@@ -256,6 +256,7 @@ fn unescape(text: &[u8]) -> Vec<u8> {
 }
 
 /// What is added to the time since the start of the system.
+#[allow(clippy::useless_conversion, reason = "the numbers have 32 bits on some devices")]
 fn offset() -> i64 {
     let microseconds = |clock| {
         clock_gettime(clock).map_or(0, |time| i64::from(time.tv_sec()) * 1_000_000 + i64::from(time.tv_nsec()) / 1000)

@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -63,7 +62,7 @@ pub(super) fn open(path: &Path, follows: bool) -> io::Result<Option<(File, Id, i
     let mut flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
     flags.set(OFlags::NOFOLLOW, !follows);
     let file = match rustix::fs::open(path, flags, Mode::empty()) {
-        Ok(file) => File::from(OwnedFd::from(file)),
+        Ok(file) => File::from(file),
         Err(rustix::io::Errno::LOOP) if !follows => return Ok(None),
         Err(error) => return Err(error.into()),
     };
