@@ -227,6 +227,16 @@ fn check(messages: &[Message], half: usize) -> usize {
     repeats
 }
 
+/// A process that ends with the test.
+struct Ended(Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// A disk without room stops the forwarding for as long as that lasts, and nothing else.
 #[test]
 fn a_full_disk_holds_the_sources_up_and_loses_nothing() {
@@ -263,8 +273,8 @@ fn a_full_disk_holds_the_sources_up_and_loses_nothing() {
         path("config").display()
     );
     let log = File::create(path("log")).expect("make the log");
-    let mut agent = Command::new("unshare")
-        .args(["--mount", "--kill-child", "sh", "-c", &script])
+    let agent = Command::new("unshare")
+        .args(["--mount", "sh", "-c", &script])
         .env_clear()
         .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
         .env("IOTO_DIRECTORIES_SHARE", path("share"))
@@ -272,10 +282,11 @@ fn a_full_disk_holds_the_sources_up_and_loses_nothing() {
         .stderr(log)
         .spawn()
         .expect("start the agent");
+    let mut agent = Ended(agent);
     let said = |what: &str| fs::read_to_string(path("log")).is_ok_and(|log| log.contains(what));
     let limit = Duration::from_secs(60);
     eventually("the agent is up", limit, || said("services running").then_some(()));
-    let (id, total) = (agent.id().to_string(), 30_000);
+    let (id, total) = (agent.0.id().to_string(), 30_000);
     let inside = |command: &str| {
         let ran = Command::new("nsenter").args(["-t", &id, "-m", "sh", "-c", command]).stderr(Stdio::null()).status();
         assert!(ran.is_ok());
@@ -296,7 +307,7 @@ fn a_full_disk_holds_the_sources_up_and_loses_nothing() {
     let log = fs::read_to_string(path("log")).unwrap_or_default();
     assert!(missing.is_empty(), "{} are missing: {:?}\n{log}", missing.len(), &missing[..missing.len().min(20)]);
     assert_eq!(texts.len(), total);
-    ioto_tests::send(&agent, ioto_tests::Signal::Term);
-    let _ = agent.wait();
+    ioto_tests::send(&agent.0, ioto_tests::Signal::Term);
+    let _ = agent.0.wait();
     assert!(said("can be written again"), "{}", fs::read_to_string(path("log")).unwrap_or_default());
 }

@@ -226,8 +226,7 @@ impl Spool {
         position: &str,
         progress: Progress,
     ) -> Result<(), Error> {
-        let free = rustix::fs::statvfs(&self.path).map_or(u64::MAX, |disk| disk.f_bavail * disk.f_frsize);
-        if count > 0 && free < RESERVE + records.len() as u64 {
+        if count > 0 && self.free_disk()? < RESERVE + records.len() as u64 {
             self.note(progress)?;
             return Err(Error::Full);
         }
@@ -307,6 +306,14 @@ impl Spool {
             });
         }
         Ok(rows)
+    }
+
+    /// What can be written yet: what the disk has free, and what the file and its log have, which never get shorter.
+    fn free_disk(&self) -> Result<u64, Error> {
+        let Ok(disk) = rustix::fs::statvfs(&self.path) else { return Ok(u64::MAX) };
+        let pages: i64 = self.connection.pragma_query_value(None, "freelist_count", |row| row.get(0))?;
+        let log = fs::metadata(beside(&self.path, "-wal")).map_or(0, |data| data.len());
+        Ok(disk.f_bavail * disk.f_frsize + pages.max(0) as u64 * 4096 + log)
     }
 
     fn free(&mut self, freed: Usage) {
