@@ -27,6 +27,8 @@ pub enum Error {
     /// Certificate or key of the web server can not be used.
     #[cfg(feature = "web")]
     Tls(crate::net::Error),
+    /// The sandbox could not be entered.
+    Sandbox(crate::system::sandbox::Error),
     /// Signals can not be received.
     Signals(io::Error),
 }
@@ -35,6 +37,7 @@ impl Error {
     /// Whether the configuration is to blame, rather than the machine.
     pub fn is_configuration(&self) -> bool {
         match self {
+            Self::Sandbox(error) => error.is_configuration(),
             #[cfg(feature = "db")]
             Self::Schema(_) => true,
             #[cfg(feature = "web")]
@@ -64,6 +67,7 @@ impl fmt::Display for Error {
             }
             #[cfg(feature = "web")]
             Self::Tls(error) => error.fmt(f),
+            Self::Sandbox(error) => error.fmt(f),
             Self::Signals(error) => write!(f, "signals can not be received: {error}"),
         }
     }

@@ -1,7 +1,9 @@
 //! The agent: builds the services from the configuration, starts them in order of need, supervises and stops them.
 
 mod board;
+mod confine;
 mod error;
+mod heartbeat;
 mod plan;
 mod run;
 mod services;

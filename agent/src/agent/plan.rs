@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use smol::LocalExecutor;
 
+use super::services::Before;
 use super::{Error, Options, Report, ServiceError, Stop, services};
 use crate::agent::Board;
 use crate::config::Config;
@@ -62,9 +63,10 @@ impl Plan {
         board: &Board,
         executor: &Executor,
         options: &Options,
+        before: &Before,
     ) -> Result<Self, Error> {
         let mut plan = Self::default();
-        services::prepare(&mut plan, config, id, (board, executor), options)?;
+        services::prepare(&mut plan, config, id, (board, executor), options, before)?;
         Ok(plan)
     }
 

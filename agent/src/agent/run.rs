@@ -1,7 +1,7 @@
 //! The story of a run: prepare, start the services in order of need, stay, stop them in reverse.
 
-use std::fs::DirBuilder;
-use std::os::unix::fs::DirBuilderExt;
+use std::fs::{self, DirBuilder, Permissions};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::Path;
 #[cfg(feature = "web")]
 use std::rc::Rc;
@@ -9,17 +9,21 @@ use std::sync::mpsc;
 use std::time::Duration;
 use std::{process, thread};
 
+use ioto_wire::heartbeat::State;
 use smol::Timer;
 use smol::future::FutureExt;
 
+use super::heartbeat::Heartbeat;
 use super::plan::{Executor, Plan};
+use super::services::Before;
 use super::signals::{Signals, Wish};
-use super::{Board, Error, Supervisor};
+use super::{Board, Error, Supervisor, confine};
 use crate::config::{Config, LogTarget};
 use crate::device;
 use crate::logs::{self, Logger};
 use crate::net::reactor;
 use crate::system::Notify;
+use crate::system::sandbox::Needs;
 #[cfg(feature = "web")]
 use crate::web::Server;
 
@@ -42,6 +46,8 @@ pub struct Options {
     pub exit_after: Option<Duration>,
     /// Reads the configuration again, on SIGHUP.
     pub reload: Box<dyn Fn() -> Result<Config, String>>,
+    /// What the program's own actions and tasks need of the file system, beside the agent's services.
+    pub needs: Needs,
     /// Adds actions of the program's own to the web server, each time that is bound.
     #[cfg(feature = "web")]
     pub extend: Rc<dyn Fn(Server) -> Server>,
@@ -53,6 +59,7 @@ impl Options {
         Self {
             exit_after: None,
             reload: Box::new(|| Err("this program does not read it again".to_owned())),
+            needs: Needs::default(),
             #[cfg(feature = "web")]
             extend: Rc::new(|server| server),
         }
@@ -66,10 +73,14 @@ impl Default for Options {
 }
 
 /// Runs the agent until it is asked to stop. Errors are those that keep it from starting.
+///
+/// To be called before the program starts a thread: the sandbox holds for this thread and those that it starts, see
+/// [`sandbox`](crate::system::sandbox).
 pub fn run(config: Config, options: &Options) -> Result<(), Error> {
+    let confined = confine::enter(&config, &options.needs);
     let logger = logs::install(&config.log).map_err(Error::Log)?;
     let os_log = config.log.target == LogTarget::Syslog;
-    let outcome = start(config, options, &logger);
+    let outcome = confined.and_then(|before| start(config, options, &before, &logger));
     if let (Err(error), true) = (&outcome, os_log) {
         // The caller shows it on the standard error, which is nowhere when an init script started us.
         log::error!("{error}");
@@ -78,22 +89,25 @@ pub fn run(config: Config, options: &Options) -> Result<(), Error> {
     outcome
 }
 
-fn start(config: Config, options: &Options, logger: &Logger) -> Result<(), Error> {
+fn start(config: Config, options: &Options, before: &Before, logger: &Logger) -> Result<(), Error> {
     // First of all: a signal that nobody takes ends the process.
     let signals = Signals::new().map_err(Error::Signals)?;
     let directories = &config.directories;
     for directory in [&directories.state, &directories.run] {
         make(directory)?;
     }
+    let heartbeat = Heartbeat::start(&directories.run);
     let id = device::identity(&directories.state, &config.device).map_err(Error::Identity)?;
     log::info!("ioto {} on device {id}", env!("CARGO_PKG_VERSION"));
+    confine::tell(&before.sandbox);
 
     let board = Board::default();
     let executor = Executor::default();
-    let plan = Plan::new(&config, &id, &board, &executor, options)?;
-    let stay = stay(executor.clone(), plan, board, signals, options, logger);
+    let plan = Plan::new(&config, &id, &board, &executor, options, before)?;
+    let stay = stay(executor.clone(), plan, board, signals, options, logger, &heartbeat);
     let _guard = reactor::block_on(executor.run(stay));
     drop(executor);
+    heartbeat.state(State::Stopped);
     Ok(())
 }
 
@@ -127,8 +141,12 @@ async fn stay(
     mut signals: Signals,
     options: &Options,
     logger: &Logger,
+    heartbeat: &Heartbeat,
 ) -> Option<Guard> {
-    let notify = Notify::from_environment();
+    let notify = Notify::from_environment().unwrap_or_else(|error| {
+        log::warn!("{error}");
+        Notify::default()
+    });
     let mut supervisor = Supervisor::new(executor.clone(), board.clone());
     let services = plan.take_services();
     let living = async {
@@ -138,6 +156,7 @@ async fn stay(
         }
         board.settled().or(after(START)).await;
         log::info!("{}", board.summary());
+        heartbeat.state(State::Running);
         notify.ready(&board.summary());
         tend(&notify, &board).await;
     };
@@ -167,12 +186,13 @@ async fn stay(
             notify.ready(&board.summary());
         }
     };
-    living.or(time_is_up).or(asked_to_stop).await;
+    living.or(time_is_up).or(asked_to_stop).or(heartbeat.beat()).await;
 
     log::info!("stopping");
+    heartbeat.state(State::Stopping);
     let guard = Guard::new();
     notify.stopping();
-    supervisor.stop(STOP).await;
+    async { supervisor.stop(STOP).await }.or(heartbeat.beat()).await;
     log::info!("stopped");
     guard
 }
@@ -197,6 +217,14 @@ async fn after(time: Duration) {
 }
 
 fn make(directory: &Path) -> Result<(), Error> {
-    let made = DirBuilder::new().recursive(true).mode(0o750).create(directory);
-    made.map_err(|error| Error::Directory(directory.into(), error))
+    let make = || {
+        if !directory.exists() {
+            DirBuilder::new().recursive(true).mode(0o750).create(directory)?;
+            // Whatever the umask: the group shall reach the sockets in it.
+            fs::set_permissions(directory, Permissions::from_mode(0o750))?;
+        }
+        // Also when it is there: what is there may be no directory.
+        DirBuilder::new().recursive(true).create(directory)
+    };
+    make().map_err(|error| Error::Directory(directory.into(), error))
 }

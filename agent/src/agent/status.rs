@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::Board;
 use crate::config::{Config, Profile};
 use crate::device::Facts;
+use crate::system::sandbox;
 
 /// The sources of the status; asked anew each time somebody looks.
 pub struct Status {
@@ -18,6 +19,7 @@ pub struct Status {
     state: PathBuf,
     started: Instant,
     board: Board,
+    sandbox: sandbox::State,
 }
 
 impl Status {
@@ -31,7 +33,14 @@ impl Status {
             state: config.directories.state.clone(),
             started: Instant::now(),
             board,
+            sandbox: sandbox::State::default(),
         }
+    }
+
+    /// With what of the sandbox is in force.
+    pub fn with_sandbox(mut self, sandbox: sandbox::State) -> Self {
+        self.sandbox = sandbox;
+        self
     }
 
     /// With the models of the database.
@@ -54,6 +63,7 @@ impl Status {
             "uptime": self.started.elapsed().as_secs(),
             "services": self.board.snapshot(),
             "models": self.models,
+            "sandbox": self.sandbox.to_json(),
             "device": device,
         })
     }

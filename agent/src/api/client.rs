@@ -7,19 +7,21 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use std::{fmt, io};
 
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, socket_with, sockopt};
 use serde_json::Value;
 
 use crate::http1::{self, BodyDecoder, Limits, Method, RequestHead, Step, encode_request, parse_response};
 
 /// Bytes of an answer, at most: a page of the database is about 1 MB.
 const MAX_ANSWER: usize = 16 * 1024 * 1024;
-/// How long the agent may be silent.
+/// How long the agent may be silent, unless the caller says otherwise.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Asks the agent at a Unix socket.
 #[derive(Clone, Debug)]
 pub struct Client {
     socket: PathBuf,
+    patience: Duration,
 }
 
 /// Why there is no answer.
@@ -30,6 +32,8 @@ pub enum Error {
     NotRunning,
     /// The socket is there and cannot be used.
     Connect(PathBuf, io::Error),
+    /// It was silent for so long.
+    Silent(Duration),
     /// The connection broke before the answer was complete.
     Io(io::Error),
     /// The answer is not HTTP.
@@ -41,14 +45,28 @@ pub enum Error {
 impl Client {
     /// A client of the agent whose socket this is: `api.sock` in `directories.run`.
     pub fn new(socket: impl AsRef<Path>) -> Self {
-        Self { socket: socket.as_ref().into() }
+        Self { socket: socket.as_ref().into(), patience: PATIENCE }
+    }
+
+    /// How long the agent may be silent.
+    pub fn patience(self, patience: Duration) -> Self {
+        Self { patience, ..self }
     }
 
     /// Sends a request and returns status and JSON of the answer; [`Value::Null`] for an answer without a body.
     ///
     /// # Errors
-    /// [`Error::NotRunning`] when nobody listens. A status of 400 and above is no error here.
+    /// [`Error::NotRunning`] when nobody listens, [`Error::Silent`] when it does not answer in time. A status of 400 and above is no error here.
     pub fn request(&self, method: Method, target: &str, body: Option<&Value>) -> Result<(u16, Value), Error> {
+        self.exchange(method, target, body).map_err(|error| match error {
+            Error::Io(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                Error::Silent(self.patience)
+            }
+            error => error,
+        })
+    }
+
+    fn exchange(&self, method: Method, target: &str, body: Option<&Value>) -> Result<(u16, Value), Error> {
         let mut stream = self.connect()?;
         let mut head = RequestHead::new(method.clone(), target);
         let body = body.map(Value::to_string).unwrap_or_default();
@@ -78,14 +96,22 @@ impl Client {
         }
     }
 
+    /// Connects in time: a program that stands still leaves its callers in a queue, and the standard library would wait there
+    /// for ever.
     fn connect(&self) -> Result<UnixStream, Error> {
-        let stream = UnixStream::connect(&self.socket).map_err(|error| match error.kind() {
+        let connect = || -> io::Result<UnixStream> {
+            let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+            // Connecting is under the time limit of sending [unix(7)].
+            sockopt::set_socket_timeout(&socket, sockopt::Timeout::Send, Some(self.patience))?;
+            sockopt::set_socket_timeout(&socket, sockopt::Timeout::Recv, Some(self.patience))?;
+            rustix::net::connect(&socket, &SocketAddrUnix::new(&self.socket)?)?;
+            Ok(UnixStream::from(socket))
+        };
+        connect().map_err(|error| match error.kind() {
             ErrorKind::NotFound | ErrorKind::ConnectionRefused => Error::NotRunning,
+            ErrorKind::WouldBlock => Error::Io(error),
             _ => Error::Connect(self.socket.clone(), error),
-        })?;
-        stream.set_read_timeout(Some(PATIENCE)).map_err(Error::Io)?;
-        stream.set_write_timeout(Some(PATIENCE)).map_err(Error::Io)?;
-        Ok(stream)
+        })
     }
 }
 
@@ -156,9 +182,7 @@ impl fmt::Display for Error {
                 write!(f, "{}: permission denied; run this as root or as the user of the agent", path.display())
             }
             Error::Connect(path, error) => write!(f, "{}: cannot connect: {error}", path.display()),
-            Error::Io(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
-                write!(f, "the agent did not answer within {} s", PATIENCE.as_secs())
-            }
+            Error::Silent(time) => write!(f, "the agent did not answer within {} s", time.as_secs()),
             Error::Io(error) => write!(f, "the connection to the agent broke: {error}"),
             Error::Http(error) => write!(f, "the agent and this program do not understand each other: {error}"),
             Error::Answer(text) => f.write_str(text),
@@ -217,6 +241,19 @@ mod tests {
         assert!(matches!(ask(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{}"), Err(Error::Http(_))));
         assert!(matches!(ask(b"HTTP/1.1 200"), Err(Error::Io(_))));
         assert!(matches!(ask(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n{"), Err(Error::Answer(_))));
+    }
+
+    #[test]
+    fn one_that_is_silent_is_not_waited_for() {
+        let path = std::env::temp_dir().join(format!("ioto-client-{}-silent", std::process::id()));
+        let _ = std::fs::remove_file(&path);
+        let listener = UnixListener::bind(&path).unwrap();
+        rustix::net::listen(&listener, 0).unwrap();
+        let client = Client::new(&path).patience(Duration::from_millis(50));
+        // The first waits for its answer, those that follow for a place in the queue.
+        let _queued: Vec<_> = (0..3).map(|_| client.connect()).collect();
+        assert!(matches!(client.request(Method::Get, "/", None), Err(Error::Silent(_))));
+        std::fs::remove_file(path).unwrap();
     }
 
     #[test]

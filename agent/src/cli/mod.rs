@@ -9,6 +9,8 @@ mod help;
 mod output;
 #[cfg_attr(not(feature = "users"), path = "without_users.rs")]
 mod password;
+#[cfg(feature = "web")]
+mod rescue;
 mod run;
 #[cfg_attr(not(feature = "web"), path = "without_api.rs")]
 mod status;

@@ -1,16 +1,20 @@
-//! `ioto status`: how the running agent is.
+//! `ioto status`: how the running agent is; when it does not answer, how it is by what others see.
 
 use std::fmt::Write;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use ioto::api::Client;
 use ioto::http1::Method;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::args::Args;
 use super::config::load;
 use super::output::{complain, print};
+use super::rescue;
 
+/// How long the agent may be silent until others are asked about it.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// What every service has; the rest are its figures.
 const COMMON: [&str; 5] = ["state", "since", "restarts", "error", "retryIn"];
 
@@ -20,7 +24,8 @@ pub fn main(args: Args) -> ExitCode {
         Ok(loaded) => loaded,
         Err(status) => return status,
     };
-    let client = Client::new(loaded.config.directories.api_socket());
+    let directories = &loaded.config.directories;
+    let client = Client::new(directories.api_socket()).patience(PATIENCE);
     match client.request(Method::Get, "/api/status", None) {
         Ok((200, status)) if args.flag("json") => print(&format!("{status:#}\n")),
         Ok((200, status)) => print(&render(&status)),
@@ -29,7 +34,13 @@ pub fn main(args: Args) -> ExitCode {
             ExitCode::FAILURE
         }
         Err(error) => {
-            complain(&format!("ioto: {error}"));
+            let verdict = rescue::diagnose(directories);
+            if args.flag("json") {
+                let status = json!({"error": error.to_string(), "alive": verdict.alive, "rescue": verdict.details});
+                print(&format!("{status:#}\n"));
+            }
+            complain(&format!("ioto: {error}\nioto: {}", verdict.text));
+            verdict.log.iter().for_each(|line| complain(&format!("  {line}")));
             ExitCode::FAILURE
         }
     }
@@ -40,9 +51,12 @@ fn render(status: &Value) -> String {
     let text = |key: &str| status[key].as_str().unwrap_or("?");
     let up = duration(status["uptime"].as_u64().unwrap_or(0));
     let mut out = format!("{}  ioto {}  profile {}  up {up}\n", text("id"), text("version"), text("profile"));
+    // Writing to a string does not fail.
+    if let Some(sandbox) = status["sandbox"]["summary"].as_str() {
+        let _ = writeln!(out, "  {:10} {sandbox}", "sandbox");
+    }
     for (name, service) in status["services"].as_object().into_iter().flatten() {
         let state = service["state"].as_str().unwrap_or("?");
-        // Writing to a string does not fail.
         let _ = writeln!(out, "  {name:10} {state:9} {}", details(service).join(", "));
     }
     out

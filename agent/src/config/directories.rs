@@ -29,6 +29,11 @@ impl Directories {
     pub fn api_socket(&self) -> PathBuf {
         self.run.join("api.sock")
     }
+
+    /// The Unix socket of `ioto-rescue`.
+    pub fn rescue_socket(&self) -> PathBuf {
+        self.run.join("rescue.sock")
+    }
 }
 
 impl Default for Directories {

@@ -32,7 +32,6 @@ const KEYS: &[&str] = &[
     "scripts",
     "services.ai",
     "services.keys",
-    "services.logs",
     "services.provision",
     "services.register",
     "services.serialize",

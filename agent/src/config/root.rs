@@ -3,8 +3,8 @@
 use super::node::Node;
 use super::section::Reader;
 use super::{
-    AccessTarget, AuthType, Aws, ClientCertificates, Database, Device, Directories, Log, Mqtt, Route, Services,
-    SessionStorage, Sync, Timeouts, Tls, Web,
+    AccessTarget, AuthType, Aws, ClientCertificates, Database, Device, Directories, Log, Logs, Mqtt, Route, Sandbox,
+    Services, SessionStorage, Sync, Timeouts, Tls, Web,
 };
 
 /// What a device is run as: on a developer's desk, or in the field.
@@ -44,6 +44,10 @@ pub struct Config {
     pub aws: Aws,
     /// `sync`
     pub sync: Sync,
+    /// `sandbox`
+    pub sandbox: Sandbox,
+    /// `logs`: the forwarding of the operating system's logs
+    pub logs: Logs,
 }
 
 const PROFILES: [(&str, Profile); 2] = [("dev", Profile::Dev), ("prod", Profile::Prod)];
@@ -80,6 +84,8 @@ impl Config {
             aws: Aws::read(&root.section("aws"), &timeouts),
             timeouts: Timeouts::read(&timeouts),
             sync: Sync::read(&root.section("sync")),
+            sandbox: Sandbox::read(&root.section("sandbox"), &root.section("web")),
+            logs: Logs::read(&root.section("logs")),
             directories,
         }
     }
@@ -103,6 +109,13 @@ impl Config {
         }
         if self.services.mqtt && self.mqtt.url.host.is_empty() {
             services.problem("mqtt", "needs mqtt.endpoint, the broker as 'mqtts://HOST:PORT'");
+        }
+        if self.services.logs && self.logs.sink.is_none() {
+            match reader.root(tree).has("logs") {
+                true => services.problem("logs", "needs logs.sink, where to, as 'syslog+tls://HOST:6514'"),
+                // As in the files of another agent, which forwards to a cloud of its own.
+                false => services.no_effect("logs"),
+            }
         }
         let wants_one = |route: &Route| !route.role.is_empty() && route.auth_type == AuthType::Certificate;
         let (names_some, wants_some) = (!self.web.auth.certificates.is_empty(), self.web.routes.iter().any(wants_one));

@@ -13,13 +13,15 @@ pub struct Services {
     pub mqtt: bool,
     /// `services.sync`: replication to DynamoDB; off by default, needs `database`.
     pub sync: bool,
+    /// `services.logs`: forwarding of the operating system's logs; off by default, needs `logs.sink`.
+    pub logs: bool,
 }
 
 // Not derived: what is on by default depends on the build.
 #[allow(clippy::derivable_impls)]
 impl Default for Services {
     fn default() -> Self {
-        Self { web: cfg!(feature = "web"), database: cfg!(feature = "db"), mqtt: false, sync: false }
+        Self { web: cfg!(feature = "web"), database: cfg!(feature = "db"), mqtt: false, sync: false, logs: false }
     }
 }
 
@@ -31,6 +33,7 @@ impl Services {
             database: built(s, "database", "db", cfg!(feature = "db"), d.database),
             mqtt: built(s, "mqtt", "mqtt", cfg!(feature = "mqtt"), d.mqtt),
             sync: built(s, "sync", "sync", cfg!(feature = "sync"), d.sync),
+            logs: built(s, "logs", "logs", cfg!(feature = "logs"), d.logs),
         }
     }
 }

@@ -7,6 +7,8 @@ mod os_log;
 mod queue;
 #[cfg(feature = "logs")]
 mod record;
+#[cfg(feature = "logs")]
+pub mod sources;
 mod stdout;
 mod writer;
 

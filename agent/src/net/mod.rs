@@ -16,6 +16,8 @@ mod suites;
 mod tls_client;
 #[cfg(feature = "tls")]
 pub mod tls_server;
+#[cfg(any(feature = "web", feature = "logs"))]
+mod underway;
 #[cfg(feature = "tls")]
 mod x509;
 
@@ -28,5 +30,7 @@ pub use self::error::{Error, Step};
 pub use self::stream::Stream;
 #[cfg(feature = "tls")]
 pub use self::tls_client::{TlsClient, TlsClientBuilder};
+#[cfg(any(feature = "web", feature = "logs"))]
+pub use self::underway::underway;
 #[cfg(feature = "tls")]
 pub use self::x509::Holder;

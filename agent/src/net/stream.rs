@@ -43,6 +43,34 @@ impl Stream {
         }
     }
 
+    /// Bytes that were written and flushed, as they are on the wire, and that the other side has not acknowledged.
+    ///
+    /// # Errors
+    /// When the kernel does not say.
+    #[cfg(feature = "logs")]
+    pub fn underway(&self) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => super::underway(stream),
+            #[cfg(feature = "tls")]
+            Self::Tls(stream) => super::underway(stream.get_ref().0),
+            Self::Unix(stream) => super::underway(stream),
+        }
+    }
+
+    /// Has the kernel ask after so much silence whether the other side is still there.
+    #[cfg(feature = "logs")]
+    pub fn keep_alive(&self, silence: std::time::Duration) {
+        use rustix::net::sockopt::{set_socket_keepalive, set_tcp_keepidle};
+        let tcp = match self {
+            Self::Tcp(stream) => stream,
+            #[cfg(feature = "tls")]
+            Self::Tls(stream) => stream.get_ref().0,
+            Self::Unix(_) => return,
+        };
+        // Without it a connection whose other side has gone is noticed when something is sent.
+        let _ = set_socket_keepalive(tcp, true).and_then(|()| set_tcp_keepidle(tcp, silence));
+    }
+
     /// The application protocol that the TLS handshake agreed on (ALPN, RFC 7301).
     pub fn alpn(&self) -> Option<&[u8]> {
         match self {

@@ -35,7 +35,7 @@ use crate::net::reactor::Source;
 /// Pause after a failed accept: without file descriptors it would fail again at once, for ever.
 const PAUSE: Duration = Duration::from_millis(50);
 /// Connections that wait in the kernel's queue; when it is full, clients try again after a second.
-const WAITING: i32 = 1024;
+pub(super) const WAITING: i32 = 1024;
 /// Connections that are accepted before those that are open get their turn.
 const TURN: usize = 64;
 
@@ -66,10 +66,12 @@ impl Listener {
             Scheme::Unix => bind_unix(Path::new(&listen.host)),
             scheme => bind_tcp(listen).map(|socket| Listener::Tcp { socket, is_tls: scheme == Scheme::Https }),
         };
-        result.map_err(|source| match source.kind() {
-            io::ErrorKind::AddrInUse => Error::AddressInUse { address: listen.to_string() },
-            _ => Error::Bind { address: listen.to_string(), source },
-        })
+        result.map_err(|source| failed(listen, source))
+    }
+
+    /// A listening socket of TCP that was opened before.
+    pub fn of(socket: TcpListener, listen: &Listen) -> Self {
+        Listener::Tcp { socket, is_tls: listen.scheme == Scheme::Https }
     }
 
     /// A Unix socket that somebody else opened, and whose file is theirs.
@@ -212,7 +214,15 @@ async fn serve_tls(
     }
 }
 
-fn bind_tcp(at: &Listen) -> io::Result<TcpListener> {
+/// Why nothing can listen there.
+pub(super) fn failed(listen: &Listen, source: io::Error) -> Error {
+    match source.kind() {
+        io::ErrorKind::AddrInUse => Error::AddressInUse { address: listen.to_string() },
+        _ => Error::Bind { address: listen.to_string(), source },
+    }
+}
+
+pub(super) fn bind_tcp(at: &Listen) -> io::Result<TcpListener> {
     let listener = if at.host.is_empty() {
         bind_all(at.port).or_else(|error| match error.kind() {
             io::ErrorKind::AddrInUse => Err(error),
@@ -239,7 +249,7 @@ fn bind_all(port: u16) -> io::Result<TcpListener> {
     Ok(socket.into())
 }
 
-fn bind_again(socket: &TcpListener) -> io::Result<TcpListener> {
+pub(super) fn bind_again(socket: &TcpListener) -> io::Result<TcpListener> {
     // Set after the first was bound, so that a server of someone else at this address was an error.
     sockopt::set_socket_reuseport(socket, true)?;
     let address = socket.local_addr()?;

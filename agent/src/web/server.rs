@@ -13,6 +13,7 @@ use super::admission::Admission;
 use super::auth::{People, SessionStore};
 use super::crew::{Assembly, Crew};
 use super::listener::Listener;
+use super::reserved::Reserved;
 use super::shared::Shared;
 use super::worker::Isolated;
 use super::{AccessSink, Action, Address, Error, Worker, access, leftovers};
@@ -33,6 +34,7 @@ pub struct Server {
     #[cfg(feature = "users")]
     sessions: Option<Arc<dyn SessionStore>>,
     drain: Duration,
+    reserved: Arc<Reserved>,
 }
 
 impl Server {
@@ -47,6 +49,7 @@ impl Server {
             #[cfg(feature = "users")]
             sessions: None,
             drain: DRAIN,
+            reserved: Arc::default(),
         }
     }
 
@@ -101,13 +104,20 @@ impl Server {
         self
     }
 
+    /// Listens on these sockets where the settings name their addresses, instead of opening others.
+    pub fn reserved(mut self, sockets: Arc<Reserved>) -> Self {
+        self.reserved = sockets;
+        self
+    }
+
     /// Opens the listening sockets. Connections wait there until [`Bound::run`].
     ///
     /// # Errors
     /// [`Error::AddressInUse`] when another program listens there, [`Error::Bind`] when it cannot be listened on,
     /// [`Error::Setting`] for a setting that cannot be used, such as `https` without a certificate.
     pub fn bind(self) -> Result<Bound, Error> {
-        let listeners = self.settings.listen.iter().map(Listener::bind).collect::<Result<Vec<_>, _>>()?;
+        let open = |listen| self.reserved.listener(listen, 0).unwrap_or_else(|| Listener::bind(listen));
+        let listeners = self.settings.listen.iter().map(open).collect::<Result<Vec<_>, _>>()?;
         leftovers::remove(&self.settings);
         self.bind_to(listeners)
     }
@@ -115,8 +125,15 @@ impl Server {
     /// Serves on these sockets, whatever the settings say.
     pub(super) fn bind_to(self, listeners: Vec<Listener>) -> Result<Bound, Error> {
         let mut more = Vec::new();
-        for _ in 1..self.settings.threads {
-            let again = listeners.iter().map(Listener::again).collect::<Result<Vec<_>, _>>()?;
+        for thread in 1..self.settings.threads {
+            let again = |(number, first): (usize, &Listener)| {
+                let listen = self.settings.listen.get(number);
+                match listen.and_then(|listen| self.reserved.listener(listen, thread)) {
+                    Some(reserved) => reserved.map(Some),
+                    None => first.again(),
+                }
+            };
+            let again = listeners.iter().enumerate().map(again).collect::<Result<Vec<_>, _>>()?;
             more.push(again.into_iter().flatten().collect());
         }
         if self.tls.is_none() && listeners.iter().any(Listener::is_tls) {

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, IoSlice};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -12,12 +12,8 @@ use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, recv, sen
 use smol::io::{AsyncRead, AsyncWrite};
 
 use super::link::Duplex;
+use crate::net;
 use crate::net::reactor::Source;
-
-mod ioctl {
-    #![allow(unsafe_code, missing_docs, reason = "nix makes the call, with the type of its argument")]
-    nix::ioctl_read_bad!(unsent, nix::libc::TIOCOUTQ, nix::libc::c_int);
-}
 
 /// A TCP or Unix socket whose `poll_close` tells the peer that nothing more comes.
 pub(super) struct Socket(pub Source);
@@ -78,13 +74,8 @@ impl Duplex for Socket {
         })
     }
 
-    #[allow(unsafe_code, reason = "the kernel writes one number to where we say")]
     fn underway(&self) -> usize {
-        let mut bytes = 0;
-        match unsafe { ioctl::unsent(self.0.as_fd().as_raw_fd(), &mut bytes) } {
-            Ok(_) => usize::try_from(bytes).unwrap_or(0),
-            Err(_) => 0,
-        }
+        net::underway(self.0.as_fd()).unwrap_or(0)
     }
 }
 

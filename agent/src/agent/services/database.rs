@@ -10,6 +10,7 @@ use crate::agent::{Error, Report, ServiceError, Stop};
 use crate::config::{self, Config};
 use crate::db::{Db, Schema};
 use crate::net;
+use crate::system::sandbox::Needs;
 
 /// Reads the schema, and plans the database if it is wanted.
 pub fn prepare(plan: &mut Plan, config: &Config, id: &str, handles: &mut Handles) -> Result<(), Error> {
@@ -25,6 +26,14 @@ pub fn prepare(plan: &mut Plan, config: &Config, id: &str, handles: &mut Handles
     let start = move |stop, report| run(settings.clone(), schema.clone(), slot.clone(), stop, report);
     plan.add(Service::new("database", start));
     Ok(())
+}
+
+/// The database, its journal beside it, and the models.
+pub fn needs(needs: &mut Needs, config: &Config) {
+    if config.services.database {
+        let path = &config.database.path;
+        needs.write(path.parent().unwrap_or(path)).file(&config.database.schema);
+    }
 }
 
 /// Runs the database until the stop; its handle is in `slot` meanwhile.

@@ -12,12 +12,17 @@ mod sessions;
 mod sync;
 #[cfg(feature = "web")]
 mod web;
+#[cfg(feature = "web")]
+mod web_needs;
 
 use super::plan::{Executor, Plan};
 #[cfg(feature = "db")]
 use super::slot::Slot;
 use super::{Board, Error, Options};
 use crate::config::Config;
+use crate::system::sandbox::Needs;
+#[cfg(feature = "web")]
+use crate::web::Reserved;
 
 /// What services have of each other.
 #[derive(Clone, Default)]
@@ -31,6 +36,32 @@ struct Handles {
     schema: crate::db::Schema,
 }
 
+/// What the services that the configuration wants need of the file system. Nothing is opened for it: it is asked for before
+/// the first thread starts.
+#[allow(unused_mut, unused_variables, reason = "a build with few features has little to need")]
+pub fn needs(config: &Config) -> Needs {
+    let mut needs = Needs::default();
+    #[cfg(feature = "db")]
+    database::needs(&mut needs, config);
+    #[cfg(feature = "web")]
+    web_needs::needs(&mut needs, config);
+    #[cfg(feature = "mqtt")]
+    mqtt::needs(&mut needs, config);
+    #[cfg(feature = "sync")]
+    sync::needs(&mut needs, config);
+    needs
+}
+
+/// What was done for the services before root was given up.
+#[derive(Clone, Default)]
+pub struct Before {
+    /// Of the sandbox, for the status.
+    pub sandbox: crate::system::sandbox::State,
+    /// The sockets at ports below 1024.
+    #[cfg(feature = "web")]
+    pub reserved: std::sync::Arc<Reserved>,
+}
+
 /// Plans what the configuration wants, in order of need.
 #[allow(unused_mut, unused_variables, reason = "a build with few features has little to plan")]
 pub fn prepare(
@@ -39,12 +70,13 @@ pub fn prepare(
     id: &str,
     (board, executor): (&Board, &Executor),
     options: &Options,
+    before: &Before,
 ) -> Result<(), Error> {
     let mut handles = Handles::default();
     #[cfg(feature = "db")]
     database::prepare(plan, config, id, &mut handles)?;
     #[cfg(feature = "web")]
-    web::prepare(plan, config, (id, board, executor), &handles, &options.extend)?;
+    web::prepare(plan, config, (id, board, executor), &handles, (&options.extend, before))?;
     #[cfg(feature = "mqtt")]
     mqtt::prepare(plan, config, id, executor);
     #[cfg(feature = "sync")]

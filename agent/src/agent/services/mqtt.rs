@@ -9,6 +9,7 @@ use crate::agent::plan::{Executor, Plan, Service};
 use crate::agent::{Report, ServiceError, Stop};
 use crate::config::{self, Config};
 use crate::mqtt::{self, Client, Message, Options, QoS};
+use crate::system::sandbox::Needs;
 
 /// The topic of the last message that the configured filters brought.
 type LastTopic = Arc<Mutex<Option<String>>>;
@@ -19,6 +20,16 @@ pub fn prepare(plan: &mut Plan, config: &Config, id: &str, executor: &Executor) 
         let (settings, id, executor) = (config.mqtt.clone(), id.to_owned(), executor.clone());
         let start = move |stop, report| run(settings.clone(), id.clone(), executor.clone(), stop, report);
         plan.add(Service::new("mqtt", start));
+    }
+}
+
+/// Certificates and a key.
+pub fn needs(needs: &mut Needs, config: &Config) {
+    let settings = &config.mqtt;
+    if config.services.mqtt {
+        for file in [&settings.authority, &settings.certificate, &settings.key].into_iter().flatten() {
+            needs.file(file);
+        }
     }
 }
 

@@ -8,6 +8,7 @@ use crate::agent::{Report, ServiceError, Stop};
 use crate::aws::{Api, DynamoDb};
 use crate::config::Config;
 use crate::sync::{DynamoTransport, Replicator};
+use crate::system::sandbox::Needs;
 
 /// Plans replication if it is wanted.
 pub fn prepare(plan: &mut Plan, config: &Config, id: &str, handles: &Handles) {
@@ -16,6 +17,13 @@ pub fn prepare(plan: &mut Plan, config: &Config, id: &str, handles: &Handles) {
         plan.add(Service::new("sync", move |stop, report| {
             run(config.clone(), id.clone(), handles.clone(), stop, report)
         }));
+    }
+}
+
+/// The certificates of whom to trust.
+pub fn needs(needs: &mut Needs, config: &Config) {
+    if let (true, Some(file)) = (config.services.sync, &config.aws.authority) {
+        needs.file(file);
     }
 }
 

@@ -10,14 +10,14 @@ use rustls::ServerConfig;
 use serde_json::{Map, json};
 use smol::future::FutureExt;
 
-use super::{Handles, access};
+use super::{Before, Handles, access};
 use crate::agent::plan::{Executor, Plan, Service};
 use crate::agent::slot::Slot;
 use crate::agent::{Board, Error, Report, ServiceError, Status, Stop};
 use crate::api::{self, Door};
 use crate::config::{AccessLog, Auth, ClientCertificates, Config, Listen, Scheme, Web, WebSignatures};
 use crate::net::{self, tls_server::TlsServer};
-use crate::web::{Bound, Error as WebError, Handle, Server, own_certificate};
+use crate::web::{Bound, Error as WebError, Handle, Reserved, Server, own_certificate};
 
 /// How long requests that run may go on after the stop. With what workers, sessions and the access log take after it this
 /// is in the agent's time to stop.
@@ -32,9 +32,9 @@ pub fn prepare(
     config: &Config,
     (id, board, executor): (&str, &Board, &Executor),
     handles: &Handles,
-    extend: &Rc<dyn Fn(Server) -> Server>,
+    (extend, before): (&Rc<dyn Fn(Server) -> Server>, &Before),
 ) -> Result<(), Error> {
-    let status = Arc::new(status(config, id, board, handles));
+    let status = Arc::new(status(config, id, board, handles).with_sandbox(before.sandbox.clone()));
     let own = Entrance {
         settings: local(config),
         auth: Slot::default(),
@@ -43,6 +43,7 @@ pub fn prepare(
         status: status.clone(),
         handles: handles.clone(),
         extend: Rc::new(|server| server),
+        reserved: Arc::default(),
     };
     add(plan, "api", own, executor)?;
     if config.services.web {
@@ -52,9 +53,17 @@ pub fn prepare(
         let auth = Slot::default();
         auth.set(Some(settings.auth.clone()));
         let door = Door::Web { open: settings.open };
-        let (handles, extend) = (handles.clone(), extend.clone());
-        let entrance =
-            Entrance { settings, auth: auth.clone(), door, tls: certificate.clone(), status, handles, extend };
+        let (handles, extend, reserved) = (handles.clone(), extend.clone(), before.reserved.clone());
+        let entrance = Entrance {
+            settings,
+            auth: auth.clone(),
+            door,
+            tls: certificate.clone(),
+            status,
+            handles,
+            extend,
+            reserved,
+        };
         let handle = add(plan, "web", entrance, executor)?;
         let id = id.to_owned();
         plan.on_reload(move |config| {
@@ -121,6 +130,8 @@ struct Entrance {
     handles: Handles,
     /// Adds what the program has beside the agent's own.
     extend: Rc<dyn Fn(Server) -> Server>,
+    /// Sockets that only root could open.
+    reserved: Arc<Reserved>,
 }
 
 impl Entrance {
@@ -131,7 +142,7 @@ impl Entrance {
         if let Some(Auth { users, tokens, roles, .. }) = self.auth.get() {
             settings.auth = Auth { users, tokens, roles, ..settings.auth };
         }
-        let server = Server::new(settings.clone()).drain(DRAIN);
+        let server = Server::new(settings.clone()).drain(DRAIN).reserved(self.reserved.clone());
         let server = with_sessions(server, &settings, &self.handles);
         let server = server.action("/api/status", api::status(move || status.snapshot(), door));
         let mut server = (self.extend)(with_database(server, &self.handles, door));

@@ -6,7 +6,7 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::Duration;
 
-/// The way to the service manager; without one every call does nothing.
+/// The way to the service manager; without one every call does nothing. A message that it does not take is lost.
 #[derive(Debug, Default)]
 pub struct Notify {
     socket: Option<UnixDatagram>,
@@ -15,21 +15,23 @@ pub struct Notify {
 
 impl Notify {
     /// As the environment says: `NOTIFY_SOCKET`, `WATCHDOG_USEC`, `WATCHDOG_PID`.
-    pub fn from_environment() -> Self {
+    ///
+    /// # Errors
+    /// The environment names a service manager that cannot be reached.
+    pub fn from_environment() -> Result<Self, String> {
         let text = |name| env::var(name).ok();
-        let socket = text("NOTIFY_SOCKET").and_then(|address| match connect(&address) {
-            Ok(socket) => Some(socket),
-            Err(error) => {
-                log::warn!("the service manager at NOTIFY_SOCKET={address} can not be reached: {error}");
-                None
-            }
-        });
+        let reach = |address: String| {
+            let unreachable =
+                |error| format!("the service manager at NOTIFY_SOCKET={address} can not be reached: {error}");
+            connect(&address).map_err(unreachable)
+        };
+        let socket = text("NOTIFY_SOCKET").map(reach).transpose()?;
         let ours = text("WATCHDOG_PID").is_none_or(|pid| pid == std::process::id().to_string());
         let watchdog = text("WATCHDOG_USEC").and_then(|micros| micros.parse().ok()).filter(|micros| *micros > 0);
-        Self { socket, watchdog: watchdog.filter(|_| ours).map(Duration::from_micros) }
+        Ok(Self { socket, watchdog: watchdog.filter(|_| ours).map(Duration::from_micros) })
     }
 
-    /// The agent is up.
+    /// The service is up.
     pub fn ready(&self, status: &str) {
         self.send(&format!("READY=1\nSTATUS={status}"));
     }
@@ -41,11 +43,10 @@ impl Notify {
 
     /// The configuration is read again; `ready` ends it.
     pub fn reloading(&self) {
-        let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC).map(Duration::from).unwrap_or_default();
-        self.send(&format!("RELOADING=1\nMONOTONIC_USEC={}", now.as_micros()));
+        self.send(&format!("RELOADING=1\nMONOTONIC_USEC={}", crate::heartbeat::now().as_micros()));
     }
 
-    /// The agent is on its way down.
+    /// The service is on its way down.
     pub fn stopping(&self) {
         self.send("STOPPING=1\nSTATUS=Stopping");
     }
@@ -55,14 +56,14 @@ impl Notify {
         self.socket.as_ref().and(self.watchdog).map(|limit| limit / 2)
     }
 
-    /// The agent lives.
+    /// The service lives.
     pub fn watchdog(&self) {
         self.send("WATCHDOG=1");
     }
 
     fn send(&self, message: &str) {
-        if let Some(Err(error)) = self.socket.as_ref().map(|socket| socket.send(message.as_bytes())) {
-            log::debug!("the service manager did not take {message:?}: {error}");
+        if let Some(socket) = &self.socket {
+            let _ = socket.send(message.as_bytes());
         }
     }
 }
@@ -74,7 +75,7 @@ fn connect(address: &str) -> io::Result<UnixDatagram> {
         None => SocketAddr::from_pathname(address)?,
     };
     let socket = UnixDatagram::unbound()?;
-    // The service manager must not be able to stop the executor.
+    // The service manager must not be able to stop us.
     socket.set_nonblocking(true)?;
     socket.connect_addr(&address)?;
     Ok(socket)

@@ -1,0 +1,82 @@
+//! The socket that clients connect to: passed by systemd, or made.
+
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+
+use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Uid};
+
+use crate::privileges::Identity;
+
+/// The first descriptor that systemd passes [sd_listen_fds(3)].
+const FIRST: i32 = 3;
+/// Only we and the group may connect.
+const CLOSED: u32 = 0o117;
+
+/// The listener, not blocking. Made as root, it belongs to whom we become.
+pub fn listen(path: &Path, owner: Option<&Identity>) -> Result<UnixListener, String> {
+    let listener = match passed() {
+        Some(listener) => listener.map_err(|error| format!("the socket that was passed: {error}")),
+        None => make(path, owner).map_err(|error| format!("{}: {error}", path.display())),
+    }?;
+    listener.set_nonblocking(true).map_err(|error| error.to_string())?;
+    Ok(listener)
+}
+
+fn passed() -> Option<io::Result<UnixListener>> {
+    let number = |name| std::env::var(name).ok().and_then(|text| text.parse::<u32>().ok());
+    if number("LISTEN_PID") != Some(std::process::id()) || number("LISTEN_FDS") != Some(1) {
+        return None;
+    }
+    // SAFETY: the service manager opened it for this process, and nothing here has used it yet: nobody else owns it.
+    #[allow(unsafe_code, reason = "a descriptor that exists by its number alone")]
+    let listener = UnixListener::from(unsafe { OwnedFd::from_raw_fd(FIRST) });
+    // Only a Unix socket has such an address.
+    let close_on_exec = rustix::io::fcntl_setfd(&listener, rustix::io::FdFlags::CLOEXEC).map_err(io::Error::from);
+    Some(close_on_exec.and_then(|()| listener.local_addr()).map(|_| listener))
+}
+
+fn make(path: &Path, owner: Option<&Identity>) -> io::Result<UnixListener> {
+    remove_stale(path)?;
+    let mask = rustix::process::umask(Mode::from_raw_mode(CLOSED));
+    let listener = UnixListener::bind(path);
+    rustix::process::umask(mask);
+    let listener = listener?;
+    if let Some(Identity { user, group }) = owner {
+        // The directory belongs to another user: what has the name now must be the socket itself, not a link to anything.
+        let entry = rustix::fs::open(path, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
+        let mode = rustix::fs::fstat(&entry)?.st_mode;
+        if FileType::from_raw_mode(mode) != FileType::Socket {
+            return Err(io::Error::new(ErrorKind::InvalidInput, "somebody replaced it"));
+        }
+        let (user, group) = (Uid::from_raw(user.uid.as_raw()), Gid::from_raw(group.as_raw()));
+        rustix::fs::chownat(&entry, "", Some(user), Some(group), AtFlags::EMPTY_PATH)?;
+    }
+    Ok(listener)
+}
+
+/// Removes a socket at which nobody listens any more; one that is answered, or anything else, stays.
+fn remove_stale(path: &Path) -> io::Result<()> {
+    let found = match fs::symlink_metadata(path) {
+        Ok(found) => found,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    if !found.file_type().is_socket() {
+        return Err(io::Error::new(ErrorKind::AlreadyExists, "it is there and not a socket"));
+    }
+    match UnixStream::connect(path) {
+        Ok(_) => Err(io::Error::new(ErrorKind::AddrInUse, "another ioto-rescue listens there")),
+        Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
+            let same = |now: &fs::Metadata| (now.dev(), now.ino()) == (found.dev(), found.ino());
+            match fs::symlink_metadata(path) {
+                Ok(now) if same(&now) => fs::remove_file(path),
+                _ => Ok(()),
+            }
+        }
+        Err(error) => Err(error),
+    }
+}
