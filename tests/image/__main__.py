@@ -10,11 +10,12 @@ import sys
 import time
 import traceback
 
-import brief  # noqa: F401
-import power
-import recovery  # noqa: F401
+# In this order the cases run.
 import start  # noqa: F401
+import recovery  # noqa: F401
 import storage  # noqa: F401
+import power
+import brief  # noqa: F401
 from cases import CASES
 from device import Device
 from machine import Image
@@ -28,7 +29,7 @@ def main():
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--cuts", type=int, default=power.CUTS)
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 32))
-    wanted = parser.parse_args()
+    wanted = parser.parse_intermixed_args()
     directory = wanted.images / wanted.kind
     device = Device(Image(wanted.kind, directory), directory, wanted.seed)
     device.cuts = wanted.cuts

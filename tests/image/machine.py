@@ -99,7 +99,7 @@ class Machine:
                 time.sleep(0.1)
         raise Dead("QEMU does not start")
 
-    def sh(self, script, timeout=180):
+    def sh(self, script, timeout=60):
         """Runs a shell script as root in the device: its exit status and output."""
         self.console.settimeout(timeout)
         try:
@@ -126,7 +126,7 @@ class Machine:
         except (OSError, http.client.HTTPException):
             return False
 
-    def wait_for_page(self, timeout=300):
+    def wait_for_page(self, timeout=200):
         """Waits for the page: the seconds since power on, also kept in `page`."""
         until(self.answers, timeout, "the page is not served")
         self.page = time.monotonic() - self.began
@@ -218,5 +218,5 @@ def free_port():
 
 def humble():
     """In the new process: gives way to others, and ends with the tests, however these end."""
-    os.nice(10)
+    os.nice(5)
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)
