@@ -18,7 +18,7 @@ import power
 import brief  # noqa: F401
 from cases import CASES
 from device import Device
-from machine import Image
+from machine import Image, end_with_parent
 
 
 def main():
@@ -30,6 +30,7 @@ def main():
     parser.add_argument("--cuts", type=int, default=power.CUTS)
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 32))
     wanted = parser.parse_intermixed_args()
+    end_with_parent()
     directory = wanted.images / wanted.kind
     device = Device(Image(wanted.kind, directory), directory, wanted.seed)
     device.cuts = wanted.cuts

@@ -99,7 +99,7 @@ class Machine:
                 time.sleep(0.1)
         raise Dead("QEMU does not start")
 
-    def sh(self, script, timeout=60):
+    def sh(self, script, timeout=150):
         """Runs a shell script as root in the device: its exit status and output."""
         self.console.settimeout(timeout)
         try:
@@ -216,7 +216,12 @@ def free_port():
         return listener.getsockname()[1]
 
 
-def humble():
-    """In the new process: gives way to others, and ends with the tests, however these end."""
-    os.nice(5)
+def end_with_parent():
+    """This process ends when the one that started it does, however that ends (PR_SET_PDEATHSIG)."""
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+
+
+def humble():
+    """In a new process: gives way to others."""
+    end_with_parent()
+    os.nice(5)
