@@ -378,7 +378,8 @@ fn keys_without_effect_give_one_warning() {
     let output = device.call("config check IOTO_LIMITS_FIBERS=5");
     let (ioto, web) = (device.path(IOTO), device.path(WEB));
     let expected = format!(
-        "Warning: these keys have no effect in this version: ai ({ioto}:1), limits ({ioto}:2), web.user ({web}:1), \
+        "Warning: {web}:1: web.user: is not looked at: the whole agent runs as `sandbox.user` when it is started as root\n\
+         Warning: these keys have no effect in this version: ai ({ioto}:1), limits ({ioto}:2), web.user ({web}:1), \
          web.limits.buffer ({web}:1), log.path ({ioto}:2), log.format ({ioto}:2)\n"
     );
     assert_eq!(errors(&output), expected);

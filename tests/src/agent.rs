@@ -12,6 +12,9 @@ use crate::{Client, Scratch, Signal, free_port, send};
 /// How long it may take to get ready.
 const START: Duration = Duration::from_secs(10);
 
+/// The user to whom the agent shall change, with all of its sandbox; a test run without it is one of a developer's machine.
+const SANDBOX: &str = "IOTO_TEST_SANDBOX";
+
 /// The program `ioto` with profile dev, a free port, and configuration, state and pages in a temporary directory.
 ///
 /// Nothing of the machine or the repository is read: the directory of shipped defaults is empty, and `IOTO_*` and `AWS_*`
@@ -108,6 +111,10 @@ impl Agent {
             if foreign.iter().any(|prefix| name.to_string_lossy().starts_with(prefix)) {
                 command.env_remove(name);
             }
+        }
+        // The same tests in the sandbox of a device: `IOTO_TEST_SANDBOX=USER`, as root or as that user.
+        if let Ok(user) = env::var(SANDBOX) {
+            command.env("IOTO_SANDBOX_ENABLE", "true").env("IOTO_SANDBOX_USER", user);
         }
         command
             .args(["run", "--profile", "dev"])

@@ -2,7 +2,7 @@
 
 use super::Error;
 use super::services::{self, Before};
-use crate::config::Config;
+use crate::config::{Config, LogTarget};
 use crate::system::sandbox::{Entrance, Needs, State};
 #[cfg(feature = "web")]
 use crate::web::Reserved;
@@ -17,6 +17,10 @@ pub fn enter(config: &Config, more: &Needs) -> Result<Before, Error> {
     };
     let mut needs = services::needs(config);
     needs.add_all(more);
+    if let LogTarget::File(path) = &config.log.target {
+        // It is renamed when it is full.
+        needs.write(path.parent().unwrap_or(path));
+    }
     let sandbox = entrance.enter(&needs).map_err(Error::Sandbox)?;
     #[cfg(feature = "web")]
     let sandbox = State { warnings: [sandbox.warnings, missing].concat(), ..sandbox };

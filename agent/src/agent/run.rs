@@ -79,9 +79,9 @@ impl Default for Options {
 pub fn run(config: Config, options: &Options) -> Result<(), Error> {
     let confined = confine::enter(&config, &options.needs);
     let logger = logs::install(&config.log).map_err(Error::Log)?;
-    let os_log = config.log.target == LogTarget::Syslog;
+    let elsewhere = matches!(config.log.target, LogTarget::Syslog | LogTarget::Journal | LogTarget::File(_));
     let outcome = confined.and_then(|before| start(config, options, &before, &logger));
-    if let (Err(error), true) = (&outcome, os_log) {
+    if let (Err(error), true) = (&outcome, elsewhere) {
         // The caller shows it on the standard error, which is nowhere when an init script started us.
         log::error!("{error}");
     }

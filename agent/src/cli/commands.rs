@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use super::args::{Args, Request};
-use super::{config, db, help, output, password, run, status};
+use super::{config, db, doctor, help, output, password, run, status};
 
 /// A command.
 #[derive(Debug)]
@@ -66,6 +66,15 @@ pub const COMMANDS: &[Command] = &[
         details: "",
         options: &[JSON],
         main: status::main,
+    },
+    Command {
+        name: "doctor",
+        words: "",
+        about: "Check the agent, its sandbox and the machine",
+        details: "Says of each point whether it is well, and what to do when it is not. Exit status 1
+when a point failed.",
+        options: &[JSON],
+        main: doctor::main,
     },
     Command {
         name: "db",

@@ -5,6 +5,7 @@ mod commands;
 mod config;
 #[cfg_attr(not(all(feature = "db", feature = "web")), path = "without_db.rs")]
 mod db;
+mod doctor;
 mod help;
 mod output;
 #[cfg_attr(not(feature = "users"), path = "without_users.rs")]

@@ -189,7 +189,6 @@ impl LogSource {
     }
 
     /// The key `sources` of the section `logs`.
-    #[cfg_attr(not(test), allow(dead_code, reason = "the section `logs` reads it"))]
     pub(super) fn read_all(logs: &Section) -> Vec<Self> {
         let all = logs.list("sources", Vec::new(), Self::show, |node, item| match node.value {
             Value::Object(_) => Ok(Self::read(node, &item)),

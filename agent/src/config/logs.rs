@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde_json::Value as Json;
 
+use super::LogSource;
 use super::listen::{is_host, split_port};
 use super::node::quote;
 use super::section::{Section, text};
@@ -68,6 +69,8 @@ pub struct Logs {
     pub resend: usize,
     /// `spool`
     pub spool: LogsSpool,
+    /// `sources`: what is read; without any, what the system has.
+    pub sources: Vec<LogSource>,
 }
 
 impl Default for Logs {
@@ -85,6 +88,7 @@ impl Default for Logs {
             message: 64 << 10,
             resend: 256 << 10,
             spool: LogsSpool { size: 16 << 20, drop: false },
+            sources: Vec::new(),
         }
     }
 }
@@ -128,6 +132,7 @@ impl Logs {
                 size: spool.size("size", 1 << 20..=1 << 34, d.spool.size),
                 drop: spool.choice("full", &FULL, d.spool.drop),
             },
+            sources: LogSource::read_all(s),
         };
         if logs.resend as u64 > logs.spool.size / 2 {
             s.problem("resend", "is more than half of logs.spool.size, in which it is kept; expected less");

@@ -71,7 +71,8 @@ impl Config {
         let directories = Directories::read(&root.section("directories"), profile, reader);
         let timeouts = root.section("timeouts");
         let tls = Tls::read(&root.section("tls"));
-        let web = Web::read(&root.section("web"), profile, &directories);
+        let web_section = root.section("web");
+        let web = Web::read(&web_section, profile, &directories);
         Self {
             profile,
             services: Services::read(&root.section("services")),
@@ -84,7 +85,7 @@ impl Config {
             aws: Aws::read(&root.section("aws"), &timeouts),
             timeouts: Timeouts::read(&timeouts),
             sync: Sync::read(&root.section("sync")),
-            sandbox: Sandbox::read(&root.section("sandbox"), &root.section("web")),
+            sandbox: Sandbox::read(&root.section("sandbox"), &web_section),
             logs: Logs::read(&root.section("logs")),
             directories,
         }

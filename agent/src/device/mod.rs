@@ -5,9 +5,11 @@ mod facts;
 mod file;
 mod identity;
 mod network;
+mod rotated;
 
 pub use self::error::Error;
 pub use self::facts::{Facts, Memory, Storage};
 pub use self::file::write_file;
 pub use self::identity::identity;
 pub use self::network::{Interface, interfaces};
+pub use self::rotated::RotatedFile;

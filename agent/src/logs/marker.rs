@@ -28,7 +28,8 @@ impl Marker {
     pub fn open(path: &Path, spool: &str) -> io::Result<Self> {
         let flags = nix::libc::O_NOFOLLOW;
         let mut options = OpenOptions::new();
-        let file = options.read(true).write(true).create(true).truncate(false).mode(0o600).custom_flags(flags).open(path)?;
+        let file =
+            options.read(true).write(true).create(true).truncate(false).mode(0o600).custom_flags(flags).open(path)?;
         let boot = fs::read_to_string(BOOT).unwrap_or_default();
         Ok(Self { file, front: format!("{spool} {}", boot.trim()), written: None })
     }

@@ -46,11 +46,6 @@ impl Packer {
         self.last = Record { text: String::new(), ..record };
     }
 
-    /// Records in it.
-    pub fn count(&self) -> u32 {
-        self.count
-    }
-
     /// Bytes in it.
     pub fn len(&self) -> usize {
         self.bytes.len()

@@ -208,6 +208,12 @@ impl Spool {
         Ok(self.connection.query_row(sql, [], |row| row.get(0))?)
     }
 
+    /// Records from this place on.
+    pub fn waiting(&self, place: Place) -> Result<u64, Error> {
+        let sql = "SELECT coalesce(sum(max(count - iif(n = ?1, ?2, 0), 0)), 0) FROM batch WHERE n >= ?1";
+        Ok(self.connection.query_row(sql, params![place.n, place.index], |row| number(row, 0))?)
+    }
+
     /// Adds a batch and notes where its source goes on and how far the sink is; all of it or nothing.
     pub fn append(
         &mut self,
@@ -251,9 +257,10 @@ impl Spool {
         let mut lost = 0;
         while self.usage.records > 0 && self.usage.bytes + bytes > limit {
             let sql = "DELETE FROM batch WHERE n = (SELECT min(n) FROM batch) RETURNING n, count, length(records)";
-            let dropped = self.connection.prepare_cached(sql)?.query_row([], |row| {
-                Ok((row.get::<_, i64>(0)?, row.get::<_, u32>(1)?, number(row, 2)?))
-            })?;
+            let dropped = self
+                .connection
+                .prepare_cached(sql)?
+                .query_row([], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, u32>(1)?, number(row, 2)?)))?;
             let (n, count, length) = dropped;
             self.free(Usage { bytes: length + ROW, records: u64::from(count) });
             lost += match n.cmp(&progress.accepted.n) {
@@ -302,7 +309,8 @@ impl Spool {
 /// Forgets what is done, and writes down what the sink accepted.
 fn forget(connection: &Connection, progress: Progress) -> Result<Usage, Error> {
     let mut freed = Usage::default();
-    let mut statement = connection.prepare_cached("DELETE FROM batch WHERE n <= ?1 RETURNING count, length(records)")?;
+    let mut statement =
+        connection.prepare_cached("DELETE FROM batch WHERE n <= ?1 RETURNING count, length(records)")?;
     let mut rows = statement.query([progress.done])?;
     while let Some(row) = rows.next()? {
         freed.records += number(row, 0)?;

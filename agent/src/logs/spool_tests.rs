@@ -82,7 +82,11 @@ fn a_damaged_file_is_set_aside_and_another_is_begun() {
     assert!(matches!(spool.read(0, 1000), Err(Error::Damaged(_))));
     drop(spool);
 
-    fs::write(dir.file(), b"this is no database, and it is longer than a header of one would be .............................").unwrap();
+    fs::write(
+        dir.file(),
+        b"this is no database, and it is longer than a header of one would be .............................",
+    )
+    .unwrap();
     let spool = Spool::open(&dir.file()).unwrap();
     assert_ne!(spool.id(), id);
     assert_eq!(spool.position("file").unwrap(), None);
@@ -127,7 +131,9 @@ fn a_copy_taken_at_any_instant_has_whole_batches_with_their_positions() {
         assert_eq!(after.id(), spool.id());
         let position: i64 = after.position("file").unwrap().map_or(0, |position| position.parse().unwrap());
         let rows = after.read(0, usize::MAX).unwrap();
-        assert!(rows.iter().all(|row| row.records.iter().all(|byte| *byte == row.n as u8) && row.first as i64 == row.n));
+        assert!(
+            rows.iter().all(|row| row.records.iter().all(|byte| *byte == row.n as u8) && row.first as i64 == row.n)
+        );
         assert!(rows.windows(2).all(|pair| pair[0].n + 1 == pair[1].n));
         assert_eq!(rows.last().map_or(after.last().unwrap(), |row| row.n), position);
     }

@@ -37,6 +37,12 @@ impl Style {
     }
 }
 
+/// Whether standard output leads to the journal, and nobody wants it written otherwise.
+#[cfg(feature = "logs")]
+pub fn is_journal(format: LogFormat) -> bool {
+    format == LogFormat::Auto && journal_reads_us()
+}
+
 /// Whether standard output leads to the journal: systemd names its device and inode in `JOURNAL_STREAM` (systemd.exec(5)).
 fn journal_reads_us() -> bool {
     let Ok(named) = std::env::var("JOURNAL_STREAM") else { return false };

@@ -90,7 +90,7 @@ endif
 IOTO_AGENT_UNITS = \
 	ioto.service \
 	$(if $(BR2_PACKAGE_IOTO_AGENT_PORTS),ioto.service.d/ports.conf) \
-	$(if $(BR2_PACKAGE_IOTO_AGENT_HELPER),ioto-helper.socket ioto-helper.service) \
+	$(if $(BR2_PACKAGE_IOTO_AGENT_HELPER),ioto-helper.socket ioto-helper.service ioto-helper-apply.service) \
 	$(if $(BR2_PACKAGE_IOTO_AGENT_RESCUE),ioto-rescue.socket ioto-rescue.service)
 
 define IOTO_AGENT_INSTALL_INIT_SYSTEMD
@@ -106,6 +106,8 @@ endef
 
 define IOTO_AGENT_INSTALL_INIT_SYSV
 	$(INSTALL) -D -m 0755 $(IOTO_AGENT_OVERLAY)/etc/init.d/ioto $(TARGET_DIR)/etc/init.d/S90ioto
+	$(if $(BR2_PACKAGE_IOTO_AGENT_HELPER), \
+		$(INSTALL) -D -m 0755 $(IOTO_AGENT_OVERLAY)/etc/init.d/ioto-helper $(TARGET_DIR)/etc/init.d/S39ioto-helper)
 	$(call IOTO_AGENT_INSTALL_FILES,0755,usr/lib/ioto/supervise)
 	$(call IOTO_AGENT_INSTALL_FILES,0644,etc/default/ioto)
 endef

@@ -36,7 +36,8 @@ pub fn agent(command: &str, done: &str) -> Result<String, String> {
     }
     let script = INIT_SCRIPTS.iter().find(|path| Path::new(path).exists());
     let script = script.ok_or("there is neither systemd nor an init script /etc/init.d/S90ioto or /etc/init.d/ioto")?;
-    run_apart(Path::new(script), &[command], limit)?;
+    // The agent alone: the script keeps this helper and the rescue server, too.
+    run_apart(Path::new(script), &[command, "agent"], limit)?;
     Ok(format!("the agent is {done}"))
 }
 

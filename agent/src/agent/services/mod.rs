@@ -4,6 +4,8 @@
 mod access;
 #[cfg(feature = "db")]
 mod database;
+#[cfg(feature = "logs")]
+mod logs;
 #[cfg(feature = "mqtt")]
 mod mqtt;
 #[cfg(all(feature = "db", feature = "users"))]
@@ -49,6 +51,8 @@ pub fn needs(config: &Config) -> Needs {
     mqtt::needs(&mut needs, config);
     #[cfg(feature = "sync")]
     sync::needs(&mut needs, config);
+    #[cfg(feature = "logs")]
+    logs::needs(&mut needs, config);
     needs
 }
 
@@ -81,5 +85,7 @@ pub fn prepare(
     mqtt::prepare(plan, config, id, executor);
     #[cfg(feature = "sync")]
     sync::prepare(plan, config, id, &handles);
+    #[cfg(feature = "logs")]
+    logs::prepare(plan, config, id);
     Ok(())
 }

@@ -177,9 +177,7 @@ impl Link {
 
     /// Says that nothing more comes and waits for the other side to close too. Whether it did, and so has read everything.
     pub async fn close(&mut self, patience: Duration) -> bool {
-        let closing = async {
-            self.stream.close().await.is_ok() && matches!(self.ended().await, End::Closed)
-        };
+        let closing = async { self.stream.close().await.is_ok() && matches!(self.ended().await, End::Closed) };
         let too_late = async {
             Timer::after(patience).await;
             false

@@ -62,7 +62,8 @@ impl Style {
         let (record, from) = (&entry.record, out.len());
         let iso = time(record.at);
         let part = |from, to| iso.get(from..to).unwrap_or_default();
-        let month = part(5, 7).parse().ok().and_then(|month: usize| MONTHS.get(month.wrapping_sub(1))).unwrap_or(&"Jan");
+        let month =
+            part(5, 7).parse().ok().and_then(|month: usize| MONTHS.get(month.wrapping_sub(1))).unwrap_or(&"Jan");
         let day: u8 = part(8, 10).parse().unwrap_or(1);
         let tag = printable(&record.identifier, TAG).replace([':', '['], "_");
         let _ = write!(out, "<{}>{month} {day:>2} {} {} {tag}", priority(entry), part(11, 19), self.host);
@@ -74,7 +75,8 @@ impl Style {
         let begin = out.len();
         text(&record.text, usize::MAX, &['\t'], out);
         if out.len() - begin > room {
-            let end = (0..=begin + room).rev().find(|&at| at <= begin || out.get(at).is_none_or(|byte| byte & 0xc0 != 0x80));
+            let end =
+                (0..=begin + room).rev().find(|&at| at <= begin || out.get(at).is_none_or(|byte| byte & 0xc0 != 0x80));
             out.truncate(end.unwrap_or(begin));
         }
     }

@@ -10,10 +10,10 @@ use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
 
-use super::Record;
 pub use self::datagram::SyslogUdp;
 pub use self::message::Style;
 pub use self::syslog::Syslog;
+use super::Record;
 use crate::config::{Logs, SinkKind};
 use crate::net::{self, TlsClient};
 

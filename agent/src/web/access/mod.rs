@@ -1,11 +1,10 @@
 //! The access log: a line for each request, also for those that were refused.
 //!
 //! `entry` is what connections call, `line` makes the bytes of a line, `mask` takes the secrets out. `writer` is the one thread
-//! that writes: it takes what the threads of the server have gathered, so a request costs no system call. `file` is the sink
-//! for files, with rotation; others come from outside by [`AccessSink`].
+//! that writes: it takes what the threads of the server have gathered, so a request costs no system call. Files are
+//! rotated by [`RotatedFile`]; other sinks come from outside by [`AccessSink`].
 
 mod entry;
-mod file;
 mod line;
 mod mask;
 mod writer;
@@ -17,6 +16,7 @@ pub(super) use self::entry::{Entry, begin, refused};
 pub(super) use self::writer::{Pot, Writer};
 use super::Error;
 use crate::config::{AccessLog, AccessTarget};
+use crate::device::RotatedFile;
 
 /// Where lines go that are written neither to a file nor to standard output.
 pub trait AccessSink: Send {
@@ -40,7 +40,7 @@ pub(super) fn open(settings: &AccessLog, sink: Option<Box<dyn AccessSink>>) -> R
     let sink: Box<dyn AccessSink> = match (&settings.target, sink) {
         (AccessTarget::Off, _) => return Ok(None),
         (AccessTarget::File(path), _) => {
-            let file = file::FileSink::open(path, settings.size, settings.count).map_err(|error| {
+            let file = RotatedFile::open(path, settings.size, settings.count).map_err(|error| {
                 Error::Setting(format!("web.accessLog.path: {}: cannot be written: {error}", path.display()))
             })?;
             Box::new(file)
@@ -52,6 +52,16 @@ pub(super) fn open(settings: &AccessLog, sink: Option<Box<dyn AccessSink>>) -> R
         }
     };
     Writer::start(sink).map(Some).map_err(Error::Io)
+}
+
+impl AccessSink for RotatedFile {
+    fn write(&mut self, lines: &[u8]) -> std::io::Result<()> {
+        RotatedFile::write(self, lines)
+    }
+
+    fn reopen(&mut self) {
+        RotatedFile::reopen(self);
+    }
 }
 
 struct Stdout;

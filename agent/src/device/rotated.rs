@@ -1,14 +1,12 @@
-//! A file as a sink: rotated here when it is full, or by somebody else who moves it away.
+//! A log file: rotated here when it is full, or by somebody else who moves it away.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use super::AccessSink;
-
 /// A file that is appended to. `FILE.1` is the last one that was full, `FILE.2` the one before it.
-pub(super) struct FileSink {
+pub struct RotatedFile {
     path: PathBuf,
     size: u64,
     count: usize,
@@ -23,8 +21,11 @@ struct Open {
     torn: bool,
 }
 
-impl FileSink {
-    /// Opens or makes the file. A file is set aside when it would get longer than `size`; `count` of them are kept.
+impl RotatedFile {
+    /// Opens or makes the file, and its directory. A file is set aside when it would get longer than `size`; `count` of them are kept.
+    ///
+    /// # Errors
+    /// It can not be written, or is no file.
     pub fn open(path: &Path, size: u64, count: usize) -> io::Result<Self> {
         let mut sink = Self { path: path.to_owned(), size, count, open: None };
         sink.current()?;
@@ -106,18 +107,21 @@ impl Open {
     }
 }
 
-impl AccessSink for FileSink {
-    fn write(&mut self, lines: &[u8]) -> io::Result<()> {
+impl RotatedFile {
+    /// Appends whole lines, each with its LF.
+    ///
+    /// # Errors
+    /// Some of the lines may be lost.
+    pub fn write(&mut self, lines: &[u8]) -> io::Result<()> {
         self.write_lines(lines)
             .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", self.path.display())))
     }
 
-    fn reopen(&mut self) {
+    /// Opens the file that has the name now, at the next line.
+    pub fn reopen(&mut self) {
         self.open = None;
     }
-}
 
-impl FileSink {
     fn write_lines(&mut self, lines: &[u8]) -> io::Result<()> {
         let mut rest = lines;
         while !rest.is_empty() {
@@ -175,7 +179,7 @@ mod tests {
     #[test]
     fn full_files_are_set_aside_and_the_oldest_removed() {
         let dir = Dir::new();
-        let mut sink = FileSink::open(&dir.0.join("log"), 20, 2).unwrap();
+        let mut sink = RotatedFile::open(&dir.0.join("log"), 20, 2).unwrap();
         for n in 0..10 {
             sink.write(format!("line {n}\nline {n}b\n").as_bytes()).unwrap();
         }
@@ -188,7 +192,7 @@ mod tests {
             (dir.read("log.1"), dir.read("log")),
             ("a line that is longer than any file\n".into(), "x\n".into())
         );
-        let mut sink = FileSink::open(&dir.0.join("alone"), 20, 0).unwrap();
+        let mut sink = RotatedFile::open(&dir.0.join("alone"), 20, 0).unwrap();
         (0..10).for_each(|n| sink.write(format!("line number {n}\n").as_bytes()).unwrap());
         assert_eq!((dir.read("alone"), dir.read("alone.1")), ("line number 9\n".into(), String::new()));
     }
@@ -197,7 +201,7 @@ mod tests {
     fn a_file_that_was_moved_away_is_begun_anew() {
         let dir = Dir::new();
         let path = dir.0.join("log");
-        let mut sink = FileSink::open(&path, 1000, 2).unwrap();
+        let mut sink = RotatedFile::open(&path, 1000, 2).unwrap();
         sink.write(b"one\n").unwrap();
         fs::rename(&path, dir.0.join("log.old")).unwrap();
         sink.write(b"two\n").unwrap();
@@ -213,15 +217,15 @@ mod tests {
         let dir = Dir::new();
         fs::create_dir_all(&dir.0).unwrap();
         std::os::unix::fs::symlink("/dev/null", dir.0.join("link")).unwrap();
-        assert!(FileSink::open(&dir.0.join("link"), 1000, 2).is_err());
-        assert!(FileSink::open(Path::new("/dev/full"), 1000, 2).is_err());
-        assert!(FileSink::open(&dir.0, 1000, 2).is_err());
+        assert!(RotatedFile::open(&dir.0.join("link"), 1000, 2).is_err());
+        assert!(RotatedFile::open(Path::new("/dev/full"), 1000, 2).is_err());
+        assert!(RotatedFile::open(&dir.0, 1000, 2).is_err());
     }
 
     #[test]
     fn a_line_that_was_torn_is_ended_before_the_next() {
         let dir = Dir::new();
-        let mut sink = FileSink::open(&dir.0.join("log"), 1000, 2).unwrap();
+        let mut sink = RotatedFile::open(&dir.0.join("log"), 1000, 2).unwrap();
         sink.write(b"half").unwrap();
         sink.write(b"whole\n").unwrap();
         assert_eq!(dir.read("log"), "half\nwhole\n");
