@@ -1,5 +1,6 @@
 """The start of the device, and what the agent may do after it."""
 
+import json
 import re
 
 from cases import case
@@ -67,6 +68,16 @@ def the_agent_is_a_user_without_rights(device):
     assert fields["NoNewPrivs"] == "1"
     assert fields["Seccomp"] == "2", fields["Seccomp"]
     return f"uid {uid}, CapEff {fields['CapEff']}, {fields['Seccomp_filters']} seccomp filters, {fields['VmRSS']} resident"
+
+
+@case(quick=True)
+def the_sandbox_of_the_process_is_on(device):
+    """Landlock shows in no file of the kernel: the agent knows what it was answered."""
+    machine = device.on()
+    sandbox = json.loads(machine.do("ioto status --json"))["sandbox"]
+    assert sandbox["active"] and sandbox["landlock"].startswith("ABI"), sandbox
+    assert not sandbox["seccomp"].startswith("missing"), sandbox
+    return sandbox["summary"]
 
 
 @case(quick=True)
