@@ -120,9 +120,9 @@ class Machine:
         return Client(self.https, timeout)
 
     def answers(self):
-        """Whether the web server does."""
+        """Whether the web server does, and the database behind it, which is there some time later."""
         try:
-            return Client(self.https, 15).get("/")[0] == 200
+            return Client(self.https, 15).get("/api/db")[0] == 200
         except (OSError, http.client.HTTPException):
             return False
 
@@ -186,7 +186,7 @@ class Client:
     def write(self, name, value=0):
         """A row for the database: the status, and the row or the error."""
         status, body = self.request("POST", "/api/db/Reading", {"name": name, "value": value})
-        return status, json.loads(body)
+        return status, json.loads(body) if body.startswith(b"{") else body.decode()
 
     def rows(self):
         """All rows by their name."""
