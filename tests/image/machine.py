@@ -171,14 +171,20 @@ class Client:
         context = ssl.create_default_context()
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
         self.connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=timeout, context=context)
+        self.used = time.monotonic()
 
     def request(self, method, path, body=None):
         headers = {"Authorization": f"Bearer {TOKEN}"}
         if body is not None:
             headers["Content-Type"], body = "application/json", json.dumps(body)
+        # The agent ends connections that were idle for 30 s.
+        if time.monotonic() - self.used > 10:
+            self.connection.close()
         self.connection.request(method, path, body, headers)
         response = self.connection.getresponse()
-        return response.status, response.read()
+        answer = response.status, response.read()
+        self.used = time.monotonic()
+        return answer
 
     def get(self, path):
         return self.request("GET", path)
