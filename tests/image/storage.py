@@ -19,7 +19,7 @@ def a_full_data_partition_is_told_and_survived(device):
         if status != 201:
             break
     assert status == 507, (status, answer)
-    until(lambda: "full" in machine.log(), 30, "the log does not say that the disk is full")
+    until(lambda: "no room on the disk" in machine.log(), 60, "the log does not say that the disk is full")
     agent = machine.agent()
     assert client.get("/")[0] == 200 and "before" in client.rows()
     machine.do("rm /data/fill /data/fill2")
