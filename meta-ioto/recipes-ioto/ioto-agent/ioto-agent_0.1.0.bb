@@ -1,4 +1,4 @@
 require ioto-agent.inc
 
 # The commit tagged v${PV}: README.md, "A new version", says when it is moved.
-SRCREV ?= "2952da9df6dc2a8fd49706a034c411d7de1b443c"
+SRCREV ?= "ffb6477743e100b0fa2f4abb419a7adb0d8ca040"

@@ -23,7 +23,8 @@ INHIBIT_PACKAGE_STRIP = "1"
 INHIBIT_PACKAGE_DEBUG_SPLIT = "1"
 INHIBIT_SYSROOT_STRIP = "1"
 
-PACKAGES = "${PN}-dev ${PN}-staticdev ${PN}"
+# First of all what runs: where /usr is merged, the other directory is the same.
+PACKAGES = "${PN} ${PN}-staticdev ${PN}-dev"
 FILES:${PN} = "${base_libdir}/*.so.* ${base_libdir}/ld-*"
 FILES:${PN}-dev = "${includedir} ${libdir}"
 INSANE_SKIP:${PN} = "already-stripped ldflags libdir file-rdeps"
