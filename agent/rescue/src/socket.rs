@@ -46,10 +46,11 @@ fn make(path: &Path, owner: Option<&Identity>) -> io::Result<UnixListener> {
     rustix::process::umask(mask);
     let listener = listener?;
     if let Some(Identity { user, group }) = owner {
-        // The directory belongs to another user: what has the name now must be the socket itself, not a link to anything.
+        // The directory belongs to another user: what has the name now must be a socket without another name, not a link to
+        // anything, so that no other program's is given away.
         let entry = rustix::fs::open(path, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
-        let mode = rustix::fs::fstat(&entry)?.st_mode;
-        if FileType::from_raw_mode(mode) != FileType::Socket {
+        let found = rustix::fs::fstat(&entry)?;
+        if FileType::from_raw_mode(found.st_mode) != FileType::Socket || found.st_nlink != 1 {
             return Err(io::Error::new(ErrorKind::InvalidInput, "somebody replaced it"));
         }
         let (user, group) = (Uid::from_raw(user.uid.as_raw()), Gid::from_raw(group.as_raw()));

@@ -160,7 +160,11 @@ fn read_layers(callers: &Node, current: &Path, problems: &mut Problems) -> (Vec<
     layers.extend(own);
 
     let (state, _) = state_directory(&layers, callers, &config, current);
+    let trusted = layers.len();
     layers.extend(layers::read(&state.join("config"), problems));
+    if nix::unistd::geteuid().is_root() {
+        refuse_decisions(&layers, trusted, callers, problems);
+    }
     let (after, origin) = state_directory(&layers, callers, &config, current);
     if state != after {
         let text = format!("cannot be moved by files below `{}`, where it was before", state.display());
@@ -204,6 +208,33 @@ fn blended(layers: &[Layer], profile: &Node, problems: &mut Problems) -> Node {
         blend_file(&mut tree, layer.node.clone(), layer.under, name, problems);
     }
     tree
+}
+
+/// What root does is decided by root's files. The agent, which keeps files below its state directory, could otherwise let
+/// itself be started as root the next time.
+fn refuse_decisions(layers: &[Layer], trusted: usize, callers: &Node, problems: &mut Problems) {
+    const DECISIONS: [&str; 3] = ["profile", "sandbox", "directories.run"];
+    let all = layers.iter().enumerate();
+    let of_root: Vec<Layer> =
+        all.filter(|(index, layer)| *index < trusted || layer.of_root).map(|(_, layer)| layer.clone()).collect();
+    let Some(other) = layers.iter().skip(trusted).find(|layer| !layer.of_root) else { return };
+    let tree = |layers: &[Layer]| {
+        let profile = profile(layers, callers);
+        let mut tree = blended(layers, &profile, &mut Problems::default());
+        blend(&mut tree, profile.under("profile"), &mut Problems::default());
+        tree
+    };
+    let (before, after) = (tree(&of_root), tree(layers));
+    for key in DECISIONS {
+        let said = after.find(key);
+        if before.find(key).map(Node::to_json) == said.map(Node::to_json) {
+            continue;
+        }
+        let origin = said.map_or_else(|| other.node.origin.clone(), |node| node.origin.clone());
+        let text = "is obeyed by an agent that root starts only in a file that belongs to root and that nobody else may \
+                    write; say it in the integrator's directory, or give the file to root";
+        problems.add(origin, key, text);
+    }
 }
 
 /// Files cannot say where they are looked for.

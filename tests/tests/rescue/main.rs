@@ -250,6 +250,10 @@ fn started_as_root_it_is_root_no_more() {
         assert_eq!(rescue.status(set), "0000000000000000", "{set}");
     }
     assert_eq!((rescue.status("NoNewPrivs"), rescue.status("Groups")), ("1".into(), "65534".into()));
+    // The front, three that answer, the four of tiny_http; those that were there for the first requests end.
+    eventually("no more than eight threads", LIMIT, || {
+        rescue.status("Threads").parse().is_ok_and(|n: u32| n <= 8).then_some(())
+    });
     let socket = fs::metadata(rescue.socket()).expect("the socket");
     assert_eq!((socket.mode() & 0o777, socket.uid(), socket.gid()), (0o660, 65534, 65534));
 }
