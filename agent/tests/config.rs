@@ -254,7 +254,6 @@ fn what_the_agents_user_wrote_does_not_decide_what_root_does() {
         ("{sandbox: {enable: false}}", "sandbox"),
         ("{'-sandbox': {user: 'ioto'}}", "sandbox"),
         ("{profile: 'dev'}", "profile"),
-        ("{profile: null}", "profile"),
         ("{conditional: {profile: {prod: {sandbox: {landlock: false}}}}}", "sandbox"),
         ("{directories: {run: '/home/somebody'}}", "directories.run"),
     ] {
@@ -477,11 +476,12 @@ fn what_the_configuration_of_the_image_suggests_is_valid() {
     let mut lines = text.lines();
     // The first two lines are prose; `lines` goes on behind them.
     lines.by_ref().take(2).for_each(drop);
-    let said: Vec<_> =
-        lines.map(|line| line.replacen("// ", "", 1)).filter(|line| !line.starts_with("  Without")).collect();
+    // More prose begins with a large letter.
+    let is_prose = |line: &String| line.trim_start().starts_with(|c: char| c.is_ascii_uppercase());
+    let said: Vec<_> = lines.map(|line| line.replacen("// ", "", 1)).filter(|line| !is_prose(line)).collect();
     let device = Device::with(&[(IOTO, &said.join("\n"))]);
     fs::create_dir(device.root.join("state/certs")).unwrap();
-    for name in ["web.crt", "web.key", "shop.crt", "shop.key", "staff-ca.crt", "broker-ca.crt"] {
+    for name in ["web.crt", "web.key", "shop.crt", "shop.key", "staff-ca.crt", "broker-ca.crt", "logs-ca.crt"] {
         device.write(&format!("state/certs/{name}"), "");
     }
     assert_eq!(errors(&device.call(CHECK)), "");

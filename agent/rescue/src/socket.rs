@@ -34,9 +34,15 @@ fn passed() -> Option<io::Result<UnixListener>> {
     // SAFETY: the service manager opened it for this process, and nothing here has used it yet: nobody else owns it.
     #[allow(unsafe_code, reason = "a descriptor that exists by its number alone")]
     let listener = UnixListener::from(unsafe { OwnedFd::from_raw_fd(FIRST) });
+    let listens = rustix::io::fcntl_setfd(&listener, rustix::io::FdFlags::CLOEXEC)
+        .and_then(|()| rustix::net::sockopt::socket_acceptconn(&listener))
+        .map_err(io::Error::from);
     // Only a Unix socket has such an address.
-    let close_on_exec = rustix::io::fcntl_setfd(&listener, rustix::io::FdFlags::CLOEXEC).map_err(io::Error::from);
-    Some(close_on_exec.and_then(|()| listener.local_addr()).map(|_| listener))
+    Some(match (listens, listener.local_addr()) {
+        (Ok(true), Ok(_)) => Ok(listener),
+        (Err(error), _) | (_, Err(error)) => Err(error),
+        (Ok(false), Ok(_)) => Err(io::Error::new(ErrorKind::InvalidInput, "it does not listen")),
+    })
 }
 
 fn make(path: &Path, owner: Option<&Identity>) -> io::Result<UnixListener> {

@@ -217,7 +217,10 @@ fn refuse_decisions(layers: &[Layer], trusted: usize, callers: &Node, problems: 
     let all = layers.iter().enumerate();
     let of_root: Vec<Layer> =
         all.filter(|(index, layer)| *index < trusted || layer.of_root).map(|(_, layer)| layer.clone()).collect();
-    let Some(other) = layers.iter().skip(trusted).find(|layer| !layer.of_root) else { return };
+    let agents: Vec<&Layer> = layers.iter().skip(trusted).filter(|layer| !layer.of_root).collect();
+    if agents.is_empty() {
+        return;
+    }
     let tree = |layers: &[Layer]| {
         let profile = profile(layers, callers);
         let mut tree = blended(layers, &profile, &mut Problems::default());
@@ -230,11 +233,22 @@ fn refuse_decisions(layers: &[Layer], trusted: usize, callers: &Node, problems: 
         if before.find(key).map(Node::to_json) == said.map(Node::to_json) {
             continue;
         }
-        let origin = said.map_or_else(|| other.node.origin.clone(), |node| node.origin.clone());
+        // Where it differs; what was taken away has no place.
+        let place = said.map(|said| &differing(before.find(key), said).origin);
+        let origin = place.filter(|place| agents.iter().any(|layer| layer.node.origin.source == place.source));
+        let origin = origin.unwrap_or(&agents[0].node.origin).clone();
         let text = "is obeyed by an agent that root starts only in a file that belongs to root and that nobody else may \
                     write; say it in the integrator's directory, or give the file to root";
         problems.add(origin, key, text);
     }
+}
+
+/// The first value within `after` that is another one than before.
+fn differing<'a>(before: Option<&Node>, after: &'a Node) -> &'a Node {
+    let same = |before: Option<&Node>, after: &Node| before.map(Node::to_json) == Some(after.to_json());
+    let mut members =
+        after.members().iter().map(|member| (before.and_then(|node| node.get(&member.key)), &member.node));
+    members.find(|(before, after)| !same(*before, after)).map_or(after, |(before, after)| differing(before, after))
 }
 
 /// Files cannot say where they are looked for.

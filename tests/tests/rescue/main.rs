@@ -313,7 +313,7 @@ fn the_service_manager_makes_its_socket_and_hears_that_it_lives() {
     };
     // As systemd does: the socket is descriptor 3, and is told by the environment.
     let script = "import os,socket,sys\nrun,program=sys.argv[1:]\ns=socket.socket(socket.AF_UNIX)\ns.bind(run+'/passed.sock')\n\
-        s.listen(64)\nos.dup2(s.fileno(),3)\nos.environ.update(LISTEN_FDS='1',LISTEN_PID=str(os.getpid()),\
+        s.listen(64)\nos.dup2(s.fileno(),3)\nos.set_inheritable(3,True)\nos.environ.update(LISTEN_FDS='1',LISTEN_PID=str(os.getpid()),\
         NOTIFY_SOCKET=run+'/notify',WATCHDOG_USEC='200000')\n\
         os.execv(program,[program,'--run',run,'--user','root','--group','root'])";
     let mut python = Command::new("python3");
