@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use std::os::unix::fs::MetadataExt;
+
 use serde_json::{Value as Json, json};
 
 /// A device's directories, below one of their own that goes with the value.
@@ -236,6 +238,45 @@ fn the_state_cannot_move_itself() {
 }
 
 #[test]
+fn what_the_agents_user_wrote_does_not_decide_what_root_does() {
+    let device = Device::with(&[(IOTO, "{profile: 'prod', sandbox: {user: 'ioto'}}")]);
+    if fs::metadata(device.path(IOTO)).unwrap().uid() != 0 {
+        println!("skipped: only root can give files away");
+        return;
+    }
+    let local = device.root.join("state/config/local.json5");
+    let write = |text: &str, owner: u32| {
+        fs::write(&local, text).unwrap();
+        std::os::unix::fs::chown(&local, Some(owner), None).unwrap();
+    };
+    for (text, key) in [
+        ("{sandbox: {user: 'root'}}", "sandbox"),
+        ("{sandbox: {enable: false}}", "sandbox"),
+        ("{'-sandbox': {user: 'ioto'}}", "sandbox"),
+        ("{profile: 'dev'}", "profile"),
+        ("{conditional: {profile: {prod: {sandbox: {landlock: false}}}}}", "sandbox"),
+        ("{directories: {run: '/home/somebody'}}", "directories.run"),
+    ] {
+        write(text, 12345);
+        let output = device.call(CHECK);
+        let found = errors(&output);
+        let place = format!("{}:", local.display());
+        assert!(found.starts_with(&place) && found.contains(&format!(" {key}: is obeyed by")), "{text}: {found}");
+        assert_eq!((output.status.code(), found.lines().count()), (Some(2), 1), "{text}: {found}");
+        write(text, 0);
+        let found = errors(&device.call(CHECK));
+        assert!(!found.contains("is obeyed by"), "{text}: {found}");
+    }
+    // All else may be said there, and the same again.
+    write("{log: {level: 'debug'}, profile: 'prod', sandbox: {user: 'ioto'}}", 12345);
+    assert_eq!(device.show("")["log"]["level"], "debug");
+    // Root's, and others may write it.
+    write("{sandbox: {enable: false}}", 0);
+    fs::set_permissions(&local, std::os::unix::fs::PermissionsExt::from_mode(0o666)).unwrap();
+    assert!(errors(&device.call(CHECK)).contains("is obeyed by"));
+}
+
+#[test]
 fn all_errors_of_all_files_are_said_at_once() {
     let device = Device::with(&[
         (IOTO, "{web: {lisen: []},\n log: {level: 'loud'}}"),
@@ -435,11 +476,12 @@ fn what_the_configuration_of_the_image_suggests_is_valid() {
     let mut lines = text.lines();
     // The first two lines are prose; `lines` goes on behind them.
     lines.by_ref().take(2).for_each(drop);
-    let said: Vec<_> =
-        lines.map(|line| line.replacen("// ", "", 1)).filter(|line| !line.starts_with("  Without")).collect();
+    // More prose begins with a large letter.
+    let is_prose = |line: &String| line.trim_start().starts_with(|c: char| c.is_ascii_uppercase());
+    let said: Vec<_> = lines.map(|line| line.replacen("// ", "", 1)).filter(|line| !is_prose(line)).collect();
     let device = Device::with(&[(IOTO, &said.join("\n"))]);
     fs::create_dir(device.root.join("state/certs")).unwrap();
-    for name in ["web.crt", "web.key", "shop.crt", "shop.key", "staff-ca.crt", "broker-ca.crt"] {
+    for name in ["web.crt", "web.key", "shop.crt", "shop.key", "staff-ca.crt", "broker-ca.crt", "logs-ca.crt"] {
         device.write(&format!("state/certs/{name}"), "");
     }
     assert_eq!(errors(&device.call(CHECK)), "");

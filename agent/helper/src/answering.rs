@@ -17,16 +17,21 @@ const READING: Duration = Duration::from_secs(5);
 const REFUSING: Duration = Duration::from_millis(100);
 /// Time for a client to leave after its answer.
 const LEAVING: Duration = Duration::from_millis(300);
+/// Requests by which nothing was done, in a minute; more are not recorded.
+const NOTHING_A_MINUTE: usize = 60;
+const MINUTE: Duration = Duration::from_secs(60);
 
 /// What the clients share.
 pub struct Helper {
     audit: Audit,
     busy: Mutex<Vec<Verb>>,
+    /// When requests by which nothing was done were recorded.
+    nothing: Mutex<Vec<Instant>>,
 }
 
 impl Helper {
     pub fn new() -> Self {
-        Self { audit: Audit::new(), busy: Mutex::new(Vec::new()) }
+        Self { audit: Audit::new(), busy: Mutex::new(Vec::new()), nothing: Mutex::new(Vec::new()) }
     }
 
     /// Reads a request, carries it out and answers.
@@ -73,24 +78,42 @@ impl Helper {
 
     /// Writes the end of a request to the audit log and the log of the operating system.
     pub fn record(&self, peer: &Peer, request: Option<&Request>, answer: &Answer, took: Duration) {
+        let done = answer.outcome == Outcome::Done;
+        if done && request.is_some_and(|request| request.verb() == Verb::Ping) {
+            return;
+        }
+        let nothing_done = request.is_none() || matches!(answer.outcome, Outcome::Refused | Outcome::Busy);
+        if nothing_done && !self.has_room_for_nothing() {
+            return;
+        }
         let verb = request.map_or("a request", |request| request.verb().name());
         if let Err(error) = self.audit.end(peer, request, answer, took) {
             os_log::write(Level::Error, &format!("the audit log can not be written: {error}"));
         }
-        if request.is_some_and(|request| request.verb() == Verb::Ping) {
-            return;
-        }
-        let level = if answer.outcome == Outcome::Done { Level::Notice } else { Level::Warning };
+        let level = if done { Level::Notice } else { Level::Warning };
         let text = format!("{verb} of uid {} pid {}: {}: {}", peer.uid, peer.pid, answer.outcome.name(), answer.text);
         os_log::write(level, &text);
     }
 
-    /// One verb at a time. But an agent that hangs while an update is installed, which takes long, can be restarted.
+    /// Whether one more request by which nothing was done is recorded: who sends nothing else could push out of the log what was
+    /// done, and wear out the flash.
+    fn has_room_for_nothing(&self) -> bool {
+        let mut recorded = self.nothing.lock().unwrap_or_else(PoisonError::into_inner);
+        recorded.retain(|at| at.elapsed() < MINUTE);
+        let has_room = recorded.len() < NOTHING_A_MINUTE;
+        if has_room {
+            recorded.push(Instant::now());
+        }
+        has_room
+    }
+
+    /// One verb at a time. But an agent can be restarted also while it has something done, which may take long: neither one that
+    /// hangs, nor one gone wild that asks for one thing after the other, keeps the rescue server from it.
     fn turn(&self, verb: Verb) -> Result<Turn<'_>, Verb> {
         let mut busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
         match busy.as_slice() {
             [] => {}
-            [Verb::Install] if verb == Verb::Restart => {}
+            [other] if verb == Verb::Restart && !matches!(other, Verb::Restart | Verb::Reboot | Verb::Reset) => {}
             [other, ..] => return Err(*other),
         }
         busy.push(verb);

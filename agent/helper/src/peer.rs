@@ -1,8 +1,6 @@
 //! Who asks, and what they may ask.
 
 use ioto_wire::Verb;
-use nix::sys::socket::getsockopt;
-use nix::sys::socket::sockopt::PeerCredentials;
 use nix::unistd::{Uid, User};
 use std::io;
 use std::os::unix::net::UnixStream;
@@ -25,10 +23,8 @@ enum Role {
 
 impl Peer {
     pub fn of(stream: &UnixStream) -> io::Result<Self> {
-        // The process is 0 when it is not of our namespace, which rustix does not foresee.
-        let credentials = getsockopt(stream, PeerCredentials)?;
-        let uid = credentials.uid();
-        Ok(Self { uid, pid: credentials.pid(), role: role(uid) })
+        let (uid, pid) = ioto_wire::peer(stream)?;
+        Ok(Self { uid, pid, role: role(uid) })
     }
 
     /// This process itself, when it applies settings at boot.

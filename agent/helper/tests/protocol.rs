@@ -238,7 +238,7 @@ fn the_audit_log_has_a_begin_and_an_end_is_private_and_bounded() {
 
     let mut old = fs::OpenOptions::new().append(true).open(device.path("var/lib/ioto-helper/audit.log")).unwrap();
     old.write_all(&b"{}\n".repeat(90_000)).unwrap();
-    device.done("ping", "{}");
+    device.done("hostname", r#"{"name":"pump-8"}"#);
     assert!(device.exists("var/lib/ioto-helper/audit.log.1"));
     assert!(device.audit().len() < 1000);
 }

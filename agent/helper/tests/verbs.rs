@@ -143,9 +143,11 @@ fn only_a_plain_file_of_the_agent_is_installed() {
     symlink("good", updates.join("link")).unwrap();
     symlink("/etc/passwd", updates.join("out")).unwrap();
     fs::create_dir(updates.join("directory")).unwrap();
+    assert!(Command::new("mkfifo").arg(updates.join("pipe")).status().unwrap().success());
+    chown(updates.join("pipe"), Some(IOTO), None).unwrap();
     let device = device.serve();
     assert!(device.done("install", r#"{"bundle":"good"}"#).contains("installed /var/lib/ioto/updates/good"));
-    for bad in ["strange", "twice", "link", "out", "directory", "missing"] {
+    for bad in ["strange", "twice", "link", "out", "directory", "pipe", "missing"] {
         device.not_done("install", &format!(r#"{{"bundle":"{bad}"}}"#));
     }
     assert!(device.done("mark", r#"{"slot":"A","as":"good"}"#).contains("marked good A"));

@@ -17,7 +17,8 @@ pub fn ask(options: &Options, method: &str, target: &str) -> ExitCode {
     match exchange(options, method, target) {
         Ok((status, body)) => {
             let code = if status < 400 { ExitCode::SUCCESS } else { ExitCode::FAILURE };
-            crate::say(body.trim_end());
+            // Who owns the run directory may have put a server of its own there, which shall not speak to a terminal.
+            crate::say(&body.trim_end().replace(|c: char| c.is_control() && c != '\n', " "));
             code
         }
         Err(error) => {

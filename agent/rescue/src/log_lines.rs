@@ -9,6 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{Mode, OFlags};
 
 /// Lines, at most, and bytes of each.
 const LINES: usize = 30;
@@ -74,7 +75,9 @@ impl LogLines {
 }
 
 fn tail(path: &Path) -> Option<Vec<u8>> {
-    let mut file = File::open(path).ok()?;
+    // Not waiting for the writer of a pipe that somebody put there.
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let mut file = rustix::fs::open(path, flags, Mode::empty()).map(File::from).ok()?;
     let metadata = file.metadata().ok().filter(std::fs::Metadata::is_file)?;
     file.seek(SeekFrom::Start(metadata.len().saturating_sub(TAIL))).ok()?;
     let mut bytes = Vec::new();
@@ -160,7 +163,11 @@ mod tests {
         let lines = LogLines::new(Some(path.clone())).get();
         std::fs::remove_file(&path).unwrap();
         assert_eq!((lines.lines.len(), lines.lines.last().map(String::as_str)), (LINES, Some("99999")));
-        let missing = LogLines::new(Some(path)).get();
+        let missing = LogLines::new(Some(path.clone())).get();
         assert_eq!((missing.lines.len(), missing.source), (0, None));
+        // A pipe that nobody writes keeps nobody waiting.
+        assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
+        assert_eq!(LogLines::new(Some(path.clone())).get().source, None);
+        std::fs::remove_file(&path).unwrap();
     }
 }

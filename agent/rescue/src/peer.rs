@@ -11,7 +11,7 @@ const AGENT: &str = "ioto";
 
 /// The user of a peer, as the kernel knows it; without, it may only ask.
 pub fn user(stream: &UnixStream) -> Option<u32> {
-    rustix::net::sockopt::socket_peercred(stream).ok().map(|peer| peer.uid.as_raw())
+    ioto_wire::peer(stream).ok().map(|(user, _)| user)
 }
 
 /// Whose requests change something: root's, the agent's, and our own.

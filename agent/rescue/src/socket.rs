@@ -34,9 +34,15 @@ fn passed() -> Option<io::Result<UnixListener>> {
     // SAFETY: the service manager opened it for this process, and nothing here has used it yet: nobody else owns it.
     #[allow(unsafe_code, reason = "a descriptor that exists by its number alone")]
     let listener = UnixListener::from(unsafe { OwnedFd::from_raw_fd(FIRST) });
+    let listens = rustix::io::fcntl_setfd(&listener, rustix::io::FdFlags::CLOEXEC)
+        .and_then(|()| rustix::net::sockopt::socket_acceptconn(&listener))
+        .map_err(io::Error::from);
     // Only a Unix socket has such an address.
-    let close_on_exec = rustix::io::fcntl_setfd(&listener, rustix::io::FdFlags::CLOEXEC).map_err(io::Error::from);
-    Some(close_on_exec.and_then(|()| listener.local_addr()).map(|_| listener))
+    Some(match (listens, listener.local_addr()) {
+        (Ok(true), Ok(_)) => Ok(listener),
+        (Err(error), _) | (_, Err(error)) => Err(error),
+        (Ok(false), Ok(_)) => Err(io::Error::new(ErrorKind::InvalidInput, "it does not listen")),
+    })
 }
 
 fn make(path: &Path, owner: Option<&Identity>) -> io::Result<UnixListener> {
@@ -46,10 +52,11 @@ fn make(path: &Path, owner: Option<&Identity>) -> io::Result<UnixListener> {
     rustix::process::umask(mask);
     let listener = listener?;
     if let Some(Identity { user, group }) = owner {
-        // The directory belongs to another user: what has the name now must be the socket itself, not a link to anything.
+        // The directory belongs to another user: what has the name now must be a socket without another name, not a link to
+        // anything, so that no other program's is given away.
         let entry = rustix::fs::open(path, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
-        let mode = rustix::fs::fstat(&entry)?.st_mode;
-        if FileType::from_raw_mode(mode) != FileType::Socket {
+        let found = rustix::fs::fstat(&entry)?;
+        if FileType::from_raw_mode(found.st_mode) != FileType::Socket || found.st_nlink != 1 {
             return Err(io::Error::new(ErrorKind::InvalidInput, "somebody replaced it"));
         }
         let (user, group) = (Uid::from_raw(user.uid.as_raw()), Gid::from_raw(group.as_raw()));

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::json5;
@@ -20,6 +21,8 @@ pub(super) struct Layer {
     pub(super) node: Node,
     /// The section that it describes; nothing: the whole configuration.
     pub(super) under: Option<&'static str>,
+    /// Whether root alone can have written it.
+    pub(super) of_root: bool,
 }
 
 /// Reads the files of `directory`; a file that is not there is left out.
@@ -27,7 +30,9 @@ pub(super) fn read(directory: &Path, problems: &mut Problems) -> Vec<Layer> {
     let mut layers = Vec::new();
     for (name, under) in FILES {
         match read_file(&directory.join(name)) {
-            Ok(Some(node)) => layers.push(Layer { under: under.filter(|under| !stands_alone(&node, under)), node }),
+            Ok(Some((node, of_root))) => {
+                layers.push(Layer { under: under.filter(|under| !stands_alone(&node, under)), node, of_root });
+            }
             Ok(None) => {}
             Err(problem) => problems.extend([problem]),
         }
@@ -52,7 +57,7 @@ pub(super) fn read_drop_ins(directory: &Path, problems: &mut Problems) -> Vec<La
     let mut layers = Vec::new();
     for path in paths {
         match read_file(&path) {
-            Ok(node) => layers.extend(node.map(|node| Layer { node, under: None })),
+            Ok(read) => layers.extend(read.map(|(node, of_root)| Layer { node, under: None, of_root })),
             Err(problem) => problems.extend([problem]),
         }
     }
@@ -69,7 +74,7 @@ pub(super) fn web_alone(own: &[Layer], directory: &Path) -> Option<Layer> {
     };
     let off = Node { value: Value::Flag(false), origin: file_origin(&directory.join("web.json5")) };
     let is_alone = is_web && !directory.join("schema.json5").exists();
-    is_alone.then(|| Layer { node: off.under("services.database"), under: None })
+    is_alone.then(|| Layer { node: off.under("services.database"), under: None, of_root: web.of_root })
 }
 
 /// Whether a section's file is written as a whole configuration: with its own name as a key, and `tls`, `log` beside it.
@@ -77,16 +82,22 @@ fn stands_alone(node: &Node, under: &str) -> bool {
     node.members().iter().any(|member| member.key.trim_start_matches(['+', '-', '=', '?']) == under)
 }
 
-fn read_file(path: &Path) -> Result<Option<Node>, Problem> {
+/// The content, and whether it is root's: asked of the file that is read, because its name may be given to another.
+fn read_file(path: &Path) -> Result<Option<(Node, bool)>, Problem> {
     let origin = file_origin(path);
     let problem = |text: String| Problem { origin: origin.clone(), key: String::new(), text };
     let mut bytes = Vec::new();
     let most = json5::MAX_BYTES as u64 + 1;
-    match File::open(path).and_then(|file| file.take(most).read_to_end(&mut bytes)) {
-        Ok(_) => {}
+    let read = File::open(path).and_then(|file| {
+        let found = file.metadata()?;
+        file.take(most).read_to_end(&mut bytes)?;
+        Ok(found.uid() == 0 && found.mode() & 0o022 == 0)
+    });
+    let of_root = match read {
+        Ok(of_root) => of_root,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(problem(format!("the file cannot be read: {error}"))),
-    }
+    };
     if bytes.len() > json5::MAX_BYTES {
         return Err(problem(format!("the file is longer than {} bytes", json5::MAX_BYTES)));
     }
@@ -102,7 +113,7 @@ fn read_file(path: &Path) -> Result<Option<Node>, Problem> {
     };
     let node = json5::parse(&text, &origin.source)?;
     match node.value {
-        Value::Object(_) => Ok(Some(node)),
+        Value::Object(_) => Ok(Some((node, of_root))),
         _ => {
             let text = format!("expected an object, found {}", node.describe());
             Err(Problem { origin: node.origin, key: String::new(), text })

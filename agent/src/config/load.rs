@@ -160,7 +160,11 @@ fn read_layers(callers: &Node, current: &Path, problems: &mut Problems) -> (Vec<
     layers.extend(own);
 
     let (state, _) = state_directory(&layers, callers, &config, current);
+    let trusted = layers.len();
     layers.extend(layers::read(&state.join("config"), problems));
+    if nix::unistd::geteuid().is_root() {
+        refuse_decisions(&layers, trusted, callers, problems);
+    }
     let (after, origin) = state_directory(&layers, callers, &config, current);
     if state != after {
         let text = format!("cannot be moved by files below `{}`, where it was before", state.display());
@@ -204,6 +208,47 @@ fn blended(layers: &[Layer], profile: &Node, problems: &mut Problems) -> Node {
         blend_file(&mut tree, layer.node.clone(), layer.under, name, problems);
     }
     tree
+}
+
+/// What root does is decided by root's files. The agent, which keeps files below its state directory, could otherwise let
+/// itself be started as root the next time.
+fn refuse_decisions(layers: &[Layer], trusted: usize, callers: &Node, problems: &mut Problems) {
+    const DECISIONS: [&str; 3] = ["profile", "sandbox", "directories.run"];
+    let all = layers.iter().enumerate();
+    let of_root: Vec<Layer> =
+        all.filter(|(index, layer)| *index < trusted || layer.of_root).map(|(_, layer)| layer.clone()).collect();
+    let agents: Vec<&Layer> = layers.iter().skip(trusted).filter(|layer| !layer.of_root).collect();
+    if agents.is_empty() {
+        return;
+    }
+    let tree = |layers: &[Layer]| {
+        let profile = profile(layers, callers);
+        let mut tree = blended(layers, &profile, &mut Problems::default());
+        blend(&mut tree, profile.under("profile"), &mut Problems::default());
+        tree
+    };
+    let (before, after) = (tree(&of_root), tree(layers));
+    for key in DECISIONS {
+        let said = after.find(key);
+        if before.find(key).map(Node::to_json) == said.map(Node::to_json) {
+            continue;
+        }
+        // Where it differs; what was taken away has no place.
+        let place = said.map(|said| &differing(before.find(key), said).origin);
+        let origin = place.filter(|place| agents.iter().any(|layer| layer.node.origin.source == place.source));
+        let origin = origin.unwrap_or(&agents[0].node.origin).clone();
+        let text = "is obeyed by an agent that root starts only in a file that belongs to root and that nobody else may \
+                    write; say it in the integrator's directory, or give the file to root";
+        problems.add(origin, key, text);
+    }
+}
+
+/// The first value within `after` that is another one than before.
+fn differing<'a>(before: Option<&Node>, after: &'a Node) -> &'a Node {
+    let same = |before: Option<&Node>, after: &Node| before.map(Node::to_json) == Some(after.to_json());
+    let mut members =
+        after.members().iter().map(|member| (before.and_then(|node| node.get(&member.key)), &member.node));
+    members.find(|(before, after)| !same(*before, after)).map_or(after, |(before, after)| differing(before, after))
 }
 
 /// Files cannot say where they are looked for.

@@ -4,6 +4,8 @@ use crate::answer::{Answer, Outcome};
 use crate::frame::{FrameError, Timed, read_frame, write_frame};
 use crate::json::Invalid;
 use crate::request::{Request, Verb};
+use nix::sys::socket::getsockopt;
+use nix::sys::socket::sockopt::PeerCredentials;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with, sockopt};
 use std::fmt;
 use std::io;
@@ -101,13 +103,30 @@ impl Client {
         }
     }
 
-    /// Connects within the time limit: the one of the standard library would wait for ever on a full backlog.
+    /// To the helper, which is root, or to one of our own user. Whoever owns the run directory could put another there, which says
+    /// "done" and does nothing.
     fn connect(&self) -> io::Result<UnixStream> {
-        let flags = SocketFlags::CLOEXEC;
-        let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
-        // The time limit of sending is that of connecting, too [unix(7), socket(7)].
-        sockopt::set_socket_timeout(&socket, sockopt::Timeout::Send, Some(SENDING))?;
-        connect(&socket, &SocketAddrUnix::new(&self.socket)?)?;
-        Ok(UnixStream::from(socket))
+        let stream = connect_within(&self.socket, SENDING)?;
+        let (uid, _) = peer(&stream)?;
+        match uid == 0 || uid == rustix::process::geteuid().as_raw() {
+            true => Ok(stream),
+            false => Err(io::Error::other(format!("user {uid} listens there, and not root"))),
+        }
     }
+}
+
+/// Connects to a Unix socket within a time limit: the standard library would wait for ever on a full backlog.
+pub fn connect_within(path: &Path, limit: Duration) -> io::Result<UnixStream> {
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    // The time limit of sending is that of connecting, too [unix(7), socket(7)].
+    sockopt::set_socket_timeout(&socket, sockopt::Timeout::Send, Some(limit))?;
+    connect(&socket, &SocketAddrUnix::new(path)?)?;
+    Ok(UnixStream::from(socket))
+}
+
+/// The user and the process at the other end of a connection, as the kernel tells them. The process is 0 when it is of a namespace
+/// that we can not see.
+pub fn peer(stream: &UnixStream) -> io::Result<(u32, i32)> {
+    let credentials = getsockopt(stream, PeerCredentials)?;
+    Ok((credentials.uid(), credentials.pid()))
 }

@@ -23,7 +23,7 @@ pub mod notify;
 mod request;
 
 pub use self::answer::{Answer, Outcome};
-pub use self::client::{AskError, Client, HELPER_SOCKET};
+pub use self::client::{AskError, Client, HELPER_SOCKET, connect_within, peer};
 pub use self::frame::{FrameError, MAX_FRAME, Timed, read_frame, write_frame};
 pub use self::json::{Invalid, VERSION};
 pub use self::names::{Bundle, Hostname, Slot, Time, Zone};

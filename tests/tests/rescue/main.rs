@@ -250,6 +250,10 @@ fn started_as_root_it_is_root_no_more() {
         assert_eq!(rescue.status(set), "0000000000000000", "{set}");
     }
     assert_eq!((rescue.status("NoNewPrivs"), rescue.status("Groups")), ("1".into(), "65534".into()));
+    // The front, three that answer, the four of tiny_http; those that were there for the first requests end.
+    eventually("no more than eight threads", LIMIT, || {
+        rescue.status("Threads").parse().is_ok_and(|n: u32| n <= 8).then_some(())
+    });
     let socket = fs::metadata(rescue.socket()).expect("the socket");
     assert_eq!((socket.mode() & 0o777, socket.uid(), socket.gid()), (0o660, 65534, 65534));
 }
@@ -309,7 +313,7 @@ fn the_service_manager_makes_its_socket_and_hears_that_it_lives() {
     };
     // As systemd does: the socket is descriptor 3, and is told by the environment.
     let script = "import os,socket,sys\nrun,program=sys.argv[1:]\ns=socket.socket(socket.AF_UNIX)\ns.bind(run+'/passed.sock')\n\
-        s.listen(64)\nos.dup2(s.fileno(),3)\nos.environ.update(LISTEN_FDS='1',LISTEN_PID=str(os.getpid()),\
+        s.listen(64)\nos.dup2(s.fileno(),3)\nos.set_inheritable(3,True)\nos.environ.update(LISTEN_FDS='1',LISTEN_PID=str(os.getpid()),\
         NOTIFY_SOCKET=run+'/notify',WATCHDOG_USEC='200000')\n\
         os.execv(program,[program,'--run',run,'--user','root','--group','root'])";
     let mut python = Command::new("python3");

@@ -1,14 +1,16 @@
 //! What the checks look at: the configuration, the running agent, its answer.
 
-use std::os::unix::net::UnixStream;
+use std::time::Duration;
 
 use ioto::config::{self, Config};
 use nix::unistd::User;
-use rustix::net::sockopt::socket_peercred;
 use serde_json::Value;
 
 use super::process::Process;
 use crate::cli::args::Args;
+
+/// For an agent that hangs.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Everything that was found out before the checks.
 pub struct Around {
@@ -31,9 +33,9 @@ impl Around {
             Err(problems) => (Config::default(), Some(problems.to_string().trim_end().to_owned()), Vec::new()),
         };
         let socket = config.directories.api_socket();
-        // The kernel tells who listens there, also when it does not answer any more.
-        let peer = UnixStream::connect(socket).ok().and_then(|stream| socket_peercred(&stream).ok());
-        let process = peer.and_then(|peer| Process::read(peer.pid.as_raw_nonzero().get()));
+        // The kernel tells who listens there, also when it does not answer any more; one that does not even accept is not waited for.
+        let peer = ioto_wire::connect_within(&socket, PATIENCE).ok().and_then(|stream| ioto_wire::peer(&stream).ok());
+        let process = peer.and_then(|(_, pid)| Process::read(pid));
         let status = ask(&config);
         Self { config, problems, warnings, process, status }
     }
@@ -53,7 +55,7 @@ impl Around {
 #[cfg(feature = "web")]
 fn ask(config: &Config) -> Result<Value, String> {
     use ioto::http1::Method;
-    let client = ioto::api::Client::new(config.directories.api_socket()).patience(std::time::Duration::from_secs(5));
+    let client = ioto::api::Client::new(config.directories.api_socket()).patience(PATIENCE);
     match client.request(Method::Get, "/api/status", None) {
         Ok((200, status)) => Ok(status),
         Ok((status, body)) => Err(format!("the agent answered {status}: {body}")),
