@@ -68,7 +68,11 @@ impl Marker {
         let line = format!("{said} {:08x}", digest([said.as_bytes()]));
         let mut bytes = format!("{line:<width$}", width = LENGTH - 1).into_bytes();
         bytes.push(b'\n');
-        self.file.write_all_at(&bytes, 0)?;
+        if let Err(error) = self.file.write_all_at(&bytes, 0) {
+            // Nothing is better than what is no longer true.
+            let _ = self.file.set_len(0);
+            return Err(error);
+        }
         self.written = Some(marked);
         Ok(())
     }

@@ -115,10 +115,10 @@ pub async fn forward(
     })
     .await?;
     let marker = open_marker(&places.marker, opened.id());
-    // The marker is newer than what the spool says, unless it is of another life of that.
     let marked = marker.as_ref().and_then(Marker::read).filter(|marked| marked.accepted.n <= last + 1);
-    // After a kill, what was acknowledged last is sent again.
-    let accepted = marked.filter(|marked| marked.accepted >= accepted).map_or(accepted, |marked| marked.sure);
+    // The marker is newer than what the spool says, also where that is more: after a connection broke it goes back at once. And
+    // what was acknowledged just before a kill is sent again.
+    let accepted = marked.map_or(accepted, |marked| marked.sure);
     figures.lock().usage = opened.usage();
     let progress = Progress { done: accepted.n - 1, accepted };
     let shared = Shared {
