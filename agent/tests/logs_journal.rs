@@ -21,7 +21,11 @@ const SOCKET: &str = "/run/systemd/journal/socket";
 
 fn source(start: LogStart, program: &str, filter: LogFilter, position: Option<&str>) -> Box<dyn Source> {
     let journal = JournalSource { start, program: program.into(), ..JournalSource::default() };
-    sources::open(&LogSource { filter, ..LogSource::new(LogSourceKind::Journal(journal)) }, position)
+    sources::open(
+        &LogSource { filter, ..LogSource::new(LogSourceKind::Journal(journal)) },
+        position,
+        &Default::default(),
+    )
 }
 
 fn next(source: &mut dyn Source, limit: Duration) -> Option<Batch> {

@@ -1,4 +1,7 @@
 //! The logs of the operating system reach the sink: all of them, and none twice for who compares ids.
+//!
+//! The lines of the kernel go through the machine's own `/dev/kmsg`, which namespaces do not divide. They are few, so that
+//! they stay in its buffer, and have a name of this run, so that what is there beside them is left out.
 
 #[path = "../../agent/tests/logs/receiver.rs"]
 #[allow(clippy::unwrap_used, dead_code)]
@@ -19,6 +22,7 @@ use receiver::{Message, Receiver};
 
 const JOURNALD: &str = "/lib/systemd/systemd-journald";
 const SOCKET: &str = "/run/systemd/journal/socket";
+const KMSG: &str = "/dev/kmsg";
 const KILLS: usize = 10;
 const RESTARTS: usize = 2;
 const LONG: Duration = Duration::from_secs(600);
@@ -30,7 +34,7 @@ fn lines() -> usize {
 
 /// In namespaces, so that the journald that is started here is nobody else's.
 #[test]
-fn every_line_of_journal_and_files_arrives_over_kills_restarts_rotation_and_an_outage() {
+fn every_line_of_journal_files_and_kernel_arrives_over_kills_restarts_rotation_and_an_outage() {
     let is_root = fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0);
     if !is_root || !Path::new(JOURNALD).exists() {
         println!("skipped: needs root and {JOURNALD}");
@@ -98,6 +102,34 @@ impl JournalWriter {
     }
 }
 
+/// Writes lines into the kernel's buffer.
+struct KernelWriter {
+    identifier: String,
+    written: usize,
+    total: usize,
+}
+
+impl KernelWriter {
+    /// One of 20 lines; none where the device cannot be written and read.
+    fn new() -> Self {
+        let opened = File::options().read(true).write(true).open(KMSG);
+        if let Err(error) = &opened {
+            println!("without lines of the kernel: {KMSG}: {error}");
+        }
+        let total = if opened.is_ok() { lines() / 20 } else { 0 };
+        Self { identifier: format!("writer{:x}", fastrand::u32(..)), written: 0, total }
+    }
+
+    fn write(&mut self) {
+        // Opened again and again: what is opened once may write ten lines in five seconds.
+        let mut device = File::options().write(true).open(KMSG).expect("open the kernel's buffer");
+        // Facility user, severity debug, so that no console shows it.
+        let line = format!("<15>{}: {}\n", self.identifier, text("kernel", self.written));
+        device.write_all(line.as_bytes()).expect("the kernel takes a line");
+        self.written += 1;
+    }
+}
+
 /// Appends lines to a file, which is set aside when it is long.
 struct FileWriter {
     path: PathBuf,
@@ -130,7 +162,9 @@ fn text(source: &str, line: usize) -> String {
 #[ignore = "runs inside of namespaces, started by the test above"]
 fn inside() {
     fastrand::seed(seed());
-    let half = lines() / 2;
+    let mut kernel = KernelWriter::new();
+    let half = (lines() - kernel.total) / 2;
+    let all = half * 2 + kernel.total;
     let mut receiver = Receiver::new();
     let scratch = Scratch::new();
     let log = scratch.path().join("app.log");
@@ -140,8 +174,10 @@ fn inside() {
         &format!(
             "{{services: {{logs: true, database: false}}, logs: {{sink: 'syslog+tcp://{}', linger: '200 ms', sources: [
               {{journal: {{position: 'start'}}, filter: {{identifiers: ['writer']}}}},
+              {{kernel: {{}}, filter: {{identifiers: ['{}'], severity: 'debug'}}}},
               {{files: ['{}'], position: 'start', name: 'files', linger: '200 ms'}}]}}}}",
             receiver.address,
+            kernel.identifier,
             log.display()
         ),
     );
@@ -174,6 +210,14 @@ fn inside() {
                 thread::sleep(Duration::from_millis(fastrand::u64(..40)));
             }
         });
+        scope.spawn(|| {
+            while kernel.written < kernel.total {
+                for _ in 0..5.min(kernel.total - kernel.written) {
+                    kernel.write();
+                }
+                thread::sleep(Duration::from_millis(fastrand::u64(..40)));
+            }
+        });
         for kill in 0..KILLS {
             if kill == 3 {
                 receiver.stop();
@@ -194,28 +238,29 @@ fn inside() {
             agent.start();
         }
     });
-    receiver.wait(half * 2, LONG);
+    receiver.wait(all, LONG);
     let took = began.elapsed();
     let messages = receiver.messages();
-    let repeats = check(&messages, half);
+    let repeats = check(&messages, &[("journal", half), ("file", half), ("kernel", kernel.total)]);
     println!(
-        "{} lines, {KILLS} kills, {RESTARTS} restarts of journald, an outage of the sink: all arrived in {took:.1?}, \
-         {repeats} were sent again with the id that they had",
-        half * 2
+        "{all} lines, {} of them of the kernel, {KILLS} kills, {RESTARTS} restarts of journald, an outage of the sink: all \
+         arrived in {took:.1?}, {repeats} were sent again with the id that they had",
+        kernel.total
     );
-    // At most what was underway at a kill: 64 KB of lines that have 200 bytes and more.
-    assert!(repeats <= KILLS * (64 << 10) / 200, "{repeats} repeats");
+    // At most what was underway at a kill, 64 KB, and what was acknowledged last, 256 KB and the batches these are in: lines
+    // have 200 bytes and more.
+    assert!(repeats <= KILLS * (448 << 10) / 200, "{repeats} repeats");
     agent.stop();
     journald.stop();
 }
 
 /// Every line is there, and under one id alone. How often ids were repeated.
-fn check(messages: &[Message], half: usize) -> usize {
+fn check(messages: &[Message], sources: &[(&str, usize)]) -> usize {
     let mut ids: HashMap<&str, &Message> = HashMap::new();
     let repeats = messages.iter().filter(|message| ids.insert(message.id(), message).is_some()).count();
     let texts: HashSet<_> = ids.values().map(|message| message.text.as_str()).collect();
-    for source in ["journal", "file"] {
-        let missing: Vec<_> = (0..half).filter(|&line| !texts.contains(text(source, line).as_str())).collect();
+    for &(source, count) in sources {
+        let missing: Vec<_> = (0..count).filter(|&line| !texts.contains(text(source, line).as_str())).collect();
         assert!(
             missing.is_empty(),
             "{} of {source} are missing: {:?}",
@@ -223,7 +268,8 @@ fn check(messages: &[Message], half: usize) -> usize {
             &missing[..missing.len().min(20)]
         );
     }
-    assert_eq!((ids.len(), texts.len()), (half * 2, half * 2), "some lines came under two ids");
+    let all = sources.iter().map(|(_, count)| count).sum::<usize>();
+    assert_eq!((ids.len(), texts.len()), (all, all), "some lines came under two ids");
     repeats
 }
 
@@ -267,7 +313,7 @@ fn a_full_disk_holds_the_sources_up_and_loses_nothing() {
     let program = env::current_exe().expect("the test's own path");
     let program = program.ancestors().nth(2).expect("its directory").join("ioto");
     let script = format!(
-        "mount -t tmpfs -o size=4m tmpfs {0} && exec {1} run --config {2} --state {0}",
+        "mount -t tmpfs -o size=4m tmpfs {0} && exec {1} run --profile dev --config {2} --state {0}",
         path("state").display(),
         program.display(),
         path("config").display()

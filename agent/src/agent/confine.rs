@@ -15,6 +15,8 @@ pub fn enter(config: &Config, more: &Needs) -> Result<Before, Error> {
         true => Reserved::open(&config.web).map_err(Error::Web)?,
         false => Default::default(),
     };
+    #[cfg(feature = "logs")]
+    let kernel = services::reserve_kernel(config);
     let mut needs = services::needs(config);
     needs.add_all(more);
     let sandbox = entrance.enter(&needs).map_err(Error::Sandbox)?;
@@ -24,6 +26,8 @@ pub fn enter(config: &Config, more: &Needs) -> Result<Before, Error> {
         sandbox,
         #[cfg(feature = "web")]
         reserved: reserved.into(),
+        #[cfg(feature = "logs")]
+        kernel: kernel.into(),
     })
 }
 

@@ -66,6 +66,8 @@ struct Shared {
     limit: u64,
     drops: bool,
     linger: Duration,
+    /// What may not have been read is sent again.
+    resends: bool,
     /// A batch came.
     came: (Sender<()>, Receiver<()>),
     /// The spool writes to a disk without room.
@@ -113,9 +115,10 @@ pub async fn forward(
     })
     .await?;
     let marker = open_marker(&places.marker, opened.id());
-    // The marker is newer than what the spool says, unless it is of another life of that.
-    let marked = marker.as_ref().and_then(Marker::read).filter(|marked| marked.n <= last + 1);
-    let accepted = marked.map_or(accepted, |marked| marked.max(accepted));
+    let marked = marker.as_ref().and_then(Marker::read).filter(|marked| marked.accepted.n <= last + 1);
+    // The marker is newer than what the spool says, also where that is more: after a connection broke it goes back at once. And
+    // what was acknowledged just before a kill is sent again.
+    let accepted = marked.map_or(accepted, |marked| marked.sure);
     figures.lock().usage = opened.usage();
     let progress = Progress { done: accepted.n - 1, accepted };
     let shared = Shared {
@@ -127,6 +130,7 @@ pub async fn forward(
         limit: settings.spool.size,
         drops: settings.spool.drop,
         linger: settings.linger,
+        resends: settings.resend > 0,
         came: bounded(1),
         disk: RefCell::default(),
         full: RefCell::default(),

@@ -170,6 +170,7 @@ impl Spool {
         transaction.pragma_update(None, "application_id", APPLICATION)?;
         transaction.execute_batch(TABLES)?;
         let id: Option<String> = state(&transaction, "id")?;
+        let is_new = id.is_none();
         let id = match id {
             Some(id) => id,
             None => {
@@ -179,6 +180,10 @@ impl Spool {
             }
         };
         transaction.commit()?;
+        if is_new {
+            // The id has to outlast a power cut before anything is sent under it.
+            connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
+        }
         let sql = "SELECT coalesce(sum(length(records) + ?1), 0), coalesce(sum(count), 0) FROM batch";
         let (bytes, records) = connection.query_row(sql, [ROW as i64], |row| Ok((number(row, 0)?, number(row, 1)?)))?;
         Ok(Self { connection, path: path.into(), id, usage: Usage { bytes, records } })

@@ -49,7 +49,9 @@ pub struct Receiver {
     wrap: Wrap,
     messages: Arc<Mutex<Vec<Message>>>,
     faults: Arc<Mutex<VecDeque<Fault>>>,
-    pub broken: Arc<AtomicUsize>,
+    broken: Arc<AtomicUsize>,
+    /// What was there unread when a connection was broken.
+    pub unread: Arc<Mutex<Vec<Message>>>,
 }
 
 impl Receiver {
@@ -60,8 +62,8 @@ impl Receiver {
     pub fn wrapped(wrap: Wrap) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let (messages, faults, broken) = Default::default();
-        let mut receiver = Self { address, listener: None, wrap, messages, faults, broken };
+        let (messages, faults, broken, unread) = Default::default();
+        let mut receiver = Self { address, listener: None, wrap, messages, faults, broken, unread };
         receiver.listen(listener);
         receiver
     }
@@ -70,7 +72,7 @@ impl Receiver {
         let is_open = Arc::new(AtomicBool::new(true));
         self.listener = Some(is_open.clone());
         let (messages, faults) = (self.messages.clone(), self.faults.clone());
-        let (broken, wrap) = (self.broken.clone(), self.wrap.clone());
+        let (broken, unread, wrap) = (self.broken.clone(), self.unread.clone(), self.wrap.clone());
         thread::spawn(move || {
             while is_open.load(Ordering::SeqCst) {
                 let Ok((stream, _)) = listener.accept() else { return };
@@ -78,8 +80,8 @@ impl Receiver {
                     return;
                 }
                 let (messages, faults) = (messages.clone(), faults.clone());
-                let (broken, wrap) = (broken.clone(), wrap.clone());
-                thread::spawn(move || serve(stream, &wrap, &messages, &faults, &broken));
+                let (broken, unread, wrap) = (broken.clone(), unread.clone(), wrap.clone());
+                thread::spawn(move || serve(stream, &wrap, &messages, &faults, (&broken, &unread)));
             }
         });
     }
@@ -117,6 +119,11 @@ impl Receiver {
         self.messages.lock().unwrap().len()
     }
 
+    /// How many connections were broken.
+    pub fn breaks(&self) -> usize {
+        self.broken.load(Ordering::SeqCst)
+    }
+
     /// How many different ones there are.
     pub fn distinct(&self) -> usize {
         let messages = self.messages.lock().unwrap();
@@ -138,7 +145,7 @@ fn serve(
     wrap: &Wrap,
     messages: &Mutex<Vec<Message>>,
     faults: &Mutex<VecDeque<Fault>>,
-    broken: &AtomicUsize,
+    (broken, unread): (&AtomicUsize, &Mutex<Vec<Message>>),
 ) {
     let raw = stream.try_clone().unwrap();
     let mut reader = wrap(stream);
@@ -156,6 +163,8 @@ fn serve(
             Some(Fault::Reset(after)) if count >= after => {
                 broken.fetch_add(1, Ordering::SeqCst);
                 thread::sleep(Duration::from_millis(fastrand::u64(..30)));
+                let _ = raw.set_nonblocking(true);
+                while read_some(&mut *reader, &mut buffer, &mut chunk, unread, &mut count).is_ok() {}
                 let _ = sockopt::set_socket_linger(&raw, Some(Duration::ZERO));
                 return;
             }

@@ -68,6 +68,15 @@ pub struct Before {
     /// The sockets at ports below 1024.
     #[cfg(feature = "web")]
     pub reserved: std::sync::Arc<Reserved>,
+    /// The kernel's buffer, for the logs.
+    #[cfg(feature = "logs")]
+    pub kernel: std::sync::Arc<crate::logs::sources::Reserved>,
+}
+
+/// Opens the kernel's buffer where the forwarding of logs wants it.
+#[cfg(feature = "logs")]
+pub fn reserve_kernel(config: &Config) -> crate::logs::sources::Reserved {
+    logs::reserve(config)
 }
 
 /// Plans what the configuration wants, in order of need.
@@ -90,6 +99,6 @@ pub fn prepare(
     #[cfg(feature = "sync")]
     sync::prepare(plan, config, id, &handles);
     #[cfg(feature = "logs")]
-    logs::prepare(plan, config, id);
+    logs::prepare(plan, config, id, before);
     Ok(())
 }

@@ -8,7 +8,7 @@ use smol::Timer;
 use smol::future::{FutureExt, poll_once, yield_now};
 
 use super::{Ending, Shared};
-use crate::logs::marker::Marker;
+use crate::logs::marker::{Marked, Marker};
 use crate::logs::notice::Notice;
 use crate::logs::pack::{digest, unpack};
 use crate::logs::sink::{Entry, Failure, Sink};
@@ -24,6 +24,11 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 const STABLE: Duration = Duration::from_secs(10);
 /// How long the progress is not written into the spool when no batch comes with which it could be.
 const NOTE: Duration = Duration::from_secs(5);
+/// What a receiver's kernel acknowledged, the receiver has read after this time, unless it hangs. After a kill records are sent
+/// again from there, should the receiver have died too.
+const DOUBT: Duration = Duration::from_millis(250);
+/// Acknowledgements are told apart by so much.
+const TICK: Duration = Duration::from_millis(10);
 /// For what is underway when the end is wished.
 const GRACE: Duration = Duration::from_secs(1);
 
@@ -40,7 +45,7 @@ pub(super) async fn run(
     let mut outlet = Outlet {
         shared,
         sink,
-        way: Way { marker, place, kept: VecDeque::new(), accepted: 0 },
+        way: Way { marker, place, sure: place, recent: VecDeque::new(), kept: VecDeque::new(), accepted: 0 },
         backoff: Backoff::new(FIRST_PAUSE, LONGEST_PAUSE),
         notice: Notice::default(),
         since: None,
@@ -56,7 +61,10 @@ pub(super) async fn run(
         yield_now().await;
     }
     let unconfirmed = match outlet.sink.close().await {
-        true => 0,
+        true => {
+            outlet.way.confirm(shared);
+            0
+        }
         false => outlet.sink.unconfirmed(),
     };
     outlet.way.forget(shared, unconfirmed);
@@ -163,7 +171,7 @@ impl Outlet<'_> {
             Other,
         }
         let shared = self.shared;
-        let needs_note = shared.noted.get() != shared.progress.get();
+        let needs_note = shared.noted.get() != shared.progress.get() || !self.way.recent.is_empty();
         let due = self.noted + NOTE;
         let event = {
             let ended = async { Event::Ended(self.sink.ended().await) };
@@ -188,6 +196,7 @@ impl Outlet<'_> {
             // With nothing to send that is no trouble.
             Event::Ended(failure) if failure.again == 0 => {
                 self.since = None;
+                self.way.confirm(shared);
                 self.way.forget(shared, 0);
             }
             Event::Ended(failure) => self.failed(&failure, ending).await,
@@ -201,6 +210,7 @@ impl Outlet<'_> {
 
     /// Writes the progress into the spool. A disk without room is no reason to end: the marker has it too.
     async fn note(&mut self) -> Result<(), Error> {
+        self.way.mark(self.shared);
         let progress = self.shared.progress.get();
         self.noted = Instant::now();
         match self.shared.spool(move |spool| spool.note(progress)).await {
@@ -216,6 +226,10 @@ impl Outlet<'_> {
 struct Way {
     marker: Option<Marker>,
     place: Place,
+    /// What is before it was read by the other side, as far as can be known.
+    sure: Place,
+    /// When it was acknowledged up to where, since then.
+    recent: VecDeque<(Instant, Place)>,
     /// Number and records of the batches that are kept: what may be wanted again, and what is being sent.
     kept: VecDeque<(i64, u32)>,
     /// Records of these that are before the place.
@@ -263,6 +277,11 @@ impl Way {
             place = Place { n: n + 1, index: 0 };
         }
         self.place = place;
+        match self.recent.back_mut() {
+            _ if !shared.resends => self.sure = place,
+            Some((since, last)) if since.elapsed() < TICK => *last = place,
+            _ => self.recent.push_back((Instant::now(), place)),
+        }
         self.accepted += count as u64;
         {
             let mut figures = shared.figures.lock();
@@ -292,6 +311,13 @@ impl Way {
             figures.again += taken;
             figures.waiting += taken;
         }
+        self.confirm(shared);
+    }
+
+    /// The other side has read all that it accepted.
+    fn confirm(&mut self, shared: &Shared) {
+        self.recent.clear();
+        self.sure = self.place;
         self.mark(shared);
     }
 
@@ -312,7 +338,12 @@ impl Way {
 
     fn mark(&mut self, shared: &Shared) {
         shared.progress.set(Progress { accepted: self.place, ..shared.progress.get() });
-        if let Some(Err(error)) = self.marker.as_mut().map(|marker| marker.write(self.place)) {
+        while let Some((_, place)) = self.recent.front().filter(|(since, _)| since.elapsed() >= DOUBT) {
+            self.sure = *place;
+            self.recent.pop_front();
+        }
+        let marked = Marked { accepted: self.place, sure: self.sure };
+        if let Some(Err(error)) = self.marker.as_mut().map(|marker| marker.write(marked)) {
             log::debug!("the marker of the logs can not be written: {error}");
             self.marker = None;
         }

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use nix::time::{ClockId, clock_gettime};
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{Mode, OFlags, SeekFrom};
 use smol::{Async, Timer};
 
 use super::super::{Batch, Next, Record, Source};
@@ -14,17 +14,45 @@ use super::filter::Filter;
 use super::prefix;
 use super::text::{said, text};
 use super::{GATHER, MOST_BYTES, MOST_RECORDS, QUIET};
-use crate::config::{KernelSource, LogFilter, LogStart};
+use crate::config::{KernelSource, LogFilter, LogSource, LogSourceKind, LogStart};
 
 /// The kernel writes 8 KB at most.
 const LONGEST: usize = 16 * 1024;
 const BOOT: &str = "/proc/sys/kernel/random/boot_id";
+
+/// Buffers of the kernel that were opened while the process was allowed to, for its whole life: with
+/// `kernel.dmesg_restrict=1` the agent's user is not.
+#[derive(Default)]
+pub struct Reserved {
+    /// By source: what two of them read of one opened file each would miss.
+    devices: Vec<(String, OwnedFd)>,
+}
+
+impl Reserved {
+    /// Opens what the sources want. What cannot be opened is tried again when it is read, where it is told too.
+    pub fn open(sources: &[LogSource]) -> Self {
+        let device = |source: &LogSource| match &source.kind {
+            LogSourceKind::Kernel(kernel) => Some((source.name.clone(), open(&kernel.device).ok()?)),
+            _ => None,
+        };
+        Self { devices: sources.iter().filter_map(device).collect() }
+    }
+
+    /// The one of a source, as if it had just been opened.
+    pub(super) fn take(&self, source: &str) -> Option<OwnedFd> {
+        let (_, device) = self.devices.iter().find(|(name, _)| name == source)?;
+        // It goes on where it was read last, else.
+        rustix::fs::seek(device, SeekFrom::Start(0)).ok()?;
+        device.try_clone().ok()
+    }
+}
 
 /// The kernel's buffer.
 pub(super) struct Kernel {
     name: String,
     settings: KernelSource,
     intake: Intake,
+    reserved: Option<OwnedFd>,
     device: Option<Async<OwnedFd>>,
     /// What is there now is passed over.
     is_new: bool,
@@ -67,6 +95,7 @@ impl Kernel {
         max_size: usize,
         filter: &LogFilter,
         position: Option<&str>,
+        reserved: Option<OwnedFd>,
     ) -> Self {
         let boot = std::fs::read_to_string(BOOT).unwrap_or_default().trim().replace('-', "");
         // The position of another boot says nothing about this one.
@@ -86,6 +115,7 @@ impl Kernel {
                 records: Vec::new(),
                 bytes: 0,
             },
+            reserved,
             device: None,
             is_new: position.is_none() && settings.start == LogStart::End,
             gathered: None,
@@ -99,7 +129,10 @@ impl Kernel {
         loop {
             let device = match self.device.take() {
                 Some(device) => self.device.insert(device),
-                None => self.device.insert(open(&self.settings.device)?),
+                None => {
+                    let opened = self.reserved.take().map_or_else(|| open(&self.settings.device), Ok)?;
+                    self.device.insert(Async::new_nonblocking(opened)?)
+                }
             };
             if !self.is_behind {
                 let until = match self.gathered {
@@ -148,19 +181,18 @@ impl Source for Kernel {
     }
 }
 
-fn open(device: &Path) -> io::Result<Async<OwnedFd>> {
+fn open(device: &Path) -> io::Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
-    let opened = rustix::fs::open(device, flags, Mode::empty()).map_err(io::Error::from);
-    let opened = opened.map_err(|error| {
+    rustix::fs::open(device, flags, Mode::empty()).map_err(io::Error::from).map_err(|error| {
         let advice = match error.kind() {
             io::ErrorKind::PermissionDenied => {
-                ": the agent's user needs to read it (group `adm`) and, with kernel.dmesg_restrict=1, CAP_SYSLOG"
+                ": the agent's user needs to read it (group `adm`) and, with kernel.dmesg_restrict=1, CAP_SYSLOG; an agent \
+                 that is started as root opens it before it becomes that user"
             }
             _ => "",
         };
         io::Error::new(error.kind(), format!("{} cannot be opened: {error}{advice}", device.display()))
-    })?;
-    Async::new_nonblocking(opened)
+    })
 }
 
 /// Takes what is there, within the bounds of a batch; `true` when there may be more.
@@ -324,7 +356,12 @@ mod tests {
     #[test]
     fn the_kernel_of_this_machine_is_read_and_again_from_a_position() {
         let settings = KernelSource::default();
-        let new = |position: Option<&str>| Kernel::new("kernel", &settings, 1000, &LogFilter::default(), position);
+        let sources = [LogSource { name: "kernel".into(), ..LogSource::new(LogSourceKind::Kernel(settings.clone())) }];
+        // Opened once, and read from the start again and again.
+        let reserved = Reserved::open(&sources);
+        let new = |position: Option<&str>| {
+            Kernel::new("kernel", &settings, 1000, &LogFilter::default(), position, reserved.take("kernel"))
+        };
         let Ok(first) = smol::block_on(new(None).next()) else {
             println!("/dev/kmsg cannot be read here");
             return;

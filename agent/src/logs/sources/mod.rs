@@ -29,6 +29,7 @@ use std::time::Duration;
 use self::files::Files;
 use self::journal::Journal;
 use self::kmsg::Kernel;
+pub use self::kmsg::Reserved;
 use super::Source;
 use crate::config::{FilesSource, JournalSource, KernelSource, LogSource, LogSourceKind};
 
@@ -66,13 +67,16 @@ pub fn resolve(settings: &[LogSource]) -> Vec<LogSource> {
 }
 
 /// Opens a source behind `position`, the last one that was kept of it; nothing for one that was never read. What is wrong with
-/// it shows when it is read. It is read where `smol::Async` works, which is under every executor of the agent.
-pub fn open(settings: &LogSource, position: Option<&str>) -> Box<dyn Source> {
+/// it shows when it is read. It is read where `smol::Async` works, which is under every executor of the agent. `reserved` is what
+/// was opened before.
+pub fn open(settings: &LogSource, position: Option<&str>, reserved: &Reserved) -> Box<dyn Source> {
     let LogSource { name, kind, max_size, filter } = settings;
     match kind {
         LogSourceKind::Journal(journal) => Box::new(Journal::new(name, journal, *max_size, filter, position)),
         LogSourceKind::Files(files) => Box::new(Files::new(name, files, *max_size, filter, position)),
-        LogSourceKind::Kernel(kernel) => Box::new(Kernel::new(name, kernel, *max_size, filter, position)),
+        LogSourceKind::Kernel(kernel) => {
+            Box::new(Kernel::new(name, kernel, *max_size, filter, position, reserved.take(name)))
+        }
     }
 }
 

@@ -88,6 +88,9 @@ pub(super) fn find(path: &Path, since: i64) -> io::Result<(Vec<Rotated>, bool)> 
     // At one time, a higher number is older.
     let number = |path: &Path| path.extension()?.to_str()?.parse::<u32>().ok().filter(|number| *number < 10_000);
     found.sort_by_cached_key(|one| (one.modified, Reverse(number(&one.path)), one.path.clone()));
+    // One that was renamed while the names were listed was seen twice.
+    let mut seen = Vec::new();
+    found.retain(|one| !seen.contains(&one.id) && (seen.push(one.id), true).1);
     Ok((found, is_compressed))
 }
 
