@@ -138,7 +138,7 @@ class Machine:
             return int(self.do("systemctl show -P MainPID ioto"))
         return int(self.sh("cat /var/run/ioto-child.pid 2>/dev/null || echo 0")[1])
 
-    def process(self, program):
+    def process_of(self, program):
         """The process id of a program beside the agent."""
         if self.image.init == "systemd":
             return int(self.do(f"systemctl show -P MainPID {program}"))

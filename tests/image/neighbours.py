@@ -35,7 +35,7 @@ def the_helper_does_what_needs_root_and_says_so(device):
 @case(quick=True)
 def the_rescue_server_is_a_user_without_rights_and_restarts_the_agent(device):
     machine = device.on()
-    process = machine.process("ioto-rescue")
+    process = machine.process_of("ioto-rescue")
     fields = status(machine, process)
     rights = {name: fields[name] for name in RIGHTS}
     assert fields["Uid"].split() == [user(machine, "ioto-rescue")] * 4, rights
@@ -45,5 +45,5 @@ def the_rescue_server_is_a_user_without_rights_and_restarts_the_agent(device):
     assert said["agent"]["pid"] == machine.agent() and said["log"]["lines"], said
     # The same as POST /restart.
     seconds = returns(machine, "ioto-rescue restart", 150)
-    assert machine.process("ioto-rescue") == process, "it was restarted with the agent"
+    assert machine.process_of("ioto-rescue") == process, "it was restarted with the agent"
     return f"uid {fields['Uid'].split()[0]}, {fields['VmRSS']} resident, POST /restart in {seconds:.1f} s"

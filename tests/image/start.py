@@ -116,7 +116,12 @@ def the_sandbox_of_the_process_is_on(device):
 # What the rights of the files alone would let every user write.
 OPEN = "/run/open /var/open /data/open /dev/shm"
 MINE = {"/var/lib/ioto", "/run/ioto", "/tmp"}
-PROBE = "{web: {routes: [{match: '/probe', handler: 'proxy', proxy: {program: ['/usr/lib/image-test/probe']}}, {match: ''}]}}"
+# The routes of root/all/etc/ioto/ioto.d/image-test.json5, and the worker.
+PROBE = """{web: {routes: [
+  {match: '/probe', handler: 'proxy', proxy: {program: ['/usr/lib/image-test/probe']}},
+  {match: '/api/', handler: 'action', role: 'api'},
+  {match: ''},
+]}}"""
 
 
 @case(quick=True)
