@@ -12,6 +12,7 @@ import traceback
 
 # In this order the cases run.
 import start  # noqa: F401
+import neighbours  # noqa: F401
 import recovery  # noqa: F401
 import storage  # noqa: F401
 import power

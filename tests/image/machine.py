@@ -138,6 +138,24 @@ class Machine:
             return int(self.do("systemctl show -P MainPID ioto"))
         return int(self.sh("cat /var/run/ioto-child.pid 2>/dev/null || echo 0")[1])
 
+    def process_of(self, program):
+        """The process id of a program beside the agent."""
+        if self.image.init == "systemd":
+            return int(self.do(f"systemctl show -P MainPID {program}"))
+        return int(self.do(f"cat /var/run/{program}-child.pid"))
+
+    def restart_agent(self):
+        """Restarts it in order, and waits for its page."""
+        self.do("systemctl restart ioto" if self.image.init == "systemd" else "/etc/init.d/ioto restart agent")
+        until(self.answers, 200, "the page is not served after a restart")
+
+    def poke(self, path):
+        """Asks for something that need not answer."""
+        try:
+            Client(self.https, 5).get(path)
+        except (OSError, http.client.HTTPException):
+            pass
+
     def log(self):
         """What the agent has logged since the device was started."""
         if self.image.init == "systemd":
