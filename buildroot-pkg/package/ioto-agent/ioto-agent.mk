@@ -38,6 +38,14 @@ IOTO_AGENT_FEATURES = \
 	$(if $(BR2_PACKAGE_IOTO_AGENT_LOGS),logs) \
 	$(if $(BR2_PACKAGE_IOTO_AGENT_SANDBOX),sandbox)
 
+# The image's own library, where it has one: with its fixes.
+ifeq ($(BR2_PACKAGE_SQLITE),y)
+IOTO_AGENT_DEPENDENCIES += host-pkgconf sqlite
+IOTO_AGENT_CARGO_ENV += LIBSQLITE3_SYS_USE_PKG_CONFIG=1
+else
+IOTO_AGENT_FEATURES += bundled-sqlite
+endif
+
 IOTO_AGENT_PROGRAMS = \
 	ioto \
 	$(if $(BR2_PACKAGE_IOTO_AGENT_HELPER),ioto-helper) \
