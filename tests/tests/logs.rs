@@ -173,7 +173,7 @@ fn inside() {
         "logs",
         &format!(
             "{{services: {{logs: true, database: false}}, logs: {{sink: 'syslog+tcp://{}', linger: '200 ms', sources: [
-              {{journal: {{position: 'start'}}, filter: {{identifiers: ['writer']}}}},
+              {{journal: {{position: 'start', kernel: false}}, filter: {{identifiers: ['writer']}}}},
               {{kernel: {{}}, filter: {{identifiers: ['{}'], severity: 'debug'}}}},
               {{files: ['{}'], position: 'start', name: 'files', linger: '200 ms'}}]}}}}",
             receiver.address,
