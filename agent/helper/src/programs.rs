@@ -113,22 +113,27 @@ pub fn run_apart(program: &Path, arguments: &[&str], limit: Duration) -> Result<
     match find("setsid") {
         Some(setsid) => {
             let program = program.to_string_lossy();
-            let mut all = vec!["-w", &*program];
+            let mut all = vec![&*program];
             all.extend(arguments);
-            run_silent(&setsid, &all, limit)
+            // It is no leader of a group, so it makes the session and becomes the program: there is nothing to wait for,
+            // which BusyBox's could not.
+            run_silent(Command::new(&setsid), &setsid, &all, limit)
         }
-        None => run_silent(program, arguments, limit),
+        None => {
+            let mut command = Command::new(program);
+            command.process_group(0);
+            run_silent(command, program, arguments, limit)
+        }
     }
 }
 
-fn run_silent(program: &Path, arguments: &[&str], limit: Duration) -> Result<String, String> {
+fn run_silent(mut command: Command, program: &Path, arguments: &[&str], limit: Duration) -> Result<String, String> {
     let failed = |error: io::Error| format!("{} can not be run: {error}", program.display());
-    let mut child = Command::new(program)
+    let mut child = command
         .args(arguments)
         .env_clear()
         .env("PATH", PATH)
         .current_dir("/")
-        .process_group(0)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
