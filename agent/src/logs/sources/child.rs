@@ -8,10 +8,9 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use nix::fcntl::{FcntlArg, fcntl};
-use nix::sys::prctl::set_pdeathsig;
-use nix::sys::signal::Signal;
-use nix::unistd::{Pid, getppid};
 use smol::{Async, Timer};
+
+use crate::device::die_with_us;
 
 /// What the pipe may hold, if the system allows it.
 const PIPE: i32 = 256 * 1024;
@@ -38,7 +37,7 @@ impl Child {
         command.args(arguments).env_clear().env("LC_ALL", "C").env("SYSTEMD_COLORS", "0");
         // A group of its own: the keyboard's signals are for the agent.
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
-        die_with(&mut command, Pid::this());
+        die_with_us(&mut command);
         let mut process = command.spawn()?;
         let pipes = process.stdout.take().zip(process.stderr.take());
         let mut child = match pipes.map(|(output, errors)| (Async::new(output.into()), Async::new(errors.into()))) {
@@ -145,19 +144,5 @@ fn read(from: &Async<OwnedFd>, buffer: &mut [u8]) -> io::Result<Option<usize>> {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
-    }
-}
-
-/// Whatever ends this process ends that of the command.
-#[allow(unsafe_code, reason = "the process asks for it between fork and exec, where only system calls are made")]
-fn die_with(command: &mut Command, parent: Pid) {
-    let ask = move || {
-        set_pdeathsig(Signal::SIGKILL)?;
-        // It may be too late already.
-        if getppid() == parent { Ok(()) } else { Err(io::Error::from(nix::errno::Errno::ESRCH)) }
-    };
-    // SAFETY: the closure calls prctl and getppid, which are safe after a fork, and allocates nothing.
-    unsafe {
-        command.pre_exec(ask);
     }
 }

@@ -13,15 +13,15 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::{self, Signal};
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
-use nix::unistd::{Pid, getppid};
+use nix::unistd::Pid;
 use smol::Timer;
 use smol::channel::{self, Receiver, Sender};
 use smol::future::or;
 
 use super::super::leftovers::{PLACE, hold};
+use crate::device::die_with_us;
 
 /// How long a process may take to end after SIGTERM.
 pub(super) const TERM: Duration = Duration::from_secs(1);
@@ -275,7 +275,7 @@ impl Child {
         let mut command = Command::new(&self.program);
         // A group of its own: what ends the server by the keyboard leaves it the time to answer.
         command.args(&self.arguments).stdin(Stdio::from(OwnedFd::from(listener))).process_group(0);
-        die_with(&mut command, Pid::this());
+        die_with_us(&mut command);
         command.spawn()
     }
 
@@ -316,19 +316,5 @@ fn describe(status: ExitStatus) -> String {
         },
         (None, Some(code)) => format!("exited with status {code}"),
         (None, None) => "ended".to_owned(),
-    }
-}
-
-/// Whatever ends this process ends that of the command.
-#[allow(unsafe_code, reason = "the process asks for it between fork and exec, where only system calls are made")]
-fn die_with(command: &mut Command, parent: Pid) {
-    let ask = move || {
-        set_pdeathsig(Signal::SIGKILL)?;
-        // It may be too late already.
-        if getppid() == parent { Ok(()) } else { Err(io::Error::from(nix::errno::Errno::ESRCH)) }
-    };
-    // SAFETY: the closure calls prctl and getppid, which are safe after a fork, and allocates nothing.
-    unsafe {
-        command.pre_exec(ask);
     }
 }
