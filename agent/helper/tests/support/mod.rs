@@ -203,6 +203,17 @@ impl Device {
         UnixStream::connect(self.socket()).ok()
     }
 
+    /// As another user and its group: a thread may be another than its process.
+    pub fn connect_as(&self, id: u32) -> std::io::Result<UnixStream> {
+        let socket = self.socket();
+        let thread = std::thread::spawn(move || {
+            rustix::thread::set_thread_gid(rustix::process::Gid::from_raw(id))?;
+            rustix::thread::set_thread_uid(rustix::process::Uid::from_raw(id))?;
+            UnixStream::connect(socket)
+        });
+        thread.join().unwrap()
+    }
+
     /// Asks by the program's own client as this user of the group `ioto`; what it says, and whether it was done.
     pub fn ask_as(&self, uid: u32, verb: &str, arguments: &str) -> (bool, String) {
         let mut command = Command::new("setpriv");
