@@ -71,8 +71,8 @@ pub const COMMANDS: &[Command] = &[
         name: "doctor",
         words: "",
         about: "Check the agent, its sandbox and the machine",
-        details: "Says of each point whether it is well, and what to do when it is not. Exit status 1
-when a point failed.",
+        details: "Says of each point whether it is well, and what to do when it is not.
+Exit status 1 when a point failed.",
         options: &[JSON],
         main: doctor::main,
     },
