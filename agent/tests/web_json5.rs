@@ -117,7 +117,9 @@ impl Device {
         command.env_clear().current_dir("/").stdin(Stdio::null()).args(words);
         command
             .env("IOTO_DIRECTORIES_SHARE", self.dir.0.join("share"))
-            .env("IOTO_DIRECTORIES_RUN", self.dir.0.join("run"));
+            .env("IOTO_DIRECTORIES_RUN", self.dir.0.join("run"))
+            // As on a device, but who runs the tests as root need not have its user.
+            .env("IOTO_SANDBOX_USER", "root");
         command.arg("--config").arg(self.dir.0.join("config")).arg("--state").arg(self.dir.0.join("state"));
         command
     }

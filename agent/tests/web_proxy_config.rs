@@ -17,6 +17,8 @@ fn ioto(dir: &Path, words: &[&str]) -> Command {
     fs::create_dir_all(dir.join("share")).unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_ioto"));
     command.env_clear().current_dir(dir).stdin(Stdio::null()).env("PATH", "/usr/bin:/bin");
+    // As on a device, but who runs the tests as root need not have its user.
+    command.env("IOTO_SANDBOX_USER", "root");
     command.args(words).env("IOTO_DIRECTORIES_SHARE", "share").args(["--config", "etc", "--state", "state"]);
     command
 }

@@ -222,7 +222,7 @@ mod restricted {
     fn make_directories(config: &Config) {
         let directories = &config.directories;
         let database = config.database.path.parent().filter(|_| config.services.database);
-        let all = [&directories.state, &directories.run, &directories.db, &directories.certs];
+        let all = [&directories.state, &directories.run, &directories.certs];
         for directory in all.into_iter().map(PathBuf::as_path).chain(database) {
             let _ = make_directory(directory);
         }
@@ -231,7 +231,7 @@ mod restricted {
     /// What the services need, what every agent needs, and what the configuration adds.
     fn all(config: &Config, needs: &Needs, is_developers: bool) -> Needs {
         let (mut all, directories) = (needs.clone(), &config.directories);
-        all.write(&directories.state).write(&directories.run).write(&directories.db).write(&directories.certs);
+        all.write(&directories.state).write(&directories.run).write(&directories.certs);
         all.read(&directories.share).read(&directories.config).read(&directories.site);
         if all.has_programs() || is_developers {
             // Their files in between; in profile prod those of the agent's own user.
