@@ -53,6 +53,8 @@ const SETTINGS: &str = "{
     },
     tls: {certificate: 'web.crt', key: 'web.key'},
     directories: {run: RUN},
+    // As on a device, but who runs the tests as root need not have its user.
+    sandbox: {user: 'root'},
 }";
 
 /// An authority, and what it issues for this host.
