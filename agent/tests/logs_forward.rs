@@ -402,13 +402,16 @@ fn a_power_cut_repeats_ids_and_loses_nothing() {
     let receiver = Receiver::new();
     let mut forwarder = Forwarder::new(SinkKind::SyslogTcp, receiver.address.port(), &["files"], total);
     for cut in 1..6 {
+        let spool = forwarder.places().spool;
+        let before = fs::read(&spool).unwrap_or_default();
         forwarder.start();
         receiver.wait(cut * 1000, LONG);
         forwarder.kill();
-        // The last transactions did not reach the disk; what is in the run directory never does.
-        let spool = forwarder.places().spool;
+        // The last transactions did not reach the disk; what is in the run directory never does. What was copied into the
+        // database is on the disk for certain: SQLite syncs before it copies (a new database is copied as it is made).
+        let copied = !before.is_empty() && fs::read(&spool).unwrap() != before;
         let wal = PathBuf::from(format!("{}-wal", spool.display()));
-        if let Ok(bytes) = fs::read(&wal) {
+        if let (Ok(bytes), false) = (fs::read(&wal), copied) {
             fs::write(&wal, &bytes[..random.usize(..=bytes.len())]).unwrap();
         }
         fs::remove_file(forwarder.places().marker).unwrap();
