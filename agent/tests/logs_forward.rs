@@ -5,6 +5,7 @@
 #[path = "logs/receiver.rs"]
 mod receiver;
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, HashSet};
 use std::io;
 use std::net::UdpSocket;
@@ -116,10 +117,11 @@ impl Forwarder {
                 let began = Instant::now();
                 loop {
                     let inputs = names.iter().map(|&name| {
-                        let random = fastrand::Rng::with_seed(seed);
+                        // Opened again, it has other luck: with the same it might fail at the same line for ever.
+                        let luck = RefCell::new(fastrand::Rng::with_seed(seed));
                         Input::new(name, move |position| -> Box<dyn Source> {
                             let at = position.map_or(0, |position| position.parse().unwrap());
-                            Box::new(Lines { name, at, total, random: random.clone(), fails })
+                            Box::new(Lines { name, at, total, random: luck.borrow_mut().fork(), fails })
                         })
                     });
                     let inputs = inputs.collect();
