@@ -293,8 +293,21 @@ impl Way {
 
     /// The last so many are sent again.
     fn rewind(&mut self, shared: &Shared, again: usize) {
-        let mut left = u32::try_from(again).unwrap_or(u32::MAX);
-        let mut place = self.place;
+        let (place, taken) = self.before(again);
+        self.place = place;
+        self.accepted = self.accepted.saturating_sub(taken);
+        {
+            let mut figures = shared.figures.lock();
+            figures.again += taken;
+            figures.waiting += taken;
+        }
+        self.confirm(shared);
+    }
+
+    /// The place of so many records before ours, and how many there are of them.
+    fn before(&self, count: usize) -> (Place, u64) {
+        let wanted = u32::try_from(count).unwrap_or(u32::MAX);
+        let (mut left, mut place) = (wanted, self.place);
         for (n, count) in self.kept.iter().rev() {
             if left > 0 && *n < place.n {
                 place = Place { n: *n, index: *count };
@@ -303,15 +316,7 @@ impl Way {
             place.index -= step;
             left -= step;
         }
-        self.place = place;
-        let taken = again as u64 - u64::from(left);
-        self.accepted = self.accepted.saturating_sub(taken);
-        {
-            let mut figures = shared.figures.lock();
-            figures.again += taken;
-            figures.waiting += taken;
-        }
-        self.confirm(shared);
+        (place, u64::from(wanted - left))
     }
 
     /// The other side has read all that it accepted.
@@ -323,6 +328,7 @@ impl Way {
 
     /// Batches that are not wanted again are done with; `unconfirmed` records are.
     fn forget(&mut self, shared: &Shared, unconfirmed: usize) {
+        self.sure = self.sure.max(self.before(unconfirmed).0);
         let mut progress = shared.progress.get();
         while let Some((n, count)) = self.kept.front().copied() {
             let is_done = n < self.place.n && self.accepted.saturating_sub(u64::from(count)) >= unconfirmed as u64;
@@ -339,7 +345,7 @@ impl Way {
     fn mark(&mut self, shared: &Shared) {
         shared.progress.set(Progress { accepted: self.place, ..shared.progress.get() });
         while let Some((_, place)) = self.recent.front().filter(|(since, _)| since.elapsed() >= DOUBT) {
-            self.sure = *place;
+            self.sure = self.sure.max(*place);
             self.recent.pop_front();
         }
         let marked = Marked { accepted: self.place, sure: self.sure };
