@@ -26,6 +26,8 @@ const HALVED: usize = 2;
 const IDLE: Duration = Duration::from_secs(1);
 /// A connection waits so long for a place, and then all that follow do not wait, until there is one.
 const FULL: Duration = Duration::from_secs(2);
+/// But as long as the other threads may take to make room: only they know whether they can.
+const ANSWER: Duration = Duration::from_millis(250);
 /// How often room is looked for meanwhile.
 const PAUSE: Duration = Duration::from_millis(20);
 
@@ -152,6 +154,7 @@ impl Admission {
             return Some(place);
         }
         let until = *crowd.0.get_or_insert_with(Instant::now) + FULL;
+        let answered = Instant::now() + if local.neighbours.is_empty() { Duration::ZERO } else { ANSWER };
         let make_room = async {
             // Those of other threads who owe a head go before our idle ones: at first we do not know of them.
             let mut idle = if local.neighbours.is_empty() { IDLE } else { FOREVER };
@@ -161,7 +164,7 @@ impl Admission {
                     // From now on connections end with the response that is sent, until there is a place at once.
                     local.crowded.set(true);
                 }
-                if eviction == Eviction::Nobody && Instant::now() >= until {
+                if eviction == Eviction::Nobody && Instant::now() >= until.max(answered) {
                     return None;
                 }
                 Timer::after(PAUSE).await;
