@@ -10,8 +10,10 @@ mod error;
 mod retry;
 pub mod sigv4;
 mod skew;
+mod websocket;
 
 pub use self::api::{Api, Service};
 pub use self::credentials::{Credentials, Provider};
 pub use self::dynamodb::DynamoDb;
 pub use self::error::Error;
+pub use self::websocket::WebSocketSigner;
