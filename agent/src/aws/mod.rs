@@ -3,6 +3,7 @@
 mod api;
 pub mod attribute;
 mod canonical;
+pub mod chunked;
 mod crc32;
 mod credentials;
 mod dynamodb;
