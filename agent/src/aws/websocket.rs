@@ -10,7 +10,6 @@ use super::skew::Skews;
 use super::{Error, Provider, sigv4};
 use crate::config;
 use crate::http1::Headers;
-use crate::net;
 
 /// The signing name; the service that calls of the data plane go to is `iotdata`.
 const SERVICE: &str = "iotdevicegateway";
@@ -75,6 +74,7 @@ impl fmt::Debug for WebSocketSigner {
 mod tests {
     use super::super::Credentials;
     use super::*;
+    use crate::net;
 
     const HOST: &str = "prefix-ats.iot.us-east-1.amazonaws.com";
 
