@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde_json::Value;
 use smol::Timer;
 
+use super::canonical::plain_target;
 use super::crc32::crc32;
 use super::outgoing::{Attempt, Content, Outgoing, Signer};
 use super::retry::{Attempts, Fault, RetryQuota, Verdict};
@@ -143,7 +144,11 @@ impl Api {
 
     /// A request to any service, signed under its name, as `s3`, `iotdata` or `execute-api`. The URL is the caller's.
     pub fn request(&self, service: &str, method: Method, url: &str) -> Result<Request, Error> {
-        Ok(Request::new(self.clone(), service, method, url.parse()?))
+        let url: Url = url.parse()?;
+        let scheme = if url.scheme() == fetch::Scheme::Https { "https" } else { "http" };
+        let target = plain_target(url.target(), &Outgoing::options(service));
+        let url = format!("{scheme}://{}{target}", url.authority()).parse()?;
+        Ok(Request::new(self.clone(), service, method, url))
     }
 
     pub(super) fn attempts(&self, timeout: Option<Duration>) -> Attempts<'_> {

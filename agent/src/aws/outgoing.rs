@@ -74,6 +74,11 @@ pub(super) struct Attempt {
 }
 
 impl Outgoing {
+    /// Where the service differs from the others in signing.
+    pub(super) fn options(service: &str) -> sigv4::Options {
+        if service == "s3" { sigv4::Options::s3() } else { sigv4::Options::default() }
+    }
+
     /// Signs and sends it; `left` is the time it may take with its answer.
     pub(super) async fn attempt(&self, client: &Client, signer: &Signer, left: Duration) -> Result<Attempt, Error> {
         let endpoint = self.url.authority();
@@ -107,7 +112,7 @@ impl Outgoing {
                 (added, Body::reader(Some(encoded_length(*length, true)), reader))
             }
             content => {
-                let options = if self.service == "s3" { sigv4::Options::s3() } else { sigv4::Options::default() };
+                let options = Self::options(&self.service);
                 let body = match content {
                     Content::Bytes(bytes) => Body::bytes(bytes.as_slice()),
                     _ => Body::empty(),
