@@ -4,19 +4,23 @@
 
 use std::time::Duration;
 
-use ioto::aws::{Api, Credentials, Error, Provider};
+use ioto::aws::{Api, Credentials, DynamoDb, Error, Provider};
 use ioto::config;
 use ioto::http1::Method;
-use ioto_tests::{Moto, seed};
+use ioto_tests::{Ahead, Moto, seed};
 use serde_json::{Value, json};
 
 const ACTIONS: &str = "dynamodb:*,s3:*,logs:*,cloudwatch:*,monitoring:*,iot:*,iotdata:*";
 const LIMIT: usize = 1024 * 1024;
 
 fn api(moto: &Moto, secret: &str) -> Api {
+    api_at(&moto.endpoint(), moto, secret)
+}
+
+fn api_at(endpoint: &str, moto: &Moto, secret: &str) -> Api {
     let config = config::Aws {
         region: moto.access("region").into(),
-        endpoint: Some(moto.endpoint()),
+        endpoint: Some(endpoint.into()),
         timeout: Duration::from_secs(30),
         ..Default::default()
     };
@@ -122,4 +126,30 @@ fn what_is_not_signed_with_the_right_key_is_refused_once() {
         smol::block_on(api.request("s3", Method::Put, &format!("{}/attic", moto.endpoint())).expect("a URL").send());
     let error = smol::block_on(Error::refusal(response.expect("an answer")));
     assert_eq!(error.code(), Some("SignatureDoesNotMatch"), "{error}");
+}
+
+/// The clock of the device is right, so the service lives in another time.
+#[test]
+fn a_clock_that_is_three_hours_late_costs_one_request_and_only_once() {
+    let moto = Moto::start_for(ACTIONS);
+    let ahead = Ahead::new(moto.proxy().address(), Duration::from_secs(3 * 3600));
+    let api = api_at(&ahead.endpoint(), &moto, moto.access("secret_access_key"));
+    let list = || {
+        let dynamodb = DynamoDb::new(api.clone());
+        smol::block_on(dynamodb.call("ListTables", &json!({}))).expect("the clock is corrected")
+    };
+    assert_eq!(list()["TableNames"], json!([moto.access("table")]));
+    assert_eq!(ahead.requests(), 2, "refused once, then right");
+    list();
+    assert_eq!(ahead.requests(), 3, "it is known by now");
+
+    // The same for requests whose answers the caller reads; each endpoint has its own time.
+    let ahead = Ahead::new(moto.proxy().address(), Duration::from_secs(3 * 3600));
+    let url = format!("{}/attic", ahead.endpoint());
+    done(api.request("s3", Method::Put, &url).expect("a URL"));
+    assert_eq!(ahead.requests(), 2);
+    let data = vec![b'.'; 100_000];
+    let object = api.request("s3", Method::Put, &format!("{url}/object")).expect("a URL");
+    done(object.chunks(data.len() as u64, move || Ok(smol::io::Cursor::new(data.clone()))));
+    assert_eq!(ahead.requests(), 3);
 }
