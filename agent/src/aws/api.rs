@@ -110,6 +110,7 @@ impl Api {
             content: Content::Bytes(Arc::new(body.to_string().into_bytes())),
             unsigned: false,
             repeatable: true,
+            adapt: None,
         };
         let mut attempts = self.attempts(None);
         loop {

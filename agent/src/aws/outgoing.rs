@@ -48,8 +48,10 @@ pub(super) struct Signer {
     pub(super) clock: fn() -> i64,
 }
 
+/// A change of the request before it is sent, of what is not signed.
+pub(super) type Adapt = Box<dyn Fn(fetch::Request) -> fetch::Request + Send + Sync>;
+
 /// A request that is to be signed.
-#[derive(Debug)]
 pub(super) struct Outgoing {
     /// The name of the service in signatures.
     pub(super) service: String,
@@ -61,6 +63,14 @@ pub(super) struct Outgoing {
     pub(super) unsigned: bool,
     /// Whether the service may get it twice without a new attempt of ours.
     pub(super) repeatable: bool,
+    pub(super) adapt: Option<Adapt>,
+}
+
+impl fmt::Debug for Outgoing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { service, method, url, headers, content, .. } = self;
+        write!(f, "{service}: {} {url} {headers:?} {content:?}", method.as_str())
+    }
 }
 
 /// An answer, and what the caller must know to go on.
@@ -123,7 +133,11 @@ impl Outgoing {
         // The wait for a new attempt is not the client's: a kept connection that died is the only thing repeated below.
         let request = client.request(self.method.clone(), &self.url.to_string()).repeatable(self.repeatable).body(body);
         let request = headers.iter().fold(request, |request, (name, value)| request.header(name, value));
-        Ok(added.iter().fold(request, |request, (name, value)| request.header(name, value)))
+        let request = added.iter().fold(request, |request, (name, value)| request.header(name, value));
+        Ok(match &self.adapt {
+            Some(adapt) => adapt(request),
+            None => request,
+        })
     }
 }
 

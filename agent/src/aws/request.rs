@@ -40,7 +40,7 @@ impl Request {
             Method::Get | Method::Head | Method::Put | Method::Delete | Method::Options | Method::Trace
         );
         let (service, headers, content) = (service.to_owned(), Vec::new(), Content::Empty);
-        let outgoing = Outgoing { service, method, url, headers, content, unsigned: false, repeatable };
+        let outgoing = Outgoing { service, method, url, headers, content, unsigned: false, repeatable, adapt: None };
         Self { api, outgoing, timeout: None }
     }
 
@@ -77,6 +77,12 @@ impl Request {
     /// Says whether the service may carry it out twice; see [`fetch::Request::repeatable`].
     pub fn repeatable(mut self, yes: bool) -> Self {
         self.outgoing.repeatable = yes;
+        self
+    }
+
+    /// Adapts each attempt on its way, as with [`limit_rate`](fetch::Request::limit_rate). What is signed must stay as it is.
+    pub fn with(mut self, adapt: impl Fn(fetch::Request) -> fetch::Request + Send + Sync + 'static) -> Self {
+        self.outgoing.adapt = Some(Box::new(adapt));
         self
     }
 

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use super::args::{Args, Request};
-use super::{config, db, doctor, help, output, password, run, status};
+use super::{config, db, doctor, fetch, help, output, password, run, status};
 
 /// A command.
 #[derive(Debug)]
@@ -103,6 +103,14 @@ Values have the types of the schema; FIELD:=JSON is taken as it is.",
             JSON,
         ],
         main: db::main,
+    },
+    Command {
+        name: "fetch",
+        words: "URL…",
+        about: "Send requests of HTTP, as curl does",
+        details: fetch::DETAILS,
+        options: fetch::OPTIONS,
+        main: fetch::main,
     },
     Command {
         name: "password",
