@@ -3,21 +3,22 @@
 #![cfg(feature = "logs")]
 #![allow(clippy::unwrap_used)]
 
+#[path = "logs/journald.rs"]
+mod journald;
+
 use std::collections::HashMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use ioto::config::{JournalSource, LogFilter, LogSource, LogSourceKind, LogStart};
 use ioto::logs::{Batch, Record, Source, sources};
+use journald::{Journald, SOCKET};
 use smol::Timer;
 use smol::future::or;
-
-const JOURNALD: &str = "/lib/systemd/systemd-journald";
-const SOCKET: &str = "/run/systemd/journal/socket";
 
 fn source(start: LogStart, program: &str, filter: LogFilter, position: Option<&str>) -> Box<dyn Source> {
     let journal = JournalSource { start, program: program.into(), ..JournalSource::default() };
@@ -146,59 +147,10 @@ fn nothing_runs_and_nothing_is_left_when_the_source_is_gone() {
     }
 }
 
-/// Runs the other tests of journald in namespaces: own mounts, so that its sockets and files are nobody else's.
+/// Runs the other tests of journald.
 #[test]
 fn journald_in_namespaces() {
-    if !nix::unistd::geteuid().is_root() || !Path::new(JOURNALD).exists() {
-        println!("skipped: needs root and {JOURNALD}");
-        return;
-    }
-    let script = "set -e
-        mount --make-rprivate / && mount -t tmpfs tmpfs /run && mount -t tmpfs tmpfs /etc/systemd
-        mkdir -p /run/systemd/journal /run/log/journal /var/log/journal
-        mount -t tmpfs tmpfs /var/log/journal
-        [ -s /etc/machine-id ] || exit 77
-        exec \"$0\" --ignored --exact inside_journald --nocapture";
-    let this = std::env::current_exe().unwrap();
-    let status = Command::new("unshare")
-        .args(["--mount", "--pid", "--fork", "--mount-proc", "--kill-child", "sh", "-c", script])
-        .arg(this)
-        .status();
-    match status.map(|status| status.code()) {
-        Ok(Some(0)) => {}
-        Ok(Some(77)) | Err(_) => println!("skipped: no namespaces or no machine id here"),
-        other => panic!("{other:?}"),
-    }
-}
-
-/// A journald of our own.
-struct Journald(Child);
-
-impl Journald {
-    fn start(settings: &str) -> Self {
-        let all = format!(
-            "[Journal]\nRateLimitBurst=0\nRateLimitIntervalSec=0\nReadKMsg=no\nSyncIntervalSec=1s\n{settings}\n"
-        );
-        fs::write("/etc/systemd/journald.conf", all).unwrap();
-        let _ = fs::remove_file(SOCKET);
-        let child = Command::new(JOURNALD).spawn().unwrap();
-        let end = Instant::now() + Duration::from_secs(20);
-        while UnixDatagram::unbound().unwrap().connect(SOCKET).is_err() {
-            assert!(Instant::now() < end, "journald does not start");
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        Self(child)
-    }
-
-    fn signal(&self, signal: nix::sys::signal::Signal) {
-        nix::sys::signal::kill(nix::unistd::Pid::from_raw(self.0.id() as i32), signal).unwrap();
-    }
-
-    /// As the service manager does it, but the sockets go too: what is written meanwhile fails, and the writer tries again.
-    fn stop(mut self) {
-        self.signal(nix::sys::signal::Signal::SIGTERM);
-        self.0.wait().unwrap();
-    }
+    journald::in_namespaces("inside_journald");
 }
 
 /// Writes lines natively, each until it is taken. The ids in them are of the test.
@@ -240,7 +192,7 @@ fn count<'a>(lines: impl Iterator<Item = &'a str>) -> HashMap<String, usize> {
 #[test]
 #[ignore = "run by journald_in_namespaces"]
 fn inside_journald() {
-    let journald = Journald::start("Storage=persistent\nSystemMaxUse=400M");
+    let journald = Journald::start("SyncIntervalSec=1s\nStorage=persistent\nSystemMaxUse=400M");
     write(0, 10, "before");
     let end = Instant::now() + Duration::from_secs(20);
     while in_journal().len() < 10 {
@@ -289,7 +241,7 @@ fn every_line_once_over_restarts(mut journald: Journald) {
         if restarts < 2 && kept.len() > (restarts + 1) * LINES / 4 {
             restarts += 1;
             journald.stop();
-            journald = Journald::start("Storage=persistent\nSystemMaxUse=400M");
+            journald = Journald::start("SyncIntervalSec=1s\nStorage=persistent\nSystemMaxUse=400M");
         }
     }
     writer.join().unwrap();
@@ -319,7 +271,7 @@ fn lines_survive_the_move_from_run_to_var() {
         }
     }
     let _ = fs::remove_file("/run/systemd/journal/flushed");
-    let journald = Journald::start("Storage=auto");
+    let journald = Journald::start("SyncIntervalSec=1s\nStorage=auto");
     let mut journal = real(LogStart::Start, None);
     write(0, 500, "in run");
     let (mut all, mut position) = (Vec::new(), String::new());
@@ -351,7 +303,7 @@ fn lines_survive_the_move_from_run_to_var() {
 }
 
 fn a_vacuumed_cursor() {
-    let journald = Journald::start("Storage=persistent\nSystemMaxUse=16M\nSystemMaxFileSize=4M");
+    let journald = Journald::start("SyncIntervalSec=1s\nStorage=persistent\nSystemMaxUse=16M\nSystemMaxFileSize=4M");
     let mut journal = real(LogStart::End, None);
     let position = next(&mut *journal, Duration::from_secs(20)).unwrap().position;
     drop(journal);

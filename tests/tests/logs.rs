@@ -3,6 +3,8 @@
 //! The lines of the kernel go through the machine's own `/dev/kmsg`, which namespaces do not divide. They are few, so that
 //! they stay in its buffer, and have a name of this run, so that what is there beside them is left out.
 
+#[path = "../../agent/tests/logs/journald.rs"]
+mod journald;
 #[path = "../../agent/tests/logs/receiver.rs"]
 #[allow(clippy::unwrap_used, dead_code)]
 mod receiver;
@@ -11,17 +13,16 @@ use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
 use std::io::Write;
 use std::os::unix::net::UnixDatagram;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 use std::{env, thread};
 
 use ioto_tests::{Agent, Scratch, eventually, seed};
+use journald::{Journald, SOCKET};
 use receiver::{Message, Receiver};
 
-const JOURNALD: &str = "/lib/systemd/systemd-journald";
-const SOCKET: &str = "/run/systemd/journal/socket";
 const KMSG: &str = "/dev/kmsg";
 const KILLS: usize = 10;
 const RESTARTS: usize = 2;
@@ -32,50 +33,9 @@ fn lines() -> usize {
     env::var("IOTO_TEST_LOG_LINES").ok().and_then(|lines| lines.parse().ok()).unwrap_or(20_000)
 }
 
-/// In namespaces, so that the journald that is started here is nobody else's.
 #[test]
 fn every_line_of_journal_files_and_kernel_arrives_over_kills_restarts_rotation_and_an_outage() {
-    let is_root = fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0);
-    if !is_root || !Path::new(JOURNALD).exists() {
-        println!("skipped: needs root and {JOURNALD}");
-        return;
-    }
-    let script = "set -e
-        mount --make-rprivate / && mount -t tmpfs tmpfs /run && mount -t tmpfs tmpfs /etc/systemd
-        mkdir -p /run/systemd/journal /run/log/journal /var/log/journal
-        mount -t tmpfs tmpfs /var/log/journal
-        [ -s /etc/machine-id ] || exit 77
-        exec \"$0\" --ignored --exact inside --nocapture";
-    let this = env::current_exe().expect("the test's own path");
-    let status = Command::new("unshare")
-        .args(["--mount", "--pid", "--fork", "--mount-proc", "--kill-child", "sh", "-c", script])
-        .arg(this)
-        .status();
-    match status.map(|status| status.code()) {
-        Ok(Some(0)) => {}
-        Ok(Some(77)) | Err(_) => println!("skipped: no namespaces or no machine id here"),
-        other => panic!("{other:?}"),
-    }
-}
-
-struct Journald(Child);
-
-impl Journald {
-    fn start() -> Self {
-        let settings = "[Journal]\nRateLimitBurst=0\nRateLimitIntervalSec=0\nReadKMsg=no\nSystemMaxUse=1G\n";
-        fs::write("/etc/systemd/journald.conf", settings).expect("configure journald");
-        let _ = fs::remove_file(SOCKET);
-        let child = Command::new(JOURNALD).stderr(Stdio::null()).spawn().expect("start journald");
-        eventually("journald listens", Duration::from_secs(30), || {
-            UnixDatagram::unbound().and_then(|socket| socket.connect(SOCKET)).ok()
-        });
-        Self(child)
-    }
-
-    fn stop(mut self) {
-        ioto_tests::send(&self.0, ioto_tests::Signal::Term);
-        self.0.wait().expect("journald ends");
-    }
+    journald::in_namespaces("inside");
 }
 
 /// Writes lines into the journal, as many as are asked for in all.
@@ -181,7 +141,7 @@ fn inside() {
             log.display()
         ),
     );
-    let mut journald = Journald::start();
+    let mut journald = Journald::start("SystemMaxUse=1G");
     let socket = UnixDatagram::unbound().expect("a socket");
     let journal = Mutex::new(JournalWriter { socket, written: 0 });
     let mut files = FileWriter::new(log);
@@ -230,7 +190,7 @@ fn inside() {
                 journal.settle();
                 journald = {
                     std::mem::replace(&mut journald, Journald(Command::new("true").spawn().expect("run true"))).stop();
-                    Journald::start()
+                    Journald::start("SystemMaxUse=1G")
                 };
             }
             thread::sleep(Duration::from_millis(fastrand::u64(100..1000)));

@@ -1,64 +1,28 @@
 //! The socket we listen on: given by the service manager, or made here.
 
-use nix::sys::socket::{ControlMessage, MsgFlags, UnixAddr, sendmsg};
 use nix::unistd::{Group, setegid};
 use rustix::fs::{AtFlags, Mode, OFlags, fchmod, open, unlinkat};
-use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SocketAddrUnix, SocketFlags, SocketType, bind,
-    listen, recvmsg, socket_with, sockopt,
-};
-use std::env;
-use std::io::{self, IoSlice, IoSliceMut};
-use std::mem::MaybeUninit;
-use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::net::{UnixListener, UnixStream};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with};
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixListener;
 
 const DIRECTORY: &str = "/run/ioto";
 const NAME: &str = "helper.sock";
 
-/// The first descriptor that the service manager gives [sd_listen_fds(3)].
-const FIRST: i32 = 3;
-
 /// The listener, and whether the service manager keeps it while we are away.
 pub fn listener() -> Result<(UnixListener, bool), String> {
-    let for_us = env::var("LISTEN_PID").is_ok_and(|pid| pid == std::process::id().to_string());
-    let listener = match (for_us, env::var("LISTEN_FDS").as_deref()) {
-        (true, Ok("1")) => {
-            (given().map_err(|error| format!("the service manager's socket can not be used: {error}"))?, true)
+    let listener = match ioto_wire::passed() {
+        Some(listener) => {
+            (listener.map_err(|error| format!("the service manager's socket can not be used: {error}"))?, true)
         }
-        (true, Ok(count)) => return Err(format!("the service manager gave {count} sockets; exactly one is expected")),
-        _ => {
+        None => {
             let made = make().map_err(|error| format!("can not listen at {DIRECTORY}/{NAME}: {error}"))?;
             (made, false)
         }
     };
     listener.0.set_nonblocking(true).map_err(|error| error.to_string())?;
     Ok(listener)
-}
-
-/// A number of a descriptor becomes an owned descriptor by a message from us to us: no unsafe code is needed for it.
-fn given() -> io::Result<UnixListener> {
-    let (to, from) = UnixStream::pair()?;
-    let numbers = [FIRST];
-    let message = [ControlMessage::ScmRights(&numbers)];
-    sendmsg::<UnixAddr>(to.as_raw_fd(), &[IoSlice::new(b"x")], &message, MsgFlags::empty(), None)?;
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-    let mut control = RecvAncillaryBuffer::new(&mut space);
-    let mut byte = [0];
-    recvmsg(&from, &mut [IoSliceMut::new(&mut byte)], &mut control, RecvFlags::CMSG_CLOEXEC)?;
-    let socket = control.drain().find_map(|message| match message {
-        RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
-        _ => None,
-    });
-    let socket: OwnedFd = socket.ok_or_else(|| io::Error::other("descriptor 3 is not open"))?;
-    // The one with the number would be inherited by every child.
-    nix::unistd::close(FIRST)?;
-    let unix = sockopt::socket_domain(&socket)? == AddressFamily::UNIX;
-    let stream = sockopt::socket_type(&socket)? == SocketType::STREAM;
-    match unix && stream && sockopt::socket_acceptconn(&socket)? {
-        true => Ok(UnixListener::from(socket)),
-        false => Err(io::Error::other("it is not a listening Unix stream socket")),
-    }
 }
 
 /// Makes the socket, mode 0660 root:ioto. The directory belongs to the user `ioto`, so nothing in it is trusted: no path in

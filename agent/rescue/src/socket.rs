@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::io::{self, ErrorKind};
-use std::os::fd::{FromRawFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
@@ -11,38 +10,17 @@ use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Uid};
 
 use crate::privileges::Identity;
 
-/// The first descriptor that systemd passes [sd_listen_fds(3)].
-const FIRST: i32 = 3;
 /// Only we and the group may connect.
 const CLOSED: u32 = 0o117;
 
 /// The listener, not blocking. Made as root, it belongs to whom we become.
 pub fn listen(path: &Path, owner: Option<&Identity>) -> Result<UnixListener, String> {
-    let listener = match passed() {
+    let listener = match ioto_wire::passed() {
         Some(listener) => listener.map_err(|error| format!("the socket that was passed: {error}")),
         None => make(path, owner).map_err(|error| format!("{}: {error}", path.display())),
     }?;
     listener.set_nonblocking(true).map_err(|error| error.to_string())?;
     Ok(listener)
-}
-
-fn passed() -> Option<io::Result<UnixListener>> {
-    let number = |name| std::env::var(name).ok().and_then(|text| text.parse::<u32>().ok());
-    if number("LISTEN_PID") != Some(std::process::id()) || number("LISTEN_FDS") != Some(1) {
-        return None;
-    }
-    // SAFETY: the service manager opened it for this process, and nothing here has used it yet: nobody else owns it.
-    #[allow(unsafe_code, reason = "a descriptor that exists by its number alone")]
-    let listener = UnixListener::from(unsafe { OwnedFd::from_raw_fd(FIRST) });
-    let listens = rustix::io::fcntl_setfd(&listener, rustix::io::FdFlags::CLOEXEC)
-        .and_then(|()| rustix::net::sockopt::socket_acceptconn(&listener))
-        .map_err(io::Error::from);
-    // Only a Unix socket has such an address.
-    Some(match (listens, listener.local_addr()) {
-        (Ok(true), Ok(_)) => Ok(listener),
-        (Err(error), _) | (_, Err(error)) => Err(error),
-        (Ok(false), Ok(_)) => Err(io::Error::new(ErrorKind::InvalidInput, "it does not listen")),
-    })
 }
 
 fn make(path: &Path, owner: Option<&Identity>) -> io::Result<UnixListener> {

@@ -20,6 +20,7 @@ mod json;
 mod names;
 mod network;
 pub mod notify;
+mod passed;
 mod request;
 
 pub use self::answer::{Answer, Outcome};
@@ -28,6 +29,7 @@ pub use self::frame::{FrameError, MAX_FRAME, Timed, read_frame, write_frame};
 pub use self::json::{Invalid, VERSION};
 pub use self::names::{Bundle, Hostname, Slot, Time, Zone};
 pub use self::network::{Interface, Ip, Prefixed, Profile, Wifi};
+pub use self::passed::passed;
 pub use self::request::{Mark, Request, Verb};
 
 /// Entry of the fuzz target `helper`.
