@@ -31,7 +31,7 @@ fn failures_are_one_line_each() {
     let loops = server.url("/loop");
     for (arguments, status, part) in [
         (vec!["-L", &loops], 47, "10 redirections"),
-        (vec!["http://127.0.0.1:1/"], 7, "127.0.0.1:1"),
+        (vec!["http://127.0.0.1:1/"], 7, "127.0.0.1 port 1"),
         (vec!["ftp://127.0.0.1/"], 3, "http"),
         (vec!["-k", "https://127.0.0.1:1/"], 2, "profile dev"),
         (vec!["-f", &server.url("/missing")], 22, "404 Not Found"),
@@ -39,6 +39,7 @@ fn failures_are_one_line_each() {
         (vec!["--cacert", "/does/not/exist", &loops], 77, "/does/not/exist"),
         (vec![&server.url("/garbage")], 8, "127.0.0.1"),
         (vec!["--limit-rate", "fast", &loops], 2, "fast"),
+        (vec!["-d", "@none", &loops], 26, "none"),
         (vec![], 2, "URL"),
     ] {
         let output = ioto(scratch.path(), &arguments);
@@ -118,7 +119,7 @@ fn a_reader_that_has_read_enough_is_no_failure() {
 #[test]
 fn progress_is_shown_on_a_terminal_only() {
     let (server, scratch) = (Server::start(), Scratch::new());
-    let line = format!("{} fetch --limit-rate 5k -o out {}", program().display(), server.url("/data"));
+    let line = format!("{} fetch --limit-rate 5k -o out {}", program("ioto").display(), server.url("/data"));
     let on_terminal = |line: &str| {
         let mut command = Command::new("script");
         let output = command.args(["-q", "-e", "-c", line, "/dev/null"]).current_dir(scratch.path()).output();

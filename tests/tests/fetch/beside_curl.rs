@@ -153,7 +153,6 @@ fn exit_statuses_are_those_of_curl() {
         &["-m", "0.5", "~/slow"],
         &["http://127.0.0.1:1/"],
         &["http://does-not-exist.invalid/"],
-        &["-d", "@none", "~/text"],
         &["-T", "none", "~/text"],
         &["-x", "http://127.0.0.1:1", "~/text"],
         &["-w", "%{http_code} %{size_download} %{content_type} %{exitcode}\\n", "~/text"],

@@ -1,6 +1,6 @@
 //! A server that remembers what it was asked, and answers by the path.
 
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Command, Output};
@@ -180,7 +180,7 @@ pub fn ioto(directory: &Path, arguments: &[&str]) -> Output {
 }
 
 pub fn command(directory: &Path, arguments: &[&str]) -> Command {
-    let mut command = Command::new(program());
+    let mut command = Command::new(program("ioto"));
     command.arg("fetch").args(arguments).env_clear().current_dir(directory);
     command
 }

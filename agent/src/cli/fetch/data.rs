@@ -199,6 +199,7 @@ fn urlencoded(value: &OsStr) -> Result<Vec<u8>, Failure> {
     for byte in content {
         match byte {
             b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => encoded.push(char::from(byte)),
+            b' ' => encoded.push('+'),
             _ => encoded.push_str(&format!("%{byte:02X}")),
         }
     }
@@ -228,13 +229,9 @@ mod tests {
 
     #[test]
     fn data_is_encoded_as_curl_does() {
-        for (text, encoded) in [
-            ("a b&c", "a%20b%26c"),
-            ("=a=b", "a%3Db"),
-            ("name=a b", "name=a%20b"),
-            ("n~=\u{fc}", "n~=%C3%BC"),
-            ("", ""),
-        ] {
+        for (text, encoded) in
+            [("a b&c", "a+b%26c"), ("=a=b", "a%3Db"), ("name=a b", "name=a+b"), ("n~=\u{fc}", "n~=%C3%BC"), ("", "")]
+        {
             assert_eq!(urlencoded(OsStr::new(text)).unwrap(), encoded.as_bytes(), "{text}");
         }
         assert_eq!(without_line_ends(b"a\r\nb\0\n".to_vec()), b"ab");
