@@ -14,7 +14,7 @@ pub fn all() -> String {
         row(&mut text, &with_words(command), command.about);
     }
     text.push_str("\nOptions:\n");
-    options(&mut text, COMMON.iter());
+    options(&mut text, COMMON);
     row(&mut text, "--help", "show this, or after a command what it takes");
     row(&mut text, "--version", "show the version");
     text.push_str("\nExit status: 0, 1 (failed), 2 (bad usage or bad configuration)\n");
@@ -28,7 +28,8 @@ pub fn of(command: &Command) -> String {
         let _ = writeln!(text, "{}", command.details);
     }
     text.push_str("\nOptions:\n");
-    options(&mut text, command.options.iter().chain(COMMON));
+    options(&mut text, command.options);
+    options(&mut text, COMMON);
     text
 }
 
@@ -36,8 +37,8 @@ fn with_words(command: &Command) -> String {
     format!("{} {}", command.name, command.words).trim_end().to_owned()
 }
 
-fn options(text: &mut String, options: impl Iterator<Item = &'static Opt> + Clone) {
-    let names: Vec<String> = options.clone().map(name).collect();
+fn options(text: &mut String, options: &[Opt]) {
+    let names: Vec<String> = options.iter().map(name).collect();
     let width = names.iter().map(String::len).fold(WIDTH, usize::max);
     for (name, option) in names.iter().zip(options) {
         wide_row(text, width, name, option.about);

@@ -40,7 +40,7 @@ pub fn main(args: Args) -> ExitCode {
     let complains = !args.flag("silent") || args.flag("show-error");
     let plan = match Plan::read(&args) {
         Ok(plan) => plan,
-        Err(failure) => return fail(&failure, true),
+        Err(failure) => return fail(&failure, complains || failure.status == Failure::USAGE),
     };
     let (client, signer) = match prepare(&args, &plan) {
         Ok(prepared) => prepared,
