@@ -26,6 +26,17 @@ fn repeated_requests_share_a_connection() {
 }
 
 #[test]
+fn what_fails_in_passing_is_tried_again() {
+    let (server, scratch) = (Server::start(), Scratch::new());
+    let output = ioto(scratch.path(), &["-f", "--retry", "2", &server.url("/flaky")]);
+    assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(0), &b"hello\n"[..]), "{}", stderr(&output));
+    assert_eq!(server.take().len(), 2);
+    let output = ioto(scratch.path(), &["-f", "--retry", "2", "-d", "a=1", &server.url("/flaky")]);
+    assert_eq!(output.status.code(), Some(22), "a POST is not repeated");
+    assert_eq!(server.take().len(), 1);
+}
+
+#[test]
 fn failures_are_one_line_each() {
     let (server, scratch) = (Server::start(), Scratch::new());
     let loops = server.url("/loop");

@@ -87,6 +87,9 @@ fn requests_are_those_of_curl() {
         &["-r", "5-9", "~/data"],
         &["-I", "~/missing"],
         &["~/text", "~/empty", "~/text"],
+        &["~/compressed"],
+        &["--compressed", "~/compressed"],
+        &["--compressed", "-o", "out", "~/compressed"],
     ]);
 }
 
@@ -155,6 +158,7 @@ fn exit_statuses_are_those_of_curl() {
         &["http://does-not-exist.invalid/"],
         &["-T", "none", "~/text"],
         &["-x", "http://127.0.0.1:1", "~/text"],
+        &["--compressed", "-o", "/dev/null", "~/damaged"],
         &["-w", "%{http_code} %{size_download} %{content_type} %{exitcode}\\n", "~/text"],
         &["-f", "-w", "%{http_code} %{exitcode}\\n", "~/missing"],
         &["-d", "12345", "-w", "%{size_upload} %{method}\\t%{url_effective}", "~/text"],

@@ -3,7 +3,7 @@
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -75,7 +75,7 @@ fn serve(client: &TcpStream, all: &Mutex<Vec<Seen>>) -> io::Result<()> {
     loop {
         let Some(seen) = read(&mut reader, &mut writer)? else { return Ok(()) };
         all.lock().expect("nobody panicked").push(seen.clone());
-        if !answer(&seen, &mut writer)? {
+        if !answer(&seen, all, &mut writer)? {
             return Ok(());
         }
     }
@@ -122,7 +122,7 @@ fn read(reader: &mut impl BufRead, writer: &mut impl Write) -> io::Result<Option
 }
 
 /// Whether the connection stays.
-fn answer(seen: &Seen, writer: &mut impl Write) -> io::Result<bool> {
+fn answer(seen: &Seen, all: &Mutex<Vec<Seen>>, writer: &mut impl Write) -> io::Result<bool> {
     let (path, _) = seen.target.split_once('?').unwrap_or((&seen.target, ""));
     let (status, extra, body): (&str, String, Vec<u8>) = match path {
         "/data" => match seen.header("range").and_then(|range| range.strip_prefix("bytes=")) {
@@ -157,6 +157,18 @@ fn answer(seen: &Seen, writer: &mut impl Write) -> io::Result<bool> {
             writer.write_all(b"SMTP ready\r\n\r\n")?;
             return Ok(false);
         }
+        "/compressed" if seen.header("accept-encoding").is_some_and(|accepted| accepted.contains("gzip")) => {
+            ("200 OK", "Content-Encoding: gzip\r\n".into(), gzip(&data()))
+        }
+        "/compressed" => ("200 OK", String::new(), data()),
+        "/damaged" => {
+            let mut damaged = gzip(&data());
+            damaged[1000..1010].fill(0);
+            ("200 OK", "Content-Encoding: gzip\r\n".into(), damaged)
+        }
+        "/flaky" if all.lock().expect("nobody panicked").len() % 2 == 1 => {
+            ("503 Service Unavailable", String::new(), b"later\n".to_vec())
+        }
         "/slow" => {
             thread::sleep(std::time::Duration::from_secs(5));
             return Ok(false);
@@ -172,6 +184,12 @@ fn answer(seen: &Seen, writer: &mut impl Write) -> io::Result<bool> {
         writer.write_all(&body)?;
     }
     Ok(true)
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut child = Command::new("gzip").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("start gzip");
+    child.stdin.take().expect("it is piped").write_all(bytes).expect("write to gzip");
+    child.wait_with_output().expect("wait for gzip").stdout
 }
 
 /// `ioto fetch` in a directory, without an environment.

@@ -61,6 +61,8 @@ impl From<Error> for Failure {
             Error::Timeout { .. } => 28,
             Error::Redirects { .. } => 47,
             Error::Body(_) => Self::READ,
+            Error::Encoding { .. } => 61,
+            Error::Login { .. } => 67,
             Error::Header { .. } | Error::Unsendable(_) => Self::USAGE,
             _ => 1,
         };

@@ -10,7 +10,8 @@ Exit status, as of curl: 0, 1 (failed), 2 (bad usage), 3 (no such URL), 6 (name
 not found), 7 (no connection), 8 (no HTTP), 18 (broken off), 22 (-f: status 400
 or more), 23 (cannot write), 26 (cannot read), 28 (too slow), 33 (no ranges),
 35 (TLS), 47 (redirections), 52 (no answer), 56 (connection lost), 58 (own
-certificate), 60 (server's certificate), 77 (--cacert), 97 (proxy).\n
+certificate), 60 (server's certificate), 61 (compression), 67 (login), 77
+(--cacert), 97 (proxy).\n
 --write-out knows http_code, content_type, url_effective, method, size_upload,
 size_download, speed_download, time_starttransfer, time_total, exitcode, as
 %{http_code}, and \\n, \\t, %%.";
