@@ -187,7 +187,7 @@ mod tests {
 
     const NOW: i64 = 1_369_353_600_000;
     const SCOPE: Scope = Scope { region: "us-east-1", service: "s3" };
-    const BODY: [u8; 66_560] = [b'a'; 66_560];
+    static BODY: [u8; 66_560] = [b'a'; 66_560];
 
     fn credentials() -> Credentials {
         Credentials::new("AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY")
@@ -224,7 +224,7 @@ mod tests {
             "{added:?}"
         );
         assert!(added.contains(&("X-Amz-Decoded-Content-Length", "66560".into())), "{added:?}");
-        let wire = read(SignedChunks::new(&BODY, BODY.len() as u64, signer, false));
+        let wire = read(SignedChunks::new(&BODY[..], BODY.len() as u64, signer, false));
         assert_eq!(
             lines(&wire),
             [
