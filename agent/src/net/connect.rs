@@ -6,17 +6,13 @@ use std::time::{Duration, Instant};
 
 use smol::Timer;
 use smol::future::FutureExt;
-use smol::net::{TcpStream, resolve};
+use smol::net::TcpStream;
 
+use super::race::race;
+use super::resolve::resolve;
 use super::{Error, Step};
 #[cfg(feature = "tls")]
 use super::{Stream, TlsClient};
-
-/// Addresses of one host that are tried. A name with more of them is a load balancer: the first ones do.
-const ADDRESSES: usize = 8;
-
-/// The share of the time that one address gets although others wait.
-const MIN_SHARE: Duration = Duration::from_millis(250);
 
 /// Connects to a host name or IP address (IPv6 with or without brackets), with TLS when a client is given.
 ///
@@ -33,27 +29,29 @@ pub async fn connect(host: &str, port: u16, tls: Option<&TlsClient>, timeout: Du
 
 /// Connects over plain TCP, small writes are sent at once (`TCP_NODELAY`).
 ///
-/// The addresses of a name are tried in the order of the resolver (RFC 6724); each gets an even share of the time that is
-/// left, so that one dead address does not use it all. The look-up runs on the pool of blocking threads.
+/// The look-up runs on a thread of its own. The addresses of a name are tried in the order of the resolver (RFC 6724), IPv6 and
+/// IPv4 in turns, the next one after a quarter of a second or when one fails; the first that answers is taken (RFC 8305).
 pub async fn connect_tcp(host: &str, port: u16, timeout: Duration) -> Result<TcpStream, Error> {
     let start = Instant::now();
     let addresses = addresses_of(host, port, timeout).await?;
-    let mut refusal = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-    for (tried, address) in addresses.iter().enumerate() {
-        let left = timeout.saturating_sub(start.elapsed());
-        let share = (left / (addresses.len() - tried) as u32).max(MIN_SHARE).min(left);
-        match attempt(*address, share).await {
-            Ok(stream) => return Ok(stream),
-            Err(error) => {
-                log::debug!("{host} at {address}: {error}");
-                refusal = error;
-            }
+    connect_first(host, port, &addresses, timeout.saturating_sub(start.elapsed())).await
+}
+
+/// Connects to the first of these addresses of a host that answers, as [`connect_tcp`] does.
+pub async fn connect_first(
+    host: &str,
+    port: u16,
+    addresses: &[SocketAddr],
+    timeout: Duration,
+) -> Result<TcpStream, Error> {
+    let race =
+        async { race(addresses, attempt).await.map_err(|source| Error::Connect { host: host.into(), port, source }) };
+    match race.or(elapsed(host, port, Step::Connect, timeout)).await {
+        // The kernel's patience has ended before ours.
+        Err(Error::Connect { host, port, source }) if source.kind() == io::ErrorKind::TimedOut => {
+            Err(Error::Timeout { host, port, step: Step::Connect, after: timeout })
         }
-    }
-    let host = host.into();
-    match refusal.kind() {
-        io::ErrorKind::TimedOut => Err(Error::Timeout { host, port, step: Step::Connect, after: timeout }),
-        _ => Err(Error::Connect { host, port, source: refusal }),
+        other => other,
     }
 }
 
@@ -68,18 +66,12 @@ async fn addresses_of(host: &str, port: u16, timeout: Duration) -> Result<Vec<So
     if let Ok(address) = bare.parse::<IpAddr>() {
         return Ok(vec![SocketAddr::new(address, port)]);
     }
-    let look_up = async { resolve((bare, port)).await.map_err(|source| Error::Resolve { host: host.into(), source }) };
-    let mut addresses = look_up.or(elapsed(host, port, Step::Resolve, timeout)).await?;
-    addresses.truncate(ADDRESSES);
-    Ok(addresses)
+    let look_up = async { resolve(bare, port).await.map_err(|source| Error::Resolve { host: host.into(), source }) };
+    look_up.or(elapsed(host, port, Step::Resolve, timeout)).await
 }
 
-async fn attempt(address: SocketAddr, timeout: Duration) -> io::Result<TcpStream> {
-    let too_late = async {
-        Timer::after(timeout).await;
-        Err(io::ErrorKind::TimedOut.into())
-    };
-    let stream = TcpStream::connect(address).or(too_late).await?;
+async fn attempt(address: SocketAddr) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect(address).await?;
     stream.set_nodelay(true)?;
     Ok(stream)
 }

@@ -113,6 +113,8 @@ pub enum Error {
     },
     /// A server's TLS cannot be set up; the text says why.
     Tls(String),
+    /// Only in the profile `dev` may the certificate of a server go unverified.
+    Unverified,
     /// None of the usual files with the system's roots is there.
     NoRoots,
 }
@@ -133,6 +135,7 @@ impl Error {
             | Self::Pem { .. }
             | Self::Identity { .. }
             | Self::Tls(_)
+            | Self::Unverified
             | Self::NoRoots => false,
         }
     }
@@ -176,6 +179,10 @@ impl fmt::Display for Error {
                 write!(f, "the certificate {} cannot be used with its key: {reason}", certificate.display())
             }
             Self::Tls(text) => f.write_str(text),
+            Self::Unverified => f.write_str(
+                "certificates of servers are verified in the profile prod, always; name an authority file, or use the \
+                 profile dev",
+            ),
             Self::NoRoots => f.write_str(
                 "no file with the system's root certificates; install ca-certificates, name an authority file, or set \
                  SSL_CERT_FILE",

@@ -78,6 +78,26 @@ impl Proxy {
         Ok(stream)
     }
 
+    /// Whether it takes requests of HTTP without TLS as they are, with the whole URL in the request line (RFC 9112 §3.2.2).
+    /// Proxies often allow CONNECT to port 443 alone.
+    pub fn forwards(&self) -> bool {
+        self.protocol == Protocol::Http
+    }
+
+    /// Connects to the proxy itself.
+    ///
+    /// # Errors
+    /// It cannot be reached.
+    pub async fn reach(&self, timeout: Duration) -> Result<TcpStream, Error> {
+        connect_tcp(&self.host, self.port, timeout).await
+    }
+
+    /// The value of `Proxy-Authorization`.
+    pub fn authorization(&self) -> Option<String> {
+        let (user, password) = self.login.as_ref()?;
+        Some(format!("Basic {}", base64::encode(format!("{user}:{}", password.expose()).as_bytes())))
+    }
+
     async fn http(&self, stream: &mut TcpStream, host: &str, port: u16) -> Result<(), Fault> {
         if !host.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(Fault::Host(host.into()));
@@ -87,9 +107,8 @@ impl Proxy {
             false => format!("{host}:{port}"),
         };
         let mut request = format!("CONNECT {place} HTTP/1.1\r\nHost: {place}\r\n");
-        if let Some((user, password)) = &self.login {
-            let login = base64::encode(format!("{user}:{}", password.expose()).as_bytes());
-            request.push_str(&format!("Proxy-Authorization: Basic {login}\r\n"));
+        if let Some(authorization) = self.authorization() {
+            request.push_str(&format!("Proxy-Authorization: {authorization}\r\n"));
         }
         request.push_str("\r\n");
         stream.write_all(request.as_bytes()).await?;
