@@ -61,8 +61,8 @@ impl Course {
         }
     }
 
-    /// Whether so much time is left.
-    pub fn allows(&self, wait: Duration) -> bool {
-        self.total.is_none_or(|(_, at)| Instant::now() + wait < at)
+    /// When the time is over.
+    pub fn ends(&self) -> Option<Instant> {
+        self.total.map(|(_, at)| at)
     }
 }

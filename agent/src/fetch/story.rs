@@ -1,6 +1,6 @@
 //! The story of a request: its attempts, and where its responses lead.
 
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use smol::Timer;
 
@@ -23,6 +23,8 @@ const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(120);
 /// Sends a request, and again if it may be.
 pub(super) async fn run(request: Request) -> Result<Response, Error> {
     let mut course = Course::new(request.plan.timeout, request.meter());
+    // A response takes the course along.
+    let ends = course.ends();
     let Request { client, method, url, headers, body, plan, .. } = request;
     let (url, mut body) = (url?, body);
     let mut left = if plan.repeatable { plan.retries } else { 0 };
@@ -48,7 +50,7 @@ pub(super) async fn run(request: Request) -> Result<Response, Error> {
             Err(error) if error.is_transient() => backoff.next(),
             Err(_) => return result,
         };
-        if !course.allows(wait) {
+        if ends.is_some_and(|at| Instant::now() + wait >= at) {
             return result;
         }
         match result {
