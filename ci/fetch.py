@@ -79,6 +79,8 @@ class Server:
     def __init__(self, directory, megabytes):
         self.directory = directory
         self.plain, self.tls = free_port(), free_port()
+        # For nginx's worker, which is nobody.
+        directory.chmod(0o755)
         (directory / "www").mkdir()
         (directory / "www/small").write_bytes(b"x" * 1024)
         # A sparse file: its bytes are all the same, and nobody has to read them from anywhere.

@@ -104,6 +104,7 @@ impl Args {
     }
 
     /// All options in their order, with their values.
+    #[cfg(feature = "fetch")]
     pub fn all(&self) -> impl Iterator<Item = (&'static str, &OsString)> {
         self.options.iter().map(|(name, value)| (*name, value))
     }
