@@ -47,10 +47,15 @@ pub fn main(args: Args) -> ExitCode {
         Err(Refusal::Failure(failure)) => return fail(&failure, complains),
         Err(Refusal::Said(status)) => return status,
     };
-    let mut transfers = Transfers { plan: &plan, client, signer, piece: Vec::new() };
+    // As a whole: between two calls of `block_on` another thread would take over the reactor, and give it back.
+    smol::block_on(run_all(Transfers { plan: &plan, client, signer, piece: Vec::new() }))
+}
+
+async fn run_all(mut transfers: Transfers<'_>) -> ExitCode {
+    let plan = transfers.plan;
     let mut status = ExitCode::SUCCESS;
     for url in plan.urls.iter().flat_map(|url| (0..plan.repeat).map(move |_| url)) {
-        let (figures, result) = smol::block_on(transfers.run(url));
+        let (figures, result) = transfers.run(url).await;
         meter::clear();
         if let Err(failure) = result {
             status = fail(&failure, plan.complains);
