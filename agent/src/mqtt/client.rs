@@ -5,19 +5,23 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use super::profile::Profile;
 use super::session::{MessageId, RequestId, Session};
 use super::shared::{End, Shared};
 use super::{Connection, Error, Message, Options, QoS, State};
 
 /// A client and the connection that works for it. Nothing happens until [`Connection::run`] is polled.
 pub fn new(options: Options) -> (Client, Connection) {
-    let max_packet = options.max_packet;
-    let shared = Shared::new(Session::new(options.limits(), Instant::now()));
-    (Client { shared: shared.clone(), max_packet }, Connection::new(options, shared))
+    let Options { max_packet, profile, .. } = options;
+    let now = Instant::now();
+    let mut session = Session::new(options.limits(), now);
+    session.keep_to(profile, now);
+    let shared = Shared::new(session);
+    (Client { shared: shared.clone(), max_packet, profile }, Connection::new(options, shared))
 }
 
 /// Publishes and subscribes through a [`Connection`]. Clones share it, and may be used on other threads.
@@ -25,6 +29,7 @@ pub fn new(options: Options) -> (Client, Connection) {
 pub struct Client {
     shared: Arc<Shared>,
     max_packet: usize,
+    profile: &'static Profile,
 }
 
 impl Client {
@@ -39,10 +44,11 @@ impl Client {
     /// The message is queued when this is first polled; while the queue is full, that waits. Messages are sent in the
     /// order in which they were queued. Once queued, a message is sent even if this future is dropped.
     ///
-    /// Errors: [`Topic`](Error::Topic), [`TooLarge`](Error::TooLarge); for QoS 0 [`Lost`](Error::Lost) if the connection
+    /// Errors: [`Topic`](Error::Topic), [`TooLarge`](Error::TooLarge), [`Profile`](Error::Profile); for QoS 0 [`Lost`](Error::Lost) if the connection
     /// broke; [`Closed`](Error::Closed) if the connection ended for good.
     pub async fn send(&self, message: Message) -> Result<(), Error> {
         message.check(self.max_packet)?;
+        self.profile.check(&message)?;
         Publishing { shared: &self.shared, stage: Stage::Entering(Some(message), None) }.await
     }
 
@@ -103,6 +109,21 @@ impl Client {
     /// The figures of this moment.
     pub fn state(&self) -> State {
         self.shared.state()
+    }
+
+    /// Slows down: at least 2 s between two messages, twice as much with each further demand up to 30 s; half of it after
+    /// each minute without one.
+    pub fn throttle(&self) {
+        let mut core = self.shared.lock();
+        core.session.throttle(Instant::now());
+        core.wake();
+    }
+
+    /// Leaves the broker for a while; messages wait.
+    pub fn pause(&self, time: Duration) {
+        let mut core = self.shared.lock();
+        core.paused = Some(Instant::now() + time);
+        core.wake();
     }
 
     /// Ends the connection: what can be sent at once is sent, the broker is told, and [`Connection::run`] ends. Who still
