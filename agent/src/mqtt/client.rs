@@ -72,19 +72,44 @@ impl Client {
         qos: QoS,
         handler: impl AsyncFnMut(Message) + Send + 'static,
     ) -> Result<QoS, Error> {
-        let request = {
-            let mut core = self.shared.lock();
-            if core.end != End::Open {
-                return Err(Error::Closed);
-            }
-            core.handlers.check_room()?;
-            let request = core.session.subscribe(filter, qos)?;
-            core.handlers.add(request, filter, handler);
-            core.requests.expect(request);
-            core.wake();
-            request
-        };
+        let request = self.ask_for(filter, qos, handler)?;
+        self.answer(request).await
+    }
+
+    /// Begins a subscription.
+    pub(super) fn ask_for(
+        &self,
+        filter: &str,
+        qos: QoS,
+        handler: impl AsyncFnMut(Message) + Send + 'static,
+    ) -> Result<RequestId, Error> {
+        let mut core = self.shared.lock();
+        if core.end != End::Open {
+            return Err(Error::Closed);
+        }
+        core.handlers.check_room()?;
+        let request = core.session.subscribe(filter, qos)?;
+        core.handlers.add(request, filter, handler);
+        core.requests.expect(request);
+        core.wake();
+        Ok(request)
+    }
+
+    /// The broker's answer to a subscription.
+    pub(super) async fn answer(&self, request: RequestId) -> Result<QoS, Error> {
         Ok(Answer { shared: &self.shared, request }.await?.unwrap_or(QoS::AtMostOnce))
+    }
+
+    /// Ends one subscription, without waiting for the broker.
+    pub(super) fn leave(&self, request: RequestId) {
+        let mut core = self.shared.lock();
+        core.requests.forget(&request);
+        if let Some(filter) = core.handlers.leave(request) {
+            if let Err(error) = core.session.unsubscribe(&filter) {
+                log::debug!("the subscription to '{filter}' stays: {error}");
+            }
+            core.wake();
+        }
     }
 
     /// Ends the subscriptions to exactly this filter, and resolves once the broker has confirmed. The handlers still get

@@ -40,6 +40,7 @@ pub struct Options {
     pub(super) queue: usize,
     pub(super) max_packet: usize,
     pub(super) backoff: (Duration, Duration),
+    pub(super) clean_session: bool,
 }
 
 impl Options {
@@ -64,6 +65,7 @@ impl Options {
             queue: defaults.queue,
             max_packet: defaults.max_packet,
             backoff: (BACKOFF_BASE, BACKOFF_CAP),
+            clean_session: false,
         }
     }
 
@@ -168,6 +170,12 @@ impl Options {
         self
     }
 
+    /// Has the broker forget us with each connection: for clients that come once and never again.
+    pub fn clean_session(mut self, clean: bool) -> Self {
+        self.clean_session = clean;
+        self
+    }
+
     /// Logs in with user name and password.
     pub fn login(mut self, username: impl Into<String>, password: impl Into<String>) -> Self {
         self.username = Some(username.into());
@@ -242,7 +250,7 @@ impl Options {
         }
     }
 
-    /// The CONNECT that these options make. The session is to survive the connection, so it is never a clean one.
+    /// The CONNECT that these options make. The session is to survive the connection, unless it is that of a passer-by.
     pub(super) fn connect_packet(&self) -> Result<Connect, Error> {
         let wrong = |reason: &str| Err(Error::Options(reason.into()));
         let username = self.username.as_deref().unwrap_or_default();
@@ -267,7 +275,7 @@ impl Options {
             return wrong("the keep-alive interval may be 65535 s at most (mqtt.keepAlive)");
         };
         let mut connect = Connect::new(&self.client_id);
-        connect.clean_session = false;
+        connect.clean_session = self.clean_session;
         connect.keep_alive = keep_alive;
         connect.login = (!username.is_empty()).then(|| Login::new(username, password));
         Ok(connect)
