@@ -164,13 +164,8 @@ impl Drop for Amqtt {
 fn a_broker_of_another_make_understands_us_too() {
     let broker = Amqtt::start();
     let plain = Options::new("127.0.0.1", broker.port, "plain");
-    // amqtt takes the quality of service of the subscription.
+    // amqtt takes the quality of service of the subscription, and forgets what came for a client that was away (mosquitto_sub
+    // -c misses it too).
     conversation(&plain, false);
-    absence(&plain, || {
-        with_client(Options::new("127.0.0.1", broker.port, "other"), async |client| {
-            let sent = client.publish("away/1", "while you were out", QoS::AtLeastOnce);
-            in_time("the publish", sent).await.expect("it is sent");
-        });
-    });
     conversation(&Options::new("127.0.0.1", broker.websocket, "socket").websocket("/"), false);
 }
