@@ -105,16 +105,18 @@ def forwarded(program, lines):
         (place / name).mkdir()
     (place / "config/ioto.json5").write_text(json.dumps({
         "services": {"logs": True, "database": False, "web": False},
-        "directories": {"run": f"{place}/run", "share": f"{place}/share"},
+        "directories": {"run": f"{place}/run"},
         "logs": {"sink": f"syslog+tcp://127.0.0.1:{listener.getsockname()[1]}",
                  "sources": [{"journal": {"position": "start"}, "filter": {"identifiers": "writer"}}]}}))
     began = time.time()
     agent = subprocess.Popen([program, "run", "--profile", "dev", "--config", f"{place}/config",
-                              "--state", f"{place}/state"], env=ENVIRONMENT,
-                             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+                              "--state", f"{place}/state"],
+                             env={**ENVIRONMENT, "IOTO_DIRECTORIES_SHARE": f"{place}/share"},
+                             stdout=subprocess.DEVNULL, stderr=open(place / "errors", "wb"))
     while count[0] < lines:
         if agent.poll() is not None or time.time() - began > 300:
-            sys.exit(f"{program}: {count[0]} of {lines} lines arrived")
+            errors = (place / "errors").read_text()[-2000:]
+            sys.exit(f"{program}: {count[0]} of {lines} lines arrived\n{errors}")
         time.sleep(0.02)
     took = time.time() - began
     children = Path(f"/proc/{agent.pid}/task").glob("*/children")

@@ -48,7 +48,13 @@ impl Args {
         let (mut words, mut options, mut help) = (Vec::new(), Vec::new(), false);
         while let Some(argument) = parser.next()? {
             let known = options_after(&words);
+            let own = match argument {
+                Arg::Short(letter) => known.iter().find(|option| option.short == Some(letter)),
+                _ => None,
+            };
             let option = match argument {
+                // Before help: to the users of some programs `-h` is something else.
+                Arg::Short(_) if own.is_some() => own.unwrap_or(&COMMON[0]),
                 Arg::Long("help") | Arg::Short('h') => {
                     help = true;
                     continue;
@@ -58,10 +64,7 @@ impl Args {
                     Some(option) => option,
                     None => return Err(Usage(format!("there is no option `--{name}`"))),
                 },
-                Arg::Short(letter) => match known.iter().find(|option| option.short == Some(letter)) {
-                    Some(option) => option,
-                    None => return Err(argument.unexpected().into()),
-                },
+                Arg::Short(_) => return Err(argument.unexpected().into()),
                 Arg::Value(word) => {
                     words.push(word.into_string().map_err(|word| Usage(format!("{word:?} is not UTF-8")))?);
                     continue;

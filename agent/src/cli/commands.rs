@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use super::args::{Args, Request};
-use super::{config, db, doctor, fetch, help, output, password, run, status};
+use super::{config, db, doctor, fetch, help, mqtt, output, password, run, status};
 
 /// A command.
 #[derive(Debug)]
@@ -111,6 +111,22 @@ Values have the types of the schema; FIELD:=JSON is taken as it is.",
         details: fetch::DETAILS,
         options: fetch::OPTIONS,
         main: fetch::main,
+    },
+    Command {
+        name: "mqtt pub",
+        words: "",
+        about: "Publish messages",
+        details: "Through the running agent, or over a connection of its own: see --direct.",
+        options: mqtt::PUB,
+        main: mqtt::publish,
+    },
+    Command {
+        name: "mqtt sub",
+        words: "",
+        about: "Show messages as they come",
+        details: "Through the running agent, or over a connection of its own: see --direct.",
+        options: mqtt::SUB,
+        main: mqtt::subscribe,
     },
     Command {
         name: "password",

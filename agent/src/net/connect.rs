@@ -105,6 +105,40 @@ mod tests {
         }
     }
 
+    /// An address that answers nothing: the queue of its listener is full, so the kernel drops who knocks.
+    fn black_hole() -> (Vec<std::net::TcpStream>, rustix::fd::OwnedFd, SocketAddr) {
+        use rustix::net::{AddressFamily, SocketType, bind, getsockname, listen, socket};
+        let v6 = socket(AddressFamily::INET6, SocketType::STREAM, None).ok();
+        let v6 = v6.filter(|v6| bind(v6, &"[::1]:0".parse::<SocketAddr>().unwrap()).is_ok());
+        let hole = v6.unwrap_or_else(|| {
+            let v4 = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+            bind(&v4, &"127.0.0.1:0".parse::<SocketAddr>().unwrap()).unwrap();
+            v4
+        });
+        listen(&hole, 0).unwrap();
+        let address = SocketAddr::try_from(getsockname(&hole).unwrap()).unwrap();
+        let soon = Duration::from_millis(300);
+        let knock = || std::net::TcpStream::connect_timeout(&address, soon).ok();
+        let waiting: Vec<_> = std::iter::from_fn(knock).take(100).collect();
+        assert!(waiting.len() < 100);
+        (waiting, hole, address)
+    }
+
+    #[test]
+    fn an_address_that_answers_nothing_costs_a_quarter_of_a_second() {
+        let (_waiting, _hole, dead) = black_hole();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let alive = listener.local_addr().unwrap();
+        let start = Instant::now();
+        let stream = smol::block_on(connect_first("both.example", 1, &[dead, alive], LONG)).unwrap();
+        assert_eq!(stream.peer_addr().unwrap(), alive);
+        assert!((200..3000).contains(&start.elapsed().as_millis()), "{:?}", start.elapsed());
+        let soon = Duration::from_millis(400);
+        let error = smol::block_on(connect_first("dead.example", 1, &[dead], soon)).unwrap_err();
+        assert!(matches!(error, Error::Timeout { step: Step::Connect, .. }), "{error}");
+        assert!(error.to_string().contains("dead.example port 1"), "{error}");
+    }
+
     #[test]
     fn a_small_write_is_not_held_back() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();

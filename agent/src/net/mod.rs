@@ -21,6 +21,7 @@ mod suites;
 mod tls_client;
 #[cfg(feature = "tls")]
 pub mod tls_server;
+mod token_bucket;
 #[cfg(any(feature = "web", feature = "logs"))]
 mod underway;
 #[cfg(feature = "tls")]
@@ -40,6 +41,7 @@ pub use self::proxy::connect_through;
 pub use self::stream::Stream;
 #[cfg(feature = "tls")]
 pub use self::tls_client::{TlsClient, TlsClientBuilder};
+pub use self::token_bucket::TokenBucket;
 #[cfg(any(feature = "web", feature = "logs"))]
 pub use self::underway::underway;
 #[cfg(feature = "tls")]

@@ -6,9 +6,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::duplex::Duplex;
 use super::exchange::{Caller, Exchange};
 use super::head::{Head, Length};
-use super::link::{Duplex, Link, Patience};
+use super::link::{Link, Patience};
 use super::local::Local;
 use super::router::{ACTION_METHODS, Routed, clean_path, find_route, is_plain, route, trim};
 use super::shared::Shared;

@@ -33,6 +33,7 @@ mod cookies;
 mod crew;
 mod date;
 mod descriptors;
+mod duplex;
 mod encodings;
 mod error;
 mod events;

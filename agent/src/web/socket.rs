@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, recv, send, sendmsg, shutdown};
 use smol::io::{AsyncRead, AsyncWrite};
 
-use super::link::Duplex;
+use super::duplex::Duplex;
 use crate::net;
 use crate::net::reactor::Source;
 

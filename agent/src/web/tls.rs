@@ -13,8 +13,8 @@ use futures_rustls::server::TlsStream;
 use rustls::ServerConfig;
 use smol::io::{AsyncRead, AsyncWrite};
 
+use super::duplex::Duplex;
 use super::exchange::Peer;
-use super::link::Duplex;
 use crate::net::Holder;
 use crate::net::tls_server::Failure;
 

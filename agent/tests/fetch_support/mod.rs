@@ -130,6 +130,11 @@ impl Peer {
         self.stream.get_mut().write_all(bytes).is_ok()
     }
 
+    /// The connection itself, when nothing was read of it yet.
+    pub fn stream(&mut self) -> &mut TcpStream {
+        self.stream.get_mut()
+    }
+
     pub fn answer(&mut self, status: u16, headers: &str, body: &str) {
         let length = body.len();
         self.send(format!("HTTP/1.1 {status} X\r\nContent-Length: {length}\r\n{headers}\r\n{body}").as_bytes());
@@ -261,7 +266,8 @@ impl Foreign {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let (text, arguments) = config(directory.0.to_str().unwrap(), port);
         let file = directory.write("server.conf", text);
-        let child = Command::new(path).args(arguments).arg(&file).stdout(Stdio::null()).spawn().unwrap();
+        let child =
+            Command::new(path).args(arguments).arg(&file).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         let server = Self { child, port, directory };
         for _ in 0..200 {
             if TcpStream::connect(("127.0.0.1", port)).is_ok() {
@@ -285,8 +291,8 @@ impl Foreign {
 impl Drop for Foreign {
     fn drop(&mut self) {
         // nginx has workers: they end with their master when it is asked to.
-        let pid = rustix::process::Pid::from_child(&self.child);
-        let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+        let pid = nix::unistd::Pid::from_raw(self.child.id() as i32);
+        let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM);
         let _ = self.child.wait();
     }
 }

@@ -5,6 +5,7 @@
 //! shows every event.
 
 mod cloud;
+mod invariants;
 mod mutant;
 mod seen;
 mod store;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::db::Item;
-use crate::db::changelog::{Conflict, Pending, Settlement};
+use crate::db::changelog::{Pending, Settlement};
 use crate::net::base64;
 use crate::sync::answer::{Answer, Policy};
 use crate::sync::engine::{Action, Engine, Push, Settings};
@@ -18,7 +18,7 @@ use super::seen::Seen;
 use super::store::Store;
 
 const KEYS: [&str; 5] = ["k0", "k1", "k2", "k3", "k4"];
-const FIELDS: [&str; 5] = ["value", "note", "pk", "_hidden", "poison"];
+pub(super) const FIELDS: [&str; 5] = ["value", "note", "pk", "_hidden", "poison"];
 /// How long things go wrong.
 const TROUBLE: Duration = Duration::from_secs(90);
 /// How long it may take, all being well, until everything but refused rows is in the cloud.
@@ -69,8 +69,8 @@ pub struct World {
     end: Instant,
     events: BTreeMap<(Instant, u64), Event>,
     event_id: u64,
-    cloud: Cloud,
-    store: Store,
+    pub(super) cloud: Cloud,
+    pub(super) store: Store,
     engine: Engine,
     window: usize,
     delay: Duration,
@@ -398,40 +398,6 @@ impl World {
         Ok(())
     }
 
-    /// A conflict is one with somebody else, about a version that existed.
-    fn check_conflict(&self, settled: &Settlement, conflict: &Conflict) -> Result<(), String> {
-        let theirs = identity(&(settled.key.clone(), settled.base, conflict.theirs.clone()));
-        let is_gone = conflict.theirs.is_none() && self.cloud.was_deleted(&settled.key);
-        if is_gone || self.cloud.identities.contains(&theirs) {
-            return Ok(());
-        }
-        Err(format!("I2 a conflict with nobody: {theirs}"))
-    }
-
-    /// I1. A version of somebody else that the device did not write over is not the device's to judge.
-    fn check_rows(&self, strict: bool) -> Result<(), String> {
-        for (key, row) in &self.store.rows {
-            let Some(current) = self.cloud.current(key) else {
-                if row.item.is_some() && strict {
-                    return Err(format!("I1 {key} is not in the cloud"));
-                }
-                continue;
-            };
-            let is_ours = current.writer.as_deref() == Some("thing") && current.site.as_ref() == Some(&self.store.site);
-            if self.store.is_pending(key) || !is_ours && !strict {
-                continue;
-            }
-            let mut theirs = current.item;
-            if let (Some(theirs), Some(mine)) = (&mut theirs, &row.item) {
-                theirs.retain(|name, _| FIELDS.contains(&name.as_str()) || mine.contains_key(name));
-            }
-            if !same(theirs.as_ref(), row.item.as_ref()) {
-                return Err(format!("I1 {key} is {:?} on the device and {theirs:?} in the cloud", row.item));
-            }
-        }
-        Ok(())
-    }
-
     fn write(&mut self, key: &str, any: bool) {
         self.writes += 1;
         let value = format!("d{}", self.writes);
@@ -514,14 +480,4 @@ fn site(random: &mut fastrand::Rng) -> String {
 
 fn is_poison(item: &Option<Item>) -> bool {
     item.as_ref().is_some_and(|item| item.contains_key("poison"))
-}
-
-fn same(theirs: Option<&Item>, mine: Option<&Item>) -> bool {
-    match (theirs, mine) {
-        (Some(theirs), Some(mine)) => {
-            theirs.len() == mine.len() && theirs.iter().all(|(name, value)| mine.get(name) == Some(value))
-        }
-        (None, None) => true,
-        _ => false,
-    }
 }

@@ -1,0 +1,53 @@
+//! What must hold of the rows on the device and the items in the cloud.
+
+use crate::db::Item;
+use crate::db::changelog::{Conflict, Settlement};
+
+use super::cloud::identity;
+use super::world::{FIELDS, World};
+
+impl World {
+    /// A conflict is one with somebody else, about a version that existed.
+    pub(super) fn check_conflict(&self, settled: &Settlement, conflict: &Conflict) -> Result<(), String> {
+        let theirs = identity(&(settled.key.clone(), settled.base, conflict.theirs.clone()));
+        let is_gone = conflict.theirs.is_none() && self.cloud.was_deleted(&settled.key);
+        if is_gone || self.cloud.identities.contains(&theirs) {
+            return Ok(());
+        }
+        Err(format!("I2 a conflict with nobody: {theirs}"))
+    }
+
+    /// I1. A version of somebody else that the device did not write over is not the device's to judge.
+    pub(super) fn check_rows(&self, strict: bool) -> Result<(), String> {
+        for (key, row) in &self.store.rows {
+            let Some(current) = self.cloud.current(key) else {
+                if row.item.is_some() && strict {
+                    return Err(format!("I1 {key} is not in the cloud"));
+                }
+                continue;
+            };
+            let is_ours = current.writer.as_deref() == Some("thing") && current.site.as_ref() == Some(&self.store.site);
+            if self.store.is_pending(key) || !is_ours && !strict {
+                continue;
+            }
+            let mut theirs = current.item;
+            if let (Some(theirs), Some(mine)) = (&mut theirs, &row.item) {
+                theirs.retain(|name, _| FIELDS.contains(&name.as_str()) || mine.contains_key(name));
+            }
+            if !same(theirs.as_ref(), row.item.as_ref()) {
+                return Err(format!("I1 {key} is {:?} on the device and {theirs:?} in the cloud", row.item));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn same(theirs: Option<&Item>, mine: Option<&Item>) -> bool {
+    match (theirs, mine) {
+        (Some(theirs), Some(mine)) => {
+            theirs.len() == mine.len() && theirs.iter().all(|(name, value)| mine.get(name) == Some(value))
+        }
+        (None, None) => true,
+        _ => false,
+    }
+}
