@@ -232,7 +232,7 @@ fn redirections_follow_the_rules_of_their_status() {
     let (path, request) = post("/307", "hello".into()).unwrap();
     assert!(path == "/there?x" && request.starts_with("POST /there?x") && request.ends_with("\n\nhello"), "{request}");
     assert!(request.contains("Content-Type: text/plain"));
-    assert!(matches!(post("/loop", Body::empty()), Err(Error::Redirects { limit: 10 })));
+    assert!(matches!(post("/loop", Body::empty()), Err(Error::Redirects { limit: 10, .. })));
     assert!(matches!(post("/ftp", Body::empty()), Err(Error::Redirect { .. })));
     assert_eq!(post("/nowhere", Body::empty()).unwrap().1, "stay");
     let once = Body::reader(None, smol::io::Cursor::new(b"once"));

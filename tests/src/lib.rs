@@ -5,6 +5,7 @@
 //! not go on anyway.
 
 mod agent;
+mod ahead;
 mod credulous;
 mod http;
 mod mosquitto;
@@ -16,6 +17,7 @@ mod scratch;
 mod signal;
 
 pub use self::agent::{Agent, program};
+pub use self::ahead::Ahead;
 pub use self::credulous::Credulous;
 pub use self::http::{Client, Response};
 pub use self::mosquitto::Mosquitto;

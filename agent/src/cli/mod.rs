@@ -6,7 +6,11 @@ mod config;
 #[cfg_attr(not(all(feature = "db", feature = "web")), path = "without_db.rs")]
 mod db;
 mod doctor;
+#[cfg_attr(not(feature = "fetch"), path = "without_fetch.rs")]
+mod fetch;
 mod help;
+#[cfg_attr(not(all(feature = "mqtt", feature = "web")), path = "without_mqtt.rs")]
+mod mqtt;
 mod output;
 #[cfg_attr(not(feature = "users"), path = "without_users.rs")]
 mod password;

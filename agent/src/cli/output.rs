@@ -23,3 +23,11 @@ pub fn complain(text: &str) {
     let mut stderr = std::io::stderr().lock();
     let _ = stderr.write_all(text.as_bytes()).and_then(|()| stderr.write_all(b"\n"));
 }
+
+/// Writes over the line where the terminal is; nothing clears it.
+#[cfg(feature = "fetch")]
+pub fn complain_in_line(text: &str) {
+    let mut stderr = std::io::stderr().lock();
+    // Carriage return, the text, erase to the end of the line (ECMA-48, EL).
+    let _ = write!(stderr, "\r{text}\x1b[K").and_then(|()| stderr.flush());
+}

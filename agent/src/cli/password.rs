@@ -85,6 +85,19 @@ fn ask() -> Result<String, String> {
     if first == again { Ok(first) } else { Err("these were two different passwords".into()) }
 }
 
+/// Asks once, for a password that somebody else knows; without a terminal, reads a line of standard input.
+#[cfg(feature = "fetch")]
+pub fn ask_once() -> Result<String, String> {
+    if !io::stdin().is_terminal() {
+        return read_line();
+    }
+    let quiet = Quiet::begin().map_err(|error| format!("the terminal cannot hide what is typed: {error}"))?;
+    complain("Password:");
+    let password = read_line();
+    drop(quiet);
+    password
+}
+
 fn read_line() -> Result<String, String> {
     let mut line = String::new();
     // One byte too long is enough to know.

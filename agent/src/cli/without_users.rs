@@ -10,3 +10,9 @@ pub fn main(_: Args) -> ExitCode {
     complain("ioto: this build has no users: it needs the feature `users`");
     ExitCode::FAILURE
 }
+
+/// Nobody is asked by this build.
+#[cfg(feature = "fetch")]
+pub fn ask_once() -> Result<String, String> {
+    Err("this build asks for no passwords; write NAME:PASSWORD".into())
+}

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::{http1, net};
@@ -61,6 +62,8 @@ pub enum Error {
     },
     /// The server sent us from place to place.
     Redirects {
+        /// The host that sent us on last.
+        host: String,
         /// So many redirections were followed.
         limit: u8,
     },
@@ -70,6 +73,65 @@ pub enum Error {
         location: String,
         /// Why not.
         reason: &'static str,
+    },
+    /// The server cannot be told who we are.
+    Login {
+        /// The host.
+        host: String,
+        /// Why not.
+        reason: &'static str,
+    },
+    /// The server answered with a status that is not the one wanted.
+    Status {
+        /// The URL that answered.
+        url: String,
+        /// The status.
+        status: u16,
+    },
+    /// What was to be fetched is not what it was when that began.
+    Changed {
+        /// The host.
+        host: String,
+    },
+    /// The compressed body of the response cannot be read.
+    Encoding {
+        /// The host.
+        host: String,
+        /// What is wrong.
+        reason: &'static str,
+    },
+    /// A file that the response goes to cannot be written.
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// The response is no stream of events.
+    NoEvents {
+        /// The host.
+        host: String,
+    },
+    /// An event is larger than it may be.
+    Event {
+        /// The host.
+        host: String,
+        /// The limit in bytes.
+        limit: usize,
+    },
+    /// The connection did not become a WebSocket.
+    Upgrade {
+        /// The host.
+        host: String,
+        /// Why not.
+        reason: &'static str,
+    },
+    /// The messages of a WebSocket are not as they should be.
+    WebSocket {
+        /// The host.
+        host: String,
+        /// What is wrong.
+        fault: Box<async_tungstenite::tungstenite::Error>,
     },
     /// The body of the response is larger than the caller takes.
     TooLarge {
@@ -90,7 +152,8 @@ impl Error {
         match self {
             Self::Connect(error) => error.is_transient(),
             Self::Response { source, .. } => *source == http1::Error::Truncated,
-            Self::Broken { .. } | Self::Timeout { .. } => true,
+            Self::Broken { .. } | Self::Timeout { .. } | Self::Changed { .. } => true,
+            Self::Status { status, .. } => matches!(status, 408 | 429 | 500 | 502 | 503 | 504),
             _ => false,
         }
     }
@@ -100,7 +163,7 @@ impl Error {
         let kind = match &self {
             Self::Timeout { .. } => io::ErrorKind::TimedOut,
             Self::Response { source: http1::Error::Truncated, .. } => io::ErrorKind::UnexpectedEof,
-            Self::Response { .. } => io::ErrorKind::InvalidData,
+            Self::Response { .. } | Self::Encoding { .. } => io::ErrorKind::InvalidData,
             Self::Broken { source, .. } => source.kind(),
             _ => io::ErrorKind::Other,
         };
@@ -132,12 +195,26 @@ impl fmt::Display for Error {
                 };
                 write!(f, "{host} {what} within {after:?}; try again or allow more time")
             }
-            Self::Redirects { limit } => {
-                write!(f, "given up after {limit} redirections; ask for the final URL")
+            Self::Redirects { host, limit } => {
+                write!(f, "given up after {limit} redirections, the last one by {host}; ask for the final URL")
             }
             Self::Redirect { location, reason } => {
                 write!(f, "the redirection to '{location}' is not followed: {reason}")
             }
+            Self::Login { host, reason } => write!(f, "cannot log in to {host}: {reason}"),
+            Self::Status { url, status } => {
+                let reason = http1::reason(*status);
+                write!(f, "{url} answered {status} {reason}")
+            }
+            Self::Changed { host } => write!(f, "{host} has another version now than when this began; try again"),
+            Self::Encoding { host, reason } => {
+                write!(f, "the answer of {host} is refused: {reason}; ask for it uncompressed")
+            }
+            Self::File { path, source } => write!(f, "cannot write {}: {source}", path.display()),
+            Self::NoEvents { host } => write!(f, "the answer of {host} is no stream of events; check the URL"),
+            Self::Event { host, limit } => write!(f, "{host} sent an event of more than {limit} bytes; allow more"),
+            Self::Upgrade { host, reason } => write!(f, "no WebSocket with {host}: {reason}"),
+            Self::WebSocket { host, fault } => write!(f, "the WebSocket with {host} broke: {fault}"),
             Self::TooLarge { limit } => {
                 write!(f, "the response is larger than {limit} bytes; read it as a stream or allow more")
             }
@@ -153,7 +230,8 @@ impl std::error::Error for Error {
         match self {
             Self::Unsendable(source) | Self::Response { source, .. } => Some(source),
             Self::Connect(source) => Some(source),
-            Self::Broken { source, .. } | Self::Body(source) => Some(source),
+            Self::Broken { source, .. } | Self::Body(source) | Self::File { source, .. } => Some(source),
+            Self::WebSocket { fault, .. } => Some(fault),
             Self::Json(source) => Some(source),
             _ => None,
         }

@@ -2,10 +2,11 @@
 
 use std::future::poll_fn;
 use std::task::Poll;
+use std::time::Instant;
 
 use super::connection::Connection;
+use super::course::Course;
 use super::sender::{Failure, Sender};
-use super::timer::{IdleTimer, TotalTimer};
 use super::{Error, Options, Stage};
 use crate::http1::{self, ResponseHead};
 
@@ -20,24 +21,21 @@ pub(super) async fn exchange(
     sender: &mut Sender,
     host: &str,
     options: &Options,
-    total: &mut TotalTimer,
+    course: &mut Course,
 ) -> Result<ResponseHead, Error> {
-    let host = || host.to_owned();
     let mut refused = None;
     let mut interim = 0;
-    let mut idle = IdleTimer::new(options.timeouts.idle);
-    let mut head = IdleTimer::new(options.timeouts.head);
+    let mut since = None;
     poll_fn(|cx| {
         if refused.is_none() && !sender.is_done() {
             let before = sender.total();
-            match sender.poll(cx, &mut connection.stream) {
+            match sender.poll(cx, &mut connection.stream, &mut course.meter) {
                 Poll::Ready(Err(Failure::Body(source))) => return Poll::Ready(Err(Error::Body(source))),
                 // Perhaps the server closed because it has answered: the answer says more than the broken connection.
                 Poll::Ready(Err(Failure::Connection(source))) => refused = Some(source),
-                Poll::Ready(Ok(())) | Poll::Pending => {}
-            }
-            if sender.total() != before {
-                idle.progress();
+                Poll::Ready(Ok(())) => since = None,
+                Poll::Pending if sender.total() != before => since = None,
+                Poll::Pending => {}
             }
         }
         loop {
@@ -45,32 +43,30 @@ pub(super) async fn exchange(
                 Poll::Ready(Ok(Ok(head))) if is_interim(&head) && interim < INTERIM => interim += 1,
                 Poll::Ready(Ok(Ok(head))) if is_interim(&head) => {
                     let source = http1::Error::Malformed("too many interim responses");
-                    return Poll::Ready(Err(Error::Response { host: host(), source }));
+                    return Poll::Ready(Err(Error::Response { host: host.into(), source }));
                 }
                 Poll::Ready(Ok(Ok(head))) => return Poll::Ready(Ok(head)),
                 Poll::Ready(Ok(Err(source))) => {
                     return Poll::Ready(Err(match (source, refused.take()) {
-                        (http1::Error::Truncated, Some(source)) => Error::Broken { host: host(), source },
-                        (source, _) => Error::Response { host: host(), source },
+                        (http1::Error::Truncated, Some(source)) => Error::Broken { host: host.into(), source },
+                        (source, _) => Error::Response { host: host.into(), source },
                     }));
                 }
-                Poll::Ready(Err(source)) => return Poll::Ready(Err(Error::Broken { host: host(), source })),
+                Poll::Ready(Err(source)) => return Poll::Ready(Err(Error::Broken { host: host.into(), source })),
                 Poll::Pending => break,
             }
         }
-        let (timer, stage) = match refused.is_some() || sender.is_done() {
-            true => (&mut head, Stage::Head),
-            false => (&mut idle, Stage::Idle),
+        let (stage, after) = match refused.is_some() || sender.is_done() {
+            true => (Stage::Head, options.timeouts.head),
+            false => (Stage::Idle, options.timeouts.idle),
         };
-        if timer.poll(cx).is_ready() {
-            return Poll::Ready(Err(Error::Timeout { host: host(), stage, after: timer.after() }));
-        }
-        total.poll(cx).map(|after| Err(Error::Timeout { host: host(), stage: Stage::Total, after }))
+        let since = *since.get_or_insert_with(Instant::now);
+        course.poll(cx, &mut connection.alarm, Some((stage, since, after)), host).map(Err)
     })
     .await
 }
 
-/// 1xx is followed by the final response, but for 101: nobody asked for another protocol, so that is an answer like any.
+/// 1xx is followed by the final response, but for 101, which answers who asked for another protocol.
 fn is_interim(head: &ResponseHead) -> bool {
     (100..200).contains(&head.status) && head.status != 101
 }

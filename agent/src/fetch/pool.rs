@@ -4,9 +4,11 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use super::connection::Connection;
+use super::request::Plan;
 use super::{Scheme, Url};
+use crate::net::{Proxy, TlsClient};
 
-/// Idle connections of one client, which has one TLS identity; bounded in number and age.
+/// Idle connections of one client; bounded in number and age.
 pub(super) struct Pool {
     limit: usize,
     age: Duration,
@@ -19,17 +21,33 @@ struct Idle {
     connection: Connection,
 }
 
-/// Where a connection leads.
-#[derive(Clone, PartialEq, Eq)]
+/// Where a connection leads, on which way, and as whom: only for the same of all it may serve another request.
+#[derive(Clone)]
 pub(super) struct Origin {
     scheme: Scheme,
     host: String,
     port: u16,
+    proxy: Option<Proxy>,
+    tls: Option<TlsClient>,
 }
 
 impl Origin {
-    pub(super) fn of(url: &Url) -> Self {
-        Self { scheme: url.scheme(), host: url.host().into(), port: url.port() }
+    /// `proxy` is the one that is used for this URL.
+    pub(super) fn of(url: &Url, plan: &Plan, proxy: Option<&Proxy>) -> Self {
+        let tls = plan.tls.clone().filter(|_| url.scheme() == Scheme::Https);
+        Self { scheme: url.scheme(), host: url.host().into(), port: url.port(), proxy: proxy.cloned(), tls }
+    }
+}
+
+impl PartialEq for Origin {
+    fn eq(&self, other: &Self) -> bool {
+        let same_identity = match (&self.tls, &other.tls) {
+            (None, None) => true,
+            (Some(ours), Some(theirs)) => ours.is_same(theirs),
+            _ => false,
+        };
+        let same_place = self.scheme == other.scheme && self.host == other.host && self.port == other.port;
+        same_identity && same_place && self.proxy == other.proxy
     }
 }
 
@@ -51,7 +69,8 @@ impl Pool {
         None
     }
 
-    pub(super) fn put(&self, origin: Origin, connection: Connection) {
+    pub(super) fn put(&self, origin: Origin, mut connection: Connection) {
+        connection.rest();
         let mut idle = self.lock();
         self.remove_old(&mut idle);
         if self.limit == 0 {
@@ -82,7 +101,8 @@ mod tests {
     use crate::net::Stream;
 
     fn origin(url: &str) -> Origin {
-        Origin::of(&url.parse().unwrap())
+        let url: Url = url.parse().unwrap();
+        Origin { scheme: url.scheme(), host: url.host().into(), port: url.port(), proxy: None, tls: None }
     }
 
     fn connection() -> (Connection, UnixStream) {
@@ -101,6 +121,8 @@ mod tests {
         for other in ["http://b", "https://a", "http://a:81"] {
             assert!(pool.take(&origin(other)).is_none(), "{other}");
         }
+        let proxied = Origin { proxy: Some("http://gate:3128".parse().unwrap()), ..origin("http://a") };
+        assert!(pool.take(&proxied).is_none());
         assert!(pool.take(&origin("http://a/path")).is_some());
         assert!(pool.take(&origin("http://a")).is_none());
     }

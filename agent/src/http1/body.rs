@@ -1,17 +1,17 @@
 //! Takes the payload of a body out of what was received.
 
 use super::method::is_token;
-use super::{Error, Framing};
+use super::{Error, Framing, Headers};
 use crate::net::hex;
 
 /// Digits of a chunk size: more do not fit 64 bits.
 const MAX_SIZE_DIGITS: u8 = 16;
 /// Bytes of all chunk extensions of one body. Nobody uses them; without a bound they are a way to send for ever.
 const MAX_EXTENSIONS: u32 = 4096;
-/// Bytes of all trailer fields of one body. They are checked and dropped.
+/// Bytes of all trailer fields of one body. They are checked, and dropped unless they are wanted.
 const MAX_TRAILERS: u32 = 4096;
 
-/// Finds the payload in the bytes of one body. It keeps no data, only its place.
+/// Finds the payload in the bytes of one body. It keeps no data, only its place, and the trailers if they are wanted.
 ///
 /// ```
 /// use ioto::http1::{BodyDecoder, Framing, Step};
@@ -26,6 +26,8 @@ pub struct BodyDecoder {
     state: State,
     extensions: u32,
     trailers: u32,
+    /// Names and values of the trailers as they came.
+    kept: Option<Vec<u8>>,
 }
 
 /// What [`BodyDecoder::decode`] found at the start of its input.
@@ -78,7 +80,25 @@ impl BodyDecoder {
             Framing::Chunked => State::Size { digits: 0, size: 0 },
             Framing::UntilClose => State::UntilClose,
         };
-        Self { state, extensions: 0, trailers: 0 }
+        Self { state, extensions: 0, trailers: 0, kept: None }
+    }
+
+    /// Keeps the fields that follow a body in chunks, for [`BodyDecoder::trailers`].
+    pub fn keep_trailers(&mut self) {
+        self.kept = Some(Vec::new());
+    }
+
+    /// The fields that followed a body in chunks, when it is complete. What is not text in UTF-8 is left out.
+    pub fn trailers(&self) -> Headers {
+        let mut fields = Headers::new();
+        let kept = self.kept.as_deref().filter(|_| self.is_done()).unwrap_or_default();
+        for line in kept.split(|byte| *byte == b'\n').filter_map(|line| std::str::from_utf8(line).ok()) {
+            if let Some((name, value)) = line.split_once(':') {
+                // Name and value were checked when they came.
+                let _ = fields.append(name, value.trim_matches([' ', '\t']));
+            }
+        }
+        fields
     }
 
     /// Whether the body is complete.
@@ -156,6 +176,7 @@ impl BodyDecoder {
             let Some(&byte) = input.get(used) else { break };
             self.state = self.step(byte).inspect_err(|&error| self.state = State::Failed(error))?;
             used += 1;
+            self.keep(byte);
         }
         Ok(used)
     }
@@ -176,6 +197,16 @@ impl BodyDecoder {
                 self.state = State::Failed(Error::Truncated);
                 Err(Error::Truncated)
             }
+        }
+    }
+
+    /// `step` has counted them.
+    fn keep(&mut self, byte: u8) {
+        let Some(kept) = &mut self.kept else { return };
+        match self.state {
+            State::TrailerName | State::TrailerValue => kept.push(byte),
+            State::TrailerLf => kept.push(b'\n'),
+            _ => {}
         }
     }
 

@@ -6,17 +6,13 @@ use std::time::{Duration, Instant};
 
 use smol::Timer;
 use smol::future::FutureExt;
-use smol::net::{TcpStream, resolve};
+use smol::net::TcpStream;
 
+use super::race::race;
+use super::resolve::resolve;
 use super::{Error, Step};
 #[cfg(feature = "tls")]
 use super::{Stream, TlsClient};
-
-/// Addresses of one host that are tried. A name with more of them is a load balancer: the first ones do.
-const ADDRESSES: usize = 8;
-
-/// The share of the time that one address gets although others wait.
-const MIN_SHARE: Duration = Duration::from_millis(250);
 
 /// Connects to a host name or IP address (IPv6 with or without brackets), with TLS when a client is given.
 ///
@@ -33,27 +29,29 @@ pub async fn connect(host: &str, port: u16, tls: Option<&TlsClient>, timeout: Du
 
 /// Connects over plain TCP, small writes are sent at once (`TCP_NODELAY`).
 ///
-/// The addresses of a name are tried in the order of the resolver (RFC 6724); each gets an even share of the time that is
-/// left, so that one dead address does not use it all. The look-up runs on the pool of blocking threads.
+/// The look-up runs on a thread of its own. The addresses of a name are tried in the order of the resolver (RFC 6724), IPv6 and
+/// IPv4 in turns, the next one after a quarter of a second or when one fails; the first that answers is taken (RFC 8305).
 pub async fn connect_tcp(host: &str, port: u16, timeout: Duration) -> Result<TcpStream, Error> {
     let start = Instant::now();
     let addresses = addresses_of(host, port, timeout).await?;
-    let mut refusal = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-    for (tried, address) in addresses.iter().enumerate() {
-        let left = timeout.saturating_sub(start.elapsed());
-        let share = (left / (addresses.len() - tried) as u32).max(MIN_SHARE).min(left);
-        match attempt(*address, share).await {
-            Ok(stream) => return Ok(stream),
-            Err(error) => {
-                log::debug!("{host} at {address}: {error}");
-                refusal = error;
-            }
+    connect_first(host, port, &addresses, timeout.saturating_sub(start.elapsed())).await
+}
+
+/// Connects to the first of these addresses of a host that answers, as [`connect_tcp`] does.
+pub async fn connect_first(
+    host: &str,
+    port: u16,
+    addresses: &[SocketAddr],
+    timeout: Duration,
+) -> Result<TcpStream, Error> {
+    let race =
+        async { race(addresses, attempt).await.map_err(|source| Error::Connect { host: host.into(), port, source }) };
+    match race.or(elapsed(host, port, Step::Connect, timeout)).await {
+        // The kernel's patience has ended before ours.
+        Err(Error::Connect { host, port, source }) if source.kind() == io::ErrorKind::TimedOut => {
+            Err(Error::Timeout { host, port, step: Step::Connect, after: timeout })
         }
-    }
-    let host = host.into();
-    match refusal.kind() {
-        io::ErrorKind::TimedOut => Err(Error::Timeout { host, port, step: Step::Connect, after: timeout }),
-        _ => Err(Error::Connect { host, port, source: refusal }),
+        other => other,
     }
 }
 
@@ -68,18 +66,12 @@ async fn addresses_of(host: &str, port: u16, timeout: Duration) -> Result<Vec<So
     if let Ok(address) = bare.parse::<IpAddr>() {
         return Ok(vec![SocketAddr::new(address, port)]);
     }
-    let look_up = async { resolve((bare, port)).await.map_err(|source| Error::Resolve { host: host.into(), source }) };
-    let mut addresses = look_up.or(elapsed(host, port, Step::Resolve, timeout)).await?;
-    addresses.truncate(ADDRESSES);
-    Ok(addresses)
+    let look_up = async { resolve(bare, port).await.map_err(|source| Error::Resolve { host: host.into(), source }) };
+    look_up.or(elapsed(host, port, Step::Resolve, timeout)).await
 }
 
-async fn attempt(address: SocketAddr, timeout: Duration) -> io::Result<TcpStream> {
-    let too_late = async {
-        Timer::after(timeout).await;
-        Err(io::ErrorKind::TimedOut.into())
-    };
-    let stream = TcpStream::connect(address).or(too_late).await?;
+async fn attempt(address: SocketAddr) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect(address).await?;
     stream.set_nodelay(true)?;
     Ok(stream)
 }
@@ -111,6 +103,40 @@ mod tests {
             smol::block_on(connect("::1", port, None, LONG)).unwrap();
             smol::block_on(connect("[::1]", port, None, LONG)).unwrap();
         }
+    }
+
+    /// An address that answers nothing: the queue of its listener is full, so the kernel drops who knocks.
+    fn black_hole() -> (Vec<std::net::TcpStream>, rustix::fd::OwnedFd, SocketAddr) {
+        use rustix::net::{AddressFamily, SocketType, bind, getsockname, listen, socket};
+        let v6 = socket(AddressFamily::INET6, SocketType::STREAM, None).ok();
+        let v6 = v6.filter(|v6| bind(v6, &"[::1]:0".parse::<SocketAddr>().unwrap()).is_ok());
+        let hole = v6.unwrap_or_else(|| {
+            let v4 = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+            bind(&v4, &"127.0.0.1:0".parse::<SocketAddr>().unwrap()).unwrap();
+            v4
+        });
+        listen(&hole, 0).unwrap();
+        let address = SocketAddr::try_from(getsockname(&hole).unwrap()).unwrap();
+        let soon = Duration::from_millis(300);
+        let knock = || std::net::TcpStream::connect_timeout(&address, soon).ok();
+        let waiting: Vec<_> = std::iter::from_fn(knock).take(100).collect();
+        assert!(waiting.len() < 100);
+        (waiting, hole, address)
+    }
+
+    #[test]
+    fn an_address_that_answers_nothing_costs_a_quarter_of_a_second() {
+        let (_waiting, _hole, dead) = black_hole();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let alive = listener.local_addr().unwrap();
+        let start = Instant::now();
+        let stream = smol::block_on(connect_first("both.example", 1, &[dead, alive], LONG)).unwrap();
+        assert_eq!(stream.peer_addr().unwrap(), alive);
+        assert!((200..3000).contains(&start.elapsed().as_millis()), "{:?}", start.elapsed());
+        let soon = Duration::from_millis(400);
+        let error = smol::block_on(connect_first("dead.example", 1, &[dead], soon)).unwrap_err();
+        assert!(matches!(error, Error::Timeout { step: Step::Connect, .. }), "{error}");
+        assert!(error.to_string().contains("dead.example port 1"), "{error}");
     }
 
     #[test]

@@ -6,7 +6,12 @@ mod clock;
 mod connect;
 mod error;
 pub mod hex;
+#[cfg(feature = "tls")]
+mod pin;
+mod proxy;
+mod race;
 pub mod reactor;
+mod resolve;
 #[cfg(feature = "tls")]
 mod sni;
 mod stream;
@@ -16,6 +21,7 @@ mod suites;
 mod tls_client;
 #[cfg(feature = "tls")]
 pub mod tls_server;
+mod token_bucket;
 #[cfg(any(feature = "web", feature = "logs"))]
 mod underway;
 #[cfg(feature = "tls")]
@@ -25,11 +31,17 @@ pub use self::backoff::Backoff;
 pub use self::clock::{amz_date, http_date, iso8601, parse_http_date, parse_iso8601, utc_ms};
 #[cfg(feature = "tls")]
 pub use self::connect::connect;
-pub use self::connect::connect_tcp;
-pub use self::error::{Error, Step};
+pub use self::connect::{connect_first, connect_tcp};
+pub use self::error::{Error, Fault, Step};
+#[cfg(feature = "tls")]
+pub use self::pin::Pin;
+pub use self::proxy::Proxy;
+#[cfg(feature = "tls")]
+pub use self::proxy::connect_through;
 pub use self::stream::Stream;
 #[cfg(feature = "tls")]
 pub use self::tls_client::{TlsClient, TlsClientBuilder};
+pub use self::token_bucket::TokenBucket;
 #[cfg(any(feature = "web", feature = "logs"))]
 pub use self::underway::underway;
 #[cfg(feature = "tls")]

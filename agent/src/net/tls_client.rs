@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_rustls::TlsConnector;
-use rustls::client::Resumption;
+use rustls::client::danger::ServerCertVerifier;
+use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
@@ -14,7 +15,9 @@ use smol::future::FutureExt;
 use smol::net::TcpStream;
 
 use super::connect::elapsed;
-use super::{Error, Step, Stream};
+use super::pin::Pinned;
+use super::{Error, Pin, Step, Stream};
+use crate::config::Profile;
 
 /// Where distributions keep the system's roots: Debian, Yocto and Buildroot; Alpine; Fedora.
 const SYSTEM_ROOTS: [&str; 3] =
@@ -76,6 +79,11 @@ impl TlsClient {
         handshake.or(elapsed(host, port, Step::Handshake, timeout)).await
     }
 
+    /// Whether both are the same, and so the same identity and trust.
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.config, &other.config)
+    }
+
     /// The configuration, for code that speaks rustls itself.
     pub fn config(&self) -> &Arc<ClientConfig> {
         &self.config
@@ -100,6 +108,8 @@ pub struct TlsClientBuilder {
     authority: Option<PathBuf>,
     identity: Option<(PathBuf, PathBuf)>,
     alpn: Vec<Vec<u8>>,
+    pins: Vec<Pin>,
+    unverified: bool,
 }
 
 impl TlsClientBuilder {
@@ -121,14 +131,41 @@ impl TlsClientBuilder {
         self
     }
 
+    /// Trusts, of all servers with a good certificate, those alone that hold one of these keys.
+    pub fn pins(mut self, pins: impl IntoIterator<Item = Pin>) -> Self {
+        self.pins.extend(pins);
+        self
+    }
+
+    /// Does not verify who the server is, on a developer's desk: everybody on the way can read along and change everything.
+    /// Pins are checked nevertheless.
+    ///
+    /// # Errors
+    /// [`Error::Unverified`] in any profile but `dev`.
+    pub fn unverified(mut self, profile: Profile) -> Result<Self, Error> {
+        self.unverified = true;
+        match profile {
+            Profile::Dev => Ok(self),
+            Profile::Prod => Err(Error::Unverified),
+        }
+    }
+
     /// Reads the files.
     pub fn build(self) -> Result<TlsClient, Error> {
         let roots = match &self.authority {
             Some(file) => read_roots(file)?,
+            None if self.unverified => RootCertStore::empty(),
             None => system_roots()?,
         };
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let builder = ClientConfig::builder_with_provider(provider)
+        let verifier = match self.unverified || self.pins.is_empty() {
+            true => None,
+            false => {
+                let builder = WebPkiServerVerifier::builder_with_provider(Arc::new(roots.clone()), provider.clone());
+                Some(builder.build().map_err(|error| Error::Tls(error.to_string()))?)
+            }
+        };
+        let builder = ClientConfig::builder_with_provider(provider.clone())
             .with_safe_default_protocol_versions()
             .expect("ring has cipher suites for TLS 1.2 and 1.3")
             .with_root_certificates(roots);
@@ -143,6 +180,10 @@ impl TlsClientBuilder {
             }
         };
         config.alpn_protocols = self.alpn;
+        if self.unverified || !self.pins.is_empty() {
+            let verifier = verifier.map(|verifier| verifier as Arc<dyn ServerCertVerifier>);
+            config.dangerous().set_certificate_verifier(Arc::new(Pinned::new(verifier, self.pins, provider)));
+        }
         config.resumption = Resumption::in_memory_sessions(SESSIONS);
         Ok(TlsClient { config: Arc::new(config) })
     }

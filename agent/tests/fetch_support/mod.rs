@@ -130,6 +130,11 @@ impl Peer {
         self.stream.get_mut().write_all(bytes).is_ok()
     }
 
+    /// The connection itself, when nothing was read of it yet.
+    pub fn stream(&mut self) -> &mut TcpStream {
+        self.stream.get_mut()
+    }
+
     pub fn answer(&mut self, status: u16, headers: &str, body: &str) {
         let length = body.len();
         self.send(format!("HTTP/1.1 {status} X\r\nContent-Length: {length}\r\n{headers}\r\n{body}").as_bytes());
@@ -207,6 +212,87 @@ server.serve_forever()
 impl Drop for Python {
     fn drop(&mut self) {
         let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A foreign web server that runs in the foreground with a configuration of its own.
+pub struct Foreign {
+    child: Child,
+    pub port: u16,
+    directory: Directory,
+}
+
+impl Foreign {
+    /// nginx with these lines in its only `server` block; its files are in [`root`](Self::root). Nothing when it is not installed.
+    pub fn nginx(server: &str) -> Option<Self> {
+        Self::start("nginx", |directory, port| {
+            let config = format!(
+                "daemon off; worker_processes 1; pid {directory}/pid; error_log stderr;\n\
+                 events {{}}\n\
+                 http {{ access_log off; types {{ text/plain txt; }}\n\
+                 client_body_temp_path {directory}/b; proxy_temp_path {directory}/p; fastcgi_temp_path {directory}/f;\n\
+                 uwsgi_temp_path {directory}/u; scgi_temp_path {directory}/s;\n\
+                 server {{ listen 127.0.0.1:{port}; root {directory}/www;\n{server}\n}} }}\n"
+            );
+            (config, vec!["-c"])
+        })
+    }
+
+    /// lighttpd with these lines; its files are in [`root`](Self::root). Nothing when it is not installed.
+    pub fn lighttpd(lines: &str) -> Option<Self> {
+        Self::start("lighttpd", |directory, port| {
+            let config = format!(
+                "server.bind = \"127.0.0.1\"\nserver.port = {port}\nserver.document-root = \"{directory}/www\"\n{}\n",
+                lines.replace("DIRECTORY", directory)
+            );
+            (config, vec!["-D", "-f"])
+        })
+    }
+
+    fn start(program: &str, config: impl FnOnce(&str, u16) -> (String, Vec<&'static str>)) -> Option<Self> {
+        let path = ["/usr/sbin", "/usr/bin", "/usr/local/sbin"].map(|place| PathBuf::from(place).join(program));
+        let Some(path) = path.iter().find(|path| path.exists()) else {
+            eprintln!("{program} is not installed: this test is left out");
+            return None;
+        };
+        let directory = Directory::new();
+        std::fs::create_dir(directory.0.join("www")).unwrap();
+        // Its workers may run as another user.
+        use std::os::unix::fs::PermissionsExt;
+        for place in [directory.0.clone(), directory.0.join("www")] {
+            std::fs::set_permissions(place, std::fs::Permissions::from_mode(0o777)).unwrap();
+        }
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let (text, arguments) = config(directory.0.to_str().unwrap(), port);
+        let file = directory.write("server.conf", text);
+        let child =
+            Command::new(path).args(arguments).arg(&file).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let server = Self { child, port, directory };
+        for _ in 0..200 {
+            if TcpStream::connect(("127.0.0.1", port)).is_ok() {
+                return Some(server);
+            }
+            pause(50);
+        }
+        panic!("{program} does not listen");
+    }
+
+    pub fn url(&self, path: &str) -> String {
+        format!("http://127.0.0.1:{}{path}", self.port)
+    }
+
+    /// A file that the server serves.
+    pub fn write(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+        self.directory.write(&format!("www/{name}"), content)
+    }
+}
+
+impl Drop for Foreign {
+    fn drop(&mut self) {
+        // nginx has workers: they end with their master when it is asked to.
+        let pid = nix::unistd::Pid::from_raw(self.child.id() as i32);
+        let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM);
         let _ = self.child.wait();
     }
 }
