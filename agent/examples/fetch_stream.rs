@@ -8,7 +8,6 @@ use std::error::Error;
 use std::io::Write;
 
 use ioto::fetch::Client;
-use smol::io::AsyncReadExt;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let url = std::env::args().nth(1).ok_or("usage: fetch_stream URL")?;

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use fetch_support::{Directory, Peer, Server};
-use ioto::fetch::{Client, Error, Saved};
+use ioto::fetch::{Body, Client, Error, Saved};
 
 const WHOLE: &[u8] = b"0123456789abcdefghijklmnopqrstuvwxyz";
 
@@ -153,6 +153,10 @@ fn what_is_no_content_or_too_much_leaves_nothing_behind() {
         let error = smol::block_on(request.download(&path).limit(99).run()).unwrap_err();
         assert!(matches!(error, Error::TooLarge { limit: 99 }), "{error}");
     }
+    let bad = smol::block_on(Client::default().get("nonsense").download(&path).run()).unwrap_err();
+    assert!(matches!(bad, Error::Url { .. }), "{bad}");
+    let once = Client::default().post(&server.url).body(Body::reader(None, smol::io::empty()));
+    assert!(matches!(smol::block_on(once.download(&path).run()), Err(Error::Body(_))));
     assert!(names(&directory).is_empty(), "{:?}", names(&directory));
     let server = Server::new(|peer| serve(peer, 0, 100));
     let error = download(&server, &directory.0.join("no/such/file"), 0, false).unwrap_err();

@@ -86,6 +86,8 @@ fn what_will_not_pass_by_itself_is_told() {
     assert!(matches!(get(&Server::answering("HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n")), Error::Status { .. }));
     let html = "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 0\r\n\r\n";
     assert!(matches!(get(&Server::answering(html)), Error::NoEvents { .. }));
+    let bad = smol::block_on(Client::default().get("ftp://x/").events().next()).unwrap_err();
+    assert!(matches!(bad, Error::Url { .. }), "{bad}");
     let endless = Server::closing([HEAD.as_bytes(), &[b'x'; 5000]].concat());
     assert!(matches!(get(&endless), Error::Event { limit: 1000, .. }));
 }

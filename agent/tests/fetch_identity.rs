@@ -144,6 +144,36 @@ fn a_peer_that_speaks_no_tls_or_stops_in_the_middle_is_named() {
     assert!(error.to_string().contains("localhost"), "{error}");
 }
 
+#[test]
+fn a_tunnel_through_a_proxy_carries_tls_to_the_server_and_its_connection_is_kept() {
+    let (directory, _) = certified(|_| ());
+    let certs = directory.0.to_str().unwrap();
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let config = format!(
+        "listen 127.0.0.1:{port} ssl; ssl_certificate {certs}/server.crt; ssl_certificate_key {certs}/server.key;"
+    );
+    let Some(server) = Foreign::nginx(&config) else { return };
+    server.write("hello.txt", "hello");
+    let proxy = fetch_support::Server::new(move |peer| {
+        // The name is looked up by the proxy.
+        assert!(peer.head().unwrap().starts_with("CONNECT localhost:"));
+        peer.send(b"HTTP/1.1 200 Connection established\r\n\r\n");
+        let mut far = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
+        let stream = peer.stream();
+        let (mut from, mut to) = (stream.try_clone().unwrap(), far.try_clone().unwrap());
+        std::thread::spawn(move || std::io::copy(&mut from, &mut to));
+        let _ = std::io::copy(&mut far, stream);
+    });
+    let tls = Some(trusting(&directory).build().unwrap());
+    let client = Client::new(Options { tls, proxy: Some(proxy.url.parse().unwrap()), ..Options::default() });
+    for _ in 0..3 {
+        let request = client.get(&format!("https://localhost:{port}/hello.txt"));
+        let text = smol::block_on(async { request.send().await.unwrap().text(LIMIT).await.unwrap() });
+        assert_eq!(text, "hello");
+    }
+    assert_eq!(proxy.connections(), 1);
+}
+
 /// OpenSSL as a server that wants a certificate of the client.
 fn openssl(directory: &Directory) -> (Child, u16) {
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();

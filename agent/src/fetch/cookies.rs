@@ -170,7 +170,8 @@ fn parse(field: &str, url: &Url, now: SystemTime) -> Option<Cookie> {
             "domain" if !value.is_empty() => {
                 let domain = value.trim_start_matches('.').to_ascii_lowercase();
                 let own = domain == url.host();
-                if !own && !(domain.contains('.') && is_below(url.host(), &domain)) {
+                let above = domain.contains('.') && is_below(url.host(), &domain);
+                if !own && !above {
                     return None;
                 }
                 cookie.below = url.host().parse::<std::net::IpAddr>().is_err();

@@ -91,7 +91,7 @@ impl Download {
         self.request.plan.compressed = false;
         let url = match &self.request.url {
             Ok(url) => url.to_string(),
-            Err(_) => return Err(self.request.send().await.err().unwrap_or(Error::Text)),
+            Err(_) => return Err(self.request.fault()),
         };
         let files = Files::of(&self.path);
         let mut part = match self.resume {
@@ -124,13 +124,7 @@ impl Download {
 
     /// Asks for the rest, and takes it if it is one.
     async fn attempt(&mut self, files: &Files, url: &str, part: Option<Part>) -> Result<Whole, Error> {
-        let mut request = match self.request.again() {
-            Some(request) => request,
-            None => {
-                let reason = "the body of the request can be read only once; a download needs bytes or a file";
-                return Err(Error::Body(io::Error::new(io::ErrorKind::InvalidInput, reason)));
-            }
-        };
+        let Some(mut request) = self.request.again() else { return Err(self.request.fault()) };
         request.plan.retries = 0;
         if let Some(part) = &part {
             request = request.range(part.length, None).header("If-Range", &part.validator);

@@ -144,11 +144,7 @@ impl EventSource {
         }
         self.again = true;
         self.parser.restart();
-        let Some(mut request) = self.request.again() else {
-            // It says what is wrong with it; or its body can be read only once, and then that is what is wrong.
-            let reason = "the body of a request for events is sent again and again; send bytes or a file";
-            return Err(Error::Body(std::io::Error::new(std::io::ErrorKind::InvalidInput, reason)));
-        };
+        let Some(mut request) = self.request.again() else { return Err(self.request.fault()) };
         if !self.parser.last_id().is_empty() {
             request = request.header("Last-Event-ID", self.parser.last_id());
         }

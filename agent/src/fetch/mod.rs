@@ -1,4 +1,4 @@
-//! The HTTP client: streams both ways, TLS always verified, connections kept for the next request.
+//! The HTTP client: streams both ways, TLS verified, connections kept for the next request.
 //!
 //! ```no_run
 //! # fn main() -> Result<(), ioto::fetch::Error> {
@@ -11,6 +11,33 @@
 //!     Ok(())
 //! })
 //! # }
+//! ```
+//!
+//! What else there is: [`Body`] (bytes, file, reader, form) and [`Multipart`] for what is sent; [`Response`] as stream, text,
+//! JSON or file for what comes; [`Download`] for files that are fetched in as many parts as it takes; [`EventSource`] and
+//! [`WebSocket`] for what goes on for long; [`Options`] for trust, proxies, deadlines, redirections, retries, cookies and
+//! compression.
+//!
+//! The whole of it against a server of this process:
+//!
+//! ```
+//! use std::io::{BufRead, BufReader, Write};
+//!
+//! let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+//! let url = format!("http://{}/lamp", listener.local_addr()?);
+//! std::thread::spawn(move || {
+//!     let (stream, _) = listener.accept().unwrap();
+//!     let mut lines = BufReader::new(&stream).lines().map_while(Result::ok);
+//!     assert_eq!(lines.next().unwrap(), "POST /lamp HTTP/1.1");
+//!     assert!(lines.any(|line| line == "Content-Length: 8"));
+//!     (&stream).write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nis on").unwrap();
+//! });
+//! use ioto::fetch::{Body, Client};
+//!
+//! let form = Body::form(&[("state", "on")]);
+//! let text = smol::block_on(async { Client::default().post(&url).body(form).send().await?.text(100).await })?;
+//! assert_eq!(text, "is on");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
 mod alarm;

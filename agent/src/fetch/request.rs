@@ -1,5 +1,6 @@
 //! A request in the making.
 
+use std::io;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -162,7 +163,7 @@ impl Request {
     }
 
     /// Bounds the whole request, with redirections, retries and the body of the response, instead of the client's
-    /// [`Timeouts::total`](super::Timeouts::total).
+    /// [`Timeouts::total`](super::Timeouts::total). Of a [`Download`] it bounds each part; events have no such end.
     pub fn timeout(mut self, total: Duration) -> Self {
         self.plan.timeout = Some(total);
         self
@@ -279,6 +280,21 @@ impl Request {
             rate: self.rate,
             error: None,
         })
+    }
+
+    /// Why there is no such request.
+    pub(super) fn fault(&mut self) -> Error {
+        if let Some(error) = self.error.take() {
+            return error;
+        }
+        let once = Error::Body(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "the body can be read only once, and this request may have to be sent again; send bytes or a file",
+        ));
+        match &mut self.url {
+            Ok(_) => once,
+            Err(error) => std::mem::replace(error, once),
+        }
     }
 
     pub(super) fn meter(&self) -> Meter {

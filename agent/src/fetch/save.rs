@@ -16,8 +16,11 @@ pub(super) struct Sink {
     path: PathBuf,
     file: Option<File>,
     /// What is being written now.
-    writing: Option<Task<(File, Vec<u8>, io::Result<()>)>>,
+    writing: Option<Task<Written>>,
 }
+
+/// The file and the buffer come back with the result.
+type Written = (File, Vec<u8>, io::Result<()>);
 
 impl Sink {
     /// Makes or empties the file.

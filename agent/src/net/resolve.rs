@@ -46,6 +46,7 @@ mod tests {
     use smol::future::FutureExt;
 
     use super::*;
+    use crate::net::{Error, Step, connect_tcp};
 
     #[test]
     fn names_have_addresses_and_nonsense_has_none() {
@@ -76,6 +77,9 @@ mod tests {
                 assert_eq!(result.unwrap_err().kind(), io::ErrorKind::TimedOut);
             }
             smol::unblock(|| ()).await;
+            let error = connect_tcp("localhost", 7, Duration::from_millis(50)).await.unwrap_err();
+            assert!(matches!(error, Error::Timeout { step: Step::Resolve, .. }), "{error}");
+            assert!(error.to_string().contains("localhost"), "{error}");
             assert!(start.elapsed() < Duration::from_secs(5));
             // As soon as the name server speaks again, so do we.
             drop(release);

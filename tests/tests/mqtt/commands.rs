@@ -27,10 +27,13 @@ impl Subscriber {
 
     /// What it wrote until its end, and its exit status.
     fn ended(mut self) -> (String, Option<i32>) {
-        let status =
-            eventually("the subscriber ends", Duration::from_secs(20), || self.child.try_wait().ok().flatten());
         let mut text = String::new();
         self.child.stdout.take().expect("it is piped").read_to_string(&mut text).expect("text");
+        let ended = || self.child.try_wait().ok().flatten();
+        let status = eventually("the subscriber ends", Duration::from_secs(20), ended);
+        let mut said = String::new();
+        self.child.stderr.take().expect("it is piped").read_to_string(&mut said).expect("text");
+        println!("the subscriber said: {said}");
         (text, status.code())
     }
 }

@@ -80,7 +80,9 @@ fn serve(mut client: TcpStream, broker: SocketAddr, config: Arc<ServerConfig>, n
         }
         match tls.read_tls(&mut client) {
             Ok(0) => return None,
-            Ok(_) => drop(tls.process_new_packets().ok()?),
+            Ok(_) => {
+                tls.process_new_packets().ok()?;
+            }
             Err(error) if error.kind() != std::io::ErrorKind::WouldBlock => return None,
             Err(_) => thread::sleep(std::time::Duration::from_millis(1)),
         }
