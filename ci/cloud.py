@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """The AWS simulator of `ci/run --cloud` and of the tests: moto, with signatures and policies enforced.
 
-cloud.py serve --port PORT [--table NAME] [--stdin]
-    Starts moto on loopback with one DynamoDB table and one user who may use it, prints a line of JSON that says how to get in,
-    and serves until SIGTERM, or with --stdin until standard input ends (so that it dies with the test that started it).
+cloud.py serve --port PORT [--table NAME] [--allow ACTIONS] [--stdin]
+    Starts moto on loopback with one DynamoDB table and one user who may use it, or carry out other ACTIONS, as `s3:*,logs:*`.
+    Prints a line of JSON that says how to get in, and serves until SIGTERM, or with --stdin until standard input ends (so
+    that it dies with the test that started it).
 cloud.py scan FILE
     Prints the items of the table, one line of JSON each; FILE holds the line that `serve` printed (`-`: standard input).
 """
@@ -31,17 +32,18 @@ def main():
     verb = verbs.add_parser("serve")
     verb.add_argument("--port", type=int, required=True)
     verb.add_argument("--table", default="ioto")
+    verb.add_argument("--allow", default="dynamodb:*")
     verb.add_argument("--stdin", action="store_true")
     verb = verbs.add_parser("scan")
     verb.add_argument("file", type=argparse.FileType())
     arguments = parser.parse_args()
     if arguments.verb == "serve":
-        serve(arguments.port, arguments.table, arguments.stdin)
+        serve(arguments.port, arguments.table, arguments.allow.split(","), arguments.stdin)
     else:
         scan(json.load(arguments.file))
 
 
-def serve(port, table, until_stdin_ends):
+def serve(port, table, actions, until_stdin_ends):
     from moto.server import ThreadedMotoServer
 
     # moto waits for ever for a server that could not bind.
@@ -58,7 +60,7 @@ def serve(port, table, until_stdin_ends):
         signal.signal(number, lambda *_: ended.set())
     server = ThreadedMotoServer("127.0.0.1", port, verbose=False)
     server.start()
-    print(json.dumps(set_up(f"http://127.0.0.1:{port}", table)), flush=True)
+    print(json.dumps(set_up(f"http://127.0.0.1:{port}", table, actions)), flush=True)
     if until_stdin_ends:
         threading.Thread(target=lambda: (sys.stdin.read(), ended.set()), daemon=True).start()
     ended.wait()
@@ -66,8 +68,8 @@ def serve(port, table, until_stdin_ends):
     os._exit(0)
 
 
-def set_up(endpoint, table):
-    """The table, a user who may use DynamoDB and nothing else, and from then on no request without a valid signature."""
+def set_up(endpoint, table, actions):
+    """The table, a user who may do this and nothing else, and from then on no request without a valid signature."""
     dynamodb = client("dynamodb", endpoint, "setup", "setup")
     keys = [("pk", "HASH"), ("sk", "RANGE")]
     dynamodb.create_table(
@@ -77,7 +79,7 @@ def set_up(endpoint, table):
         AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name, _ in keys],
     )
     # moto does not look for the table in a DynamoDB request, so that it matches no resource but `*`.
-    allowed = {"Effect": "Allow", "Action": "dynamodb:*", "Resource": "*"}
+    allowed = {"Effect": "Allow", "Action": actions, "Resource": "*"}
     iam = client("iam", endpoint, "setup", "setup")
     iam.create_user(UserName="device")
     iam.put_user_policy(

@@ -24,9 +24,14 @@ pub struct Moto {
 impl Moto {
     /// Starts it and waits until it answers.
     pub fn start() -> Self {
+        Self::start_for("dynamodb:*")
+    }
+
+    /// Starts it with a user who may carry out these actions, as `s3:*,logs:PutLogEvents`.
+    pub fn start_for(actions: &str) -> Self {
         let port = free_port();
         let mut child = python()
-            .args(["serve", "--stdin", "--port", &port.to_string()])
+            .args(["serve", "--stdin", "--port", &port.to_string(), "--allow", actions])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()

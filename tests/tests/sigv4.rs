@@ -1,4 +1,5 @@
-//! Our signatures and those of botocore, AWS's own library for Python, for the same random requests.
+//! Our signatures and those of botocore, AWS's own library for Python, for the same random requests. botocore does not sign
+//! chunks: their signatures are computed by the script beside this file, from what AWS documents.
 
 use std::env;
 use std::io::Write;
@@ -6,9 +7,11 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use ioto::aws::{Credentials, sigv4};
+use ioto::aws::chunked::{SignedChunks, sign_chunked};
+use ioto::aws::{Credentials, Provider, WebSocketSigner, sigv4};
 use ioto_tests::{repository, seed};
 use serde_json::{Value, json};
+use smol::io::AsyncReadExt;
 
 const REQUESTS: usize = 2000;
 
@@ -25,7 +28,20 @@ struct Case {
     service: &'static str,
     time: i64,
     expires: u64,
-    in_query: bool,
+    form: Form,
+}
+
+/// Where the signature stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    Header,
+    Query,
+    /// In the query of the WebSocket of IoT Core, with the token behind it.
+    WebSocket,
+    /// In the headers and before each chunk of the body.
+    Chunks,
+    /// With a checksum behind the body.
+    ChunksAndTrailer,
 }
 
 #[test]
@@ -63,11 +79,23 @@ fn botocore(input: &str) -> String {
 
 impl Case {
     fn new(random: &mut fastrand::Rng) -> Self {
-        let service = random.choice(["dynamodb", "s3", "logs", "iotdata", "execute-api"]).expect("not empty");
-        let s3 = service == "s3";
-        let in_query = random.u8(..4) == 0;
+        let form = match random.u8(..20) {
+            0..12 => Form::Header,
+            12..16 => Form::Query,
+            16 => Form::WebSocket,
+            17 => Form::ChunksAndTrailer,
+            _ => Form::Chunks,
+        };
+        let service = match form {
+            Form::Header | Form::Query => {
+                random.choice(["dynamodb", "s3", "logs", "monitoring", "iotdata", "execute-api"]).expect("not empty")
+            }
+            Form::WebSocket => "iotdevicegateway",
+            Form::Chunks | Form::ChunksAndTrailer => "s3",
+        };
+        let (s3, in_query) = (service == "s3", form == Form::Query);
         let mut headers = vec![("Host".to_owned(), format!("{}.example.com", word(random)))];
-        for _ in 0..random.usize(..6) {
+        for _ in 0..if form == Form::WebSocket { 0 } else { random.usize(..6) } {
             // Few names, so that some come twice, in different case.
             let name = *random
                 .choice(&[
@@ -83,11 +111,24 @@ impl Case {
             headers.push((name.into(), value(random)));
         }
         Self {
-            method: random.choice(["GET", "POST", "PUT", "DELETE", "HEAD"]).expect("not empty"),
-            target: format!("{}{}", path(random, s3), query(random, in_query)),
+            method: match form {
+                Form::WebSocket => "GET",
+                _ => random.choice(["GET", "POST", "PUT", "DELETE", "HEAD"]).expect("not empty"),
+            },
+            target: match form {
+                Form::WebSocket => "/mqtt".to_owned(),
+                _ => format!("{}{}", path(random, s3), query(random, in_query)),
+            },
             headers,
-            // botocore takes the body of a request that is signed in its query for a form.
-            body: if in_query { String::new() } else { text(random, 40) },
+            body: match form {
+                // botocore takes the body of a request that is signed in its query for a form.
+                Form::Query | Form::WebSocket => String::new(),
+                Form::Header => text(random, 40),
+                Form::Chunks | Form::ChunksAndTrailer => {
+                    let size = [0, 1, 65_535, 65_536, 65_537, 131_072][random.usize(..6)] + random.usize(..100);
+                    text(random, 40).chars().filter(char::is_ascii).chain(['.']).cycle().take(size).collect()
+                }
+            },
             id: format!("AKID{}", word(random)),
             secret: text(random, 40),
             token: random.bool().then(|| format!("t+/={}", word(random))),
@@ -95,7 +136,7 @@ impl Case {
             service,
             time: random.i64(946_684_800..4_102_444_800),
             expires: random.u64(1..604_800),
-            in_query,
+            form,
         }
     }
 
@@ -105,15 +146,16 @@ impl Case {
             "method": self.method, "url": format!("http://{host}{}", self.target), "headers": self.headers,
             "body": self.body, "id": self.id, "secret": self.secret, "token": self.token, "region": self.region,
             "service": self.service, "time": self.time, "expires": self.expires, "s3": self.service == "s3",
-            "form": if self.in_query { "query" } else { "header" },
+            "form": format!("{:?}", self.form),
         })
     }
 
+    /// What the script says about the case, made by our code.
     fn sign(&self) -> String {
         let s3 = self.service == "s3";
         let options = if s3 { sigv4::Options::s3() } else { sigv4::Options::default() };
         let headers: Vec<(&str, &str)> = self.headers.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
-        let payload = match self.in_query && s3 {
+        let payload = match self.form == Form::Query && s3 {
             true => sigv4::Payload::Unsigned,
             false => sigv4::Payload::Bytes(self.body.as_bytes()),
         };
@@ -124,14 +166,32 @@ impl Case {
             credentials = credentials.with_token(token);
         }
         let now = self.time * 1000;
-        if self.in_query {
-            let expires = Duration::from_secs(self.expires);
-            let target = sigv4::presign(&request, &credentials, &scope, now, expires, &options);
-            return target.rsplit("X-Amz-Signature=").next().unwrap_or_default().into();
+        match self.form {
+            Form::Header => authorization(sigv4::sign(&request, &credentials, &scope, now, &options)),
+            Form::Query => {
+                let expires = Duration::from_secs(self.expires);
+                let target = sigv4::presign(&request, &credentials, &scope, now, expires, &options);
+                target.rsplit("X-Amz-Signature=").next().unwrap_or_default().into()
+            }
+            Form::WebSocket => {
+                let signer = WebSocketSigner::new(Provider::Static(credentials), self.region);
+                smol::block_on(signer.target(headers[0].1, now)).expect("the credentials do not expire")
+            }
+            Form::Chunks | Form::ChunksAndTrailer => {
+                let (length, trailer) = (self.body.len() as u64, self.form == Form::ChunksAndTrailer);
+                let (added, signer) = sign_chunked(&request, &credentials, &scope, now, length, trailer);
+                let mut chunks = SignedChunks::new(self.body.as_bytes(), length, signer, trailer);
+                let mut wire = Vec::new();
+                smol::block_on(chunks.read_to_end(&mut wire)).expect("the body is as long as it is");
+                let hash = ring::digest::digest(&ring::digest::SHA256, &wire);
+                format!("{} {hash:?}", authorization(added)).replace("SHA256:", "")
+            }
         }
-        let added = sigv4::sign(&request, &credentials, &scope, now, &options);
-        added.into_iter().find(|(name, _)| *name == "Authorization").expect("it is signed").1
     }
+}
+
+fn authorization(added: Vec<(&'static str, String)>) -> String {
+    added.into_iter().find(|(name, _)| *name == "Authorization").expect("it is signed").1
 }
 
 fn word(random: &mut fastrand::Rng) -> String {

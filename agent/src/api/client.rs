@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::io::{ErrorKind, Read, Write};
+use std::ops::ControlFlow;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -10,7 +11,9 @@ use std::{fmt, io};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, socket_with, sockopt};
 use serde_json::Value;
 
-use crate::http1::{self, BodyDecoder, Limits, Method, RequestHead, Step, encode_request, parse_response};
+use crate::http1::{
+    self, BodyDecoder, Limits, Method, RequestHead, ResponseHead, Step, encode_request, parse_response,
+};
 
 /// Bytes of an answer, at most: a page of the database is about 1 MB.
 const MAX_ANSWER: usize = 16 * 1024 * 1024;
@@ -66,21 +69,54 @@ impl Client {
         })
     }
 
+    /// Sends a GET whose answer is a stream of events, and gives their data to `take` until that breaks or the stream ends.
+    /// Returns status and JSON of an answer that is none.
+    ///
+    /// # Errors
+    /// As [`Client::request`]; the agent sends something often enough while it runs.
+    pub fn events(
+        &self,
+        target: &str,
+        mut take: impl FnMut(&str) -> ControlFlow<()>,
+    ) -> Result<Option<(u16, Value)>, Error> {
+        let mut stream = self.connect()?;
+        stream.write_all(&request(&Method::Get, target, "")?).map_err(Error::Io)?;
+        let (head, mut received) = receive_head(&mut stream)?;
+        if head.status != 200 {
+            let body = receive_body(&mut stream, &head, &Method::Get, received)?;
+            return Ok(Some((head.status, serde_json::from_slice(&body).unwrap_or_default())));
+        }
+        let mut decoder = BodyDecoder::new(head.framing(&Method::Get).map_err(Error::Http)?);
+        let mut lines = Vec::new();
+        loop {
+            let used = match decoder.decode(&received).map_err(Error::Http)? {
+                Step::Payload { start, end } => {
+                    lines.extend_from_slice(&received[start..end]);
+                    end
+                }
+                Step::More { used } => used,
+                Step::End { .. } => return Ok(None),
+            };
+            received.drain(..used);
+            while let Some(end) = lines.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = lines.drain(..=end).collect();
+                let data = std::str::from_utf8(&line).ok().and_then(|line| line.trim_end().strip_prefix("data: "));
+                if data.is_some_and(|data| take(data).is_break()) {
+                    return Ok(None);
+                }
+            }
+            if lines.len() > MAX_ANSWER {
+                return Err(Error::Answer(format!("an event has more than {MAX_ANSWER} bytes")));
+            }
+            if received.is_empty() && read_more(&mut stream, &mut received)? == 0 {
+                return Ok(None);
+            }
+        }
+    }
+
     fn exchange(&self, method: Method, target: &str, body: Option<&Value>) -> Result<(u16, Value), Error> {
         let mut stream = self.connect()?;
-        let mut head = RequestHead::new(method.clone(), target);
-        let body = body.map(Value::to_string).unwrap_or_default();
-        let length = body.len().to_string();
-        for (name, value) in [("host", "localhost"), ("connection", "close"), ("accept", "application/json")] {
-            head.headers.append(name, value).map_err(Error::Http)?;
-        }
-        if !body.is_empty() {
-            head.headers.append("content-type", "application/json").map_err(Error::Http)?;
-            head.headers.append("content-length", &length).map_err(Error::Http)?;
-        }
-        let mut request = Vec::new();
-        encode_request(&head, &mut request).map_err(Error::Http)?;
-        request.extend_from_slice(body.as_bytes());
+        let request = request(&method, target, &body.map(Value::to_string).unwrap_or_default())?;
         // An answer may come, and the connection end, before all of a large request was read: then the answer counts.
         let sent = stream.write_all(&request);
         let (status, body) = receive(&mut stream, &method).map_err(|error| match sent {
@@ -115,21 +151,51 @@ impl Client {
     }
 }
 
+fn request(method: &Method, target: &str, body: &str) -> Result<Vec<u8>, Error> {
+    let mut head = RequestHead::new(method.clone(), target);
+    let length = body.len().to_string();
+    for (name, value) in [("host", "localhost"), ("connection", "close"), ("accept", "application/json")] {
+        head.headers.append(name, value).map_err(Error::Http)?;
+    }
+    if !body.is_empty() {
+        head.headers.append("content-type", "application/json").map_err(Error::Http)?;
+        head.headers.append("content-length", &length).map_err(Error::Http)?;
+    }
+    let mut request = Vec::new();
+    encode_request(&head, &mut request).map_err(Error::Http)?;
+    request.extend_from_slice(body.as_bytes());
+    Ok(request)
+}
+
 fn receive(stream: &mut UnixStream, method: &Method) -> Result<(u16, Vec<u8>), Error> {
+    let (head, received) = receive_head(stream)?;
+    Ok((head.status, receive_body(stream, &head, method, received)?))
+}
+
+/// The head of the answer, and what came after it.
+fn receive_head(stream: &mut UnixStream) -> Result<(ResponseHead, Vec<u8>), Error> {
     let mut received = Vec::new();
-    let head = loop {
+    loop {
         match parse_response(&received, &Limits::default()).map_err(Error::Http)? {
             Some((head, used)) => {
                 received.drain(..used);
                 // A `100 Continue` comes before the answer.
                 if head.status >= 200 {
-                    break head;
+                    return Ok((head, received));
                 }
             }
             None if read_more(stream, &mut received)? == 0 => return Err(Error::Io(ErrorKind::UnexpectedEof.into())),
             None => {}
         }
-    };
+    }
+}
+
+fn receive_body(
+    stream: &mut UnixStream,
+    head: &ResponseHead,
+    method: &Method,
+    mut received: Vec<u8>,
+) -> Result<Vec<u8>, Error> {
     let mut decoder = BodyDecoder::new(head.framing(method).map_err(Error::Http)?);
     let mut body = Vec::new();
     loop {
@@ -139,7 +205,7 @@ fn receive(stream: &mut UnixStream, method: &Method) -> Result<(u16, Vec<u8>), E
                 end
             }
             Step::More { used } => used,
-            Step::End { .. } => return Ok((head.status, body)),
+            Step::End { .. } => return Ok(body),
         };
         received.drain(..used);
         if body.len() > MAX_ANSWER {
@@ -147,7 +213,7 @@ fn receive(stream: &mut UnixStream, method: &Method) -> Result<(u16, Vec<u8>), E
         }
         if received.is_empty() && !decoder.is_done() && read_more(stream, &mut received)? == 0 {
             decoder.end_of_input().map_err(Error::Http)?;
-            return Ok((head.status, body));
+            return Ok(body);
         }
     }
 }

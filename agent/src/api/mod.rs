@@ -4,10 +4,14 @@ mod client;
 #[cfg(feature = "db")]
 mod db;
 mod guard;
+#[cfg(feature = "mqtt")]
+mod mqtt;
 mod status;
 
 pub use self::client::{Client, Error as ClientError, percent_encode};
 #[cfg(feature = "db")]
 pub use self::db::database;
 pub use self::guard::{Door, admit, guard};
+#[cfg(feature = "mqtt")]
+pub use self::mqtt::messages;
 pub use self::status::status;

@@ -2,18 +2,21 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::Value;
 use smol::Timer;
 
+use super::canonical::plain_target;
 use super::crc32::crc32;
-use super::retry::{ATTEMPTS, RetryQuota};
+use super::outgoing::{Attempt, Content, Outgoing, Signer};
+use super::retry::{Attempts, Fault, RetryQuota, Verdict};
 use super::skew::Skews;
-use super::{Error, Provider, sigv4};
+use super::{Error, Provider, Request};
 use crate::config;
 use crate::fetch::{self, Client, Options, Url};
-use crate::net::{self, Backoff, TlsClient};
+use crate::http1::Method;
+use crate::net::{self, TlsClient};
 
 /// Bytes of one answer. A page of a DynamoDB query can be larger: ask with `Limit`.
 const ANSWER: usize = 1024 * 1024;
@@ -21,10 +24,6 @@ const ANSWER: usize = 1024 * 1024;
 /// Idle connections that are kept: what so many calls at a time (`sync.window` can be 256) have used, the next as many use
 /// again instead of shaking hands anew.
 const CONNECTIONS: usize = 256;
-
-/// Waits between attempts (botocore `retries/standard.py`).
-const BASE: Duration = Duration::from_secs(1);
-const CAP: Duration = Duration::from_secs(20);
 
 /// A service that speaks JSON with the operation in the header `X-Amz-Target`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,14 +46,11 @@ pub struct Api {
 
 struct Inner {
     client: Client,
-    region: String,
+    signer: Signer,
     /// In place of AWS's own endpoints.
     endpoint: Option<Url>,
-    provider: Provider,
     timeout: Duration,
     quota: RetryQuota,
-    skews: Skews,
-    clock: fn() -> i64,
 }
 
 impl Api {
@@ -65,34 +61,37 @@ impl Api {
 
     /// With credentials from elsewhere than the configuration.
     pub fn with_provider(config: &config::Aws, provider: Provider) -> Result<Self, Error> {
-        Self::build(config, provider, net::utc_ms)
-    }
-
-    fn build(config: &config::Aws, provider: Provider, clock: fn() -> i64) -> Result<Self, Error> {
         let tls = match &config.authority {
             Some(file) => Some(TlsClient::builder().authority(file).build().map_err(fetch::Error::from)?),
             None => None,
         };
+        let options = Options { tls, redirects: 0, idle_connections: CONNECTIONS, ..Options::default() };
+        Self::with_client(config, provider, Client::new(options))
+    }
+
+    /// With a client of the caller's, which must not follow redirections: the signature is valid for one URL.
+    pub fn with_client(config: &config::Aws, provider: Provider, client: Client) -> Result<Self, Error> {
+        Self::build(config, provider, client, net::utc_ms)
+    }
+
+    fn build(config: &config::Aws, provider: Provider, client: Client, clock: fn() -> i64) -> Result<Self, Error> {
         let endpoint = match &config.endpoint {
             Some(text) => Some(text.parse().map_err(|e: fetch::Error| Error::Endpoint(e.to_string()))?),
             None => None,
         };
         let inner = Inner {
-            client: Client::new(Options { tls, redirects: 0, idle_connections: CONNECTIONS, ..Options::default() }),
-            region: config.region.clone(),
+            client,
+            signer: Signer { provider, region: config.region.clone(), skews: Skews::default(), clock },
             endpoint,
-            provider,
             timeout: config.timeout,
             quota: RetryQuota::new(),
-            skews: Skews::default(),
-            clock,
         };
         Ok(Self { inner: Arc::new(inner) })
     }
 
     /// The region that calls go to.
     pub fn region(&self) -> &str {
-        &self.inner.region
+        &self.inner.signer.region
     }
 
     /// Calls an operation and returns its answer.
@@ -100,16 +99,71 @@ impl Api {
     /// Failures that pass by themselves are repeated, 3 attempts in all, within `timeouts.aws`. So an operation may be carried
     /// out twice: make it conditional or idempotent.
     pub async fn call(&self, service: &Service, operation: &str, body: &Value) -> Result<Value, Error> {
-        let url = self.url_of(service)?;
-        let call = Call { inner: &self.inner, service, operation, url, body: body.to_string() };
-        call.run().await
+        let outgoing = Outgoing {
+            service: service.signing_name.into(),
+            method: Method::Post,
+            url: self.url_of(service)?,
+            headers: vec![
+                ("Content-Type".into(), format!("application/x-amz-json-{}", service.json)),
+                ("X-Amz-Target".into(), format!("{}.{operation}", service.target)),
+            ],
+            content: Content::Bytes(Arc::new(body.to_string().into_bytes())),
+            unsigned: false,
+            repeatable: true,
+        };
+        let mut attempts = self.attempts(None);
+        loop {
+            let (result, answered) = match self.attempt(&outgoing, attempts.left()).await {
+                Ok(attempt) => {
+                    let answered =
+                        Fault { clock: attempt.clock_was_wrong, retry_after: attempt.retry_after, ..Fault::default() };
+                    (read(attempt.response).await, answered)
+                }
+                Err(error) => (Err(error), Fault::default()),
+            };
+            let error = match result {
+                Ok(answer) => {
+                    attempts.succeeded();
+                    return Ok(answer);
+                }
+                Err(error) => error,
+            };
+            let clock = answered.clock && error.may_be_skew();
+            match attempts.failed(Fault { clock, retry_after: answered.retry_after, ..error.fault() }) {
+                Verdict::Correct => {
+                    log::info!("the device's clock is wrong; signing again with the time of the service")
+                }
+                Verdict::Wait(wait) => {
+                    log::debug!("{} {operation}: {error}; again in {wait:?}", service.endpoint);
+                    Timer::after(wait).await;
+                }
+                Verdict::GiveUp => return Err(error),
+            }
+        }
+    }
+
+    /// A request to any service, signed under its name, as `s3`, `iotdata` or `execute-api`. The URL is the caller's.
+    pub fn request(&self, service: &str, method: Method, url: &str) -> Result<Request, Error> {
+        let url: Url = url.parse()?;
+        let scheme = if url.scheme() == fetch::Scheme::Https { "https" } else { "http" };
+        let target = plain_target(url.target(), &Outgoing::options(service));
+        let url = format!("{scheme}://{}{target}", url.authority()).parse()?;
+        Ok(Request::new(self.clone(), service, method, url))
+    }
+
+    pub(super) fn attempts(&self, timeout: Option<Duration>) -> Attempts<'_> {
+        Attempts::new(&self.inner.quota, timeout.unwrap_or(self.inner.timeout))
+    }
+
+    pub(super) async fn attempt(&self, outgoing: &Outgoing, left: Duration) -> Result<Attempt, Error> {
+        outgoing.attempt(&self.inner.client, &self.inner.signer, left).await
     }
 
     fn url_of(&self, service: &Service) -> Result<Url, Error> {
         if let Some(endpoint) = &self.inner.endpoint {
             return Ok(endpoint.clone());
         }
-        let region = &self.inner.region;
+        let region = &self.inner.signer.region;
         // The partition China has its own domain (AWS General Reference, "Service endpoints").
         let domain = if region.starts_with("cn-") { "amazonaws.com.cn" } else { "amazonaws.com" };
         format!("https://{}.{region}.{domain}/", service.endpoint)
@@ -120,121 +174,28 @@ impl Api {
 
 impl fmt::Debug for Api {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Api").field("region", &self.inner.region).finish_non_exhaustive()
-    }
-}
-
-/// One call with its attempts.
-struct Call<'a> {
-    inner: &'a Inner,
-    service: &'a Service,
-    operation: &'a str,
-    url: Url,
-    body: String,
-}
-
-/// What one attempt brought, and what the caller of it must know to go on.
-struct Attempt {
-    result: Result<Value, Error>,
-    /// The device's clock was wrong, and now we know by how much.
-    clock_was_wrong: bool,
-    /// The service says when to come back.
-    retry_after: Option<Duration>,
-}
-
-impl From<Error> for Attempt {
-    fn from(error: Error) -> Self {
-        Self { result: Err(error), clock_was_wrong: false, retry_after: None }
-    }
-}
-
-impl Call<'_> {
-    async fn run(&self) -> Result<Value, Error> {
-        let start = Instant::now();
-        let mut backoff = Backoff::new(BASE, CAP);
-        let mut corrected = false;
-        loop {
-            let left = self.inner.timeout.saturating_sub(start.elapsed());
-            let attempt = self.attempt(left).await;
-            let error = match attempt.result {
-                Ok(answer) => {
-                    self.inner.quota.succeeded(backoff.attempts() > 0);
-                    return Ok(answer);
-                }
-                Err(error) => error,
-            };
-            if error.may_be_skew() && attempt.clock_was_wrong && !corrected {
-                log::info!("the device's clock is wrong; signing again with the time of the service");
-                corrected = true;
-                continue;
-            }
-            if !error.is_transient() || backoff.attempts() + 1 >= ATTEMPTS {
-                return Err(error);
-            }
-            let wait = backoff.next().max(attempt.retry_after.unwrap_or_default());
-            let left = self.inner.timeout.saturating_sub(start.elapsed());
-            if wait >= left || !self.inner.quota.take() {
-                return Err(error);
-            }
-            log::debug!("{} {}: {error}; again in {wait:?}", self.service.endpoint, self.operation);
-            Timer::after(wait).await;
-        }
-    }
-
-    async fn attempt(&self, left: Duration) -> Attempt {
-        let inner = self.inner;
-        let endpoint = self.url.authority();
-        let skew = inner.skews.of(&endpoint);
-        let sent = (inner.clock)();
-        let request = match self.request(sent.saturating_add(skew)).await {
-            Ok(request) => request.timeout(left),
-            Err(error) => return error.into(),
-        };
-        let response = match request.send().await {
-            Ok(response) => response,
-            Err(error) => return Error::from(error).into(),
-        };
-        let clock_was_wrong = inner.skews.learn(&endpoint, response.headers(), sent, (inner.clock)(), skew);
-        let retry_after = response.header("retry-after").and_then(|text| text.parse().ok()).map(Duration::from_secs);
-        Attempt { result: read(response).await, clock_was_wrong, retry_after }
-    }
-
-    async fn request(&self, now: i64) -> Result<fetch::Request, Error> {
-        let credentials = self.inner.provider.credentials(now).await?;
-        let authority = self.url.authority();
-        let content_type = format!("application/x-amz-json-{}", self.service.json);
-        let target = format!("{}.{}", self.service.target, self.operation);
-        let headers =
-            [("Host", authority.as_str()), ("Content-Type", content_type.as_str()), ("X-Amz-Target", target.as_str())];
-        let signing = sigv4::Request {
-            method: "POST",
-            target: self.url.target(),
-            headers: &headers,
-            payload: sigv4::Payload::Bytes(self.body.as_bytes()),
-        };
-        let scope = sigv4::Scope { region: &self.inner.region, service: self.service.signing_name };
-        let added = sigv4::sign(&signing, &credentials, &scope, now, &sigv4::Options::default());
-
-        // The wait for a new attempt is ours: a kept connection that died is the only thing repeated below.
-        let request = self.inner.client.post(&self.url.to_string()).repeatable(true).body(self.body.as_str());
-        let request = headers.iter().fold(request, |request, (name, value)| request.header(name, value));
-        Ok(added.iter().fold(request, |request, (name, value)| request.header(name, value)))
+        f.debug_struct("Api").field("region", &self.inner.signer.region).finish_non_exhaustive()
     }
 }
 
 async fn read(response: fetch::Response) -> Result<Value, Error> {
-    let status = response.status();
-    let success = response.is_success();
-    let kind = response.header("x-amzn-errortype").map(str::to_owned);
+    if !response.is_success() {
+        return Err(Error::refusal(response).await);
+    }
+    let body = checked_body(response).await?;
+    match body.is_empty() {
+        true => Ok(Value::Null),
+        false => serde_json::from_slice(&body).map_err(|e| Error::Answer(e.to_string())),
+    }
+}
+
+/// The body of an answer, which some services give a checksum to.
+pub(super) async fn checked_body(response: fetch::Response) -> Result<Vec<u8>, Error> {
     let checksum = response.header("x-amz-crc32").and_then(|text| text.parse().ok());
     let body = response.bytes(ANSWER).await?;
-    if checksum.is_some_and(|expected: u32| expected != crc32(&body)) {
-        return Err(Error::Checksum);
-    }
-    match (success, body.is_empty()) {
-        (false, _) => Err(Error::service(status, kind.as_deref(), &body)),
-        (true, true) => Ok(Value::Null),
-        (true, false) => serde_json::from_slice(&body).map_err(|e| Error::Answer(e.to_string())),
+    match checksum.is_some_and(|expected: u32| expected != crc32(&body)) {
+        true => Err(Error::Checksum),
+        false => Ok(body),
     }
 }
 
@@ -246,7 +207,7 @@ mod tests {
     use std::sync::Barrier;
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::thread::JoinHandle;
-    use std::time::SystemTime;
+    use std::time::{Instant, SystemTime};
 
     use serde_json::json;
 
@@ -291,7 +252,7 @@ mod tests {
     fn call(url: &str, clock: fn() -> i64, timeout: Duration) -> Result<Value, Error> {
         let config = config::Aws { endpoint: Some(url.into()), timeout, ..Default::default() };
         let provider = Provider::Static(Credentials::new("AKID", "secret"));
-        let api = Api::build(&config, provider, clock).unwrap();
+        let api = Api::build(&config, provider, Client::default(), clock).unwrap();
         smol::block_on(api.call(&SERVICE, "ListTables", &json!({})))
     }
 

@@ -132,6 +132,28 @@ pub(super) fn canonical_query(query: &str, added: &[(&str, &str)]) -> String {
     pairs.join("&")
 }
 
+/// The target to send so that it reads as it is signed, even by a server that signs what it got instead of what that means:
+/// `+`, `*` and such are percent-encoded in the query and, by the rule of S3, in the path.
+pub(super) fn plain_target(target: &str, options: &Options) -> String {
+    let plain = |text: &str| encoded(&decode(text));
+    let (path, query) = split_target(target);
+    let path = match options.encode_path_twice {
+        true => path.to_owned(),
+        false => canonical_path(path, options),
+    };
+    let pairs: Vec<String> = query
+        .split('&')
+        .map(|pair| match pair.split_once('=') {
+            Some((name, value)) => format!("{}={}", plain(name), plain(value)),
+            None => plain(pair),
+        })
+        .collect();
+    match query.is_empty() {
+        true => path,
+        false => format!("{path}?{}", pairs.join("&")),
+    }
+}
+
 /// Percent-encodes all but the unreserved characters of RFC 3986 §2.3.
 pub(super) fn encoded(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len());
@@ -195,6 +217,14 @@ mod tests {
     fn queries_sort_by_encoded_name_then_value() {
         let query = canonical_query("b=2&a=%2f&a=1&&c&%E1%88%B4=x&B=%zz+", &[("X-Amz-Date", "now")]);
         assert_eq!(query, "%E1%88%B4=x&B=%25zz%2B&X-Amz-Date=now&a=%2F&a=1&b=2&c=");
+    }
+
+    #[test]
+    fn targets_are_sent_as_they_are_signed() {
+        let target = "/a+b/%7e*?list-type=2&a=+/&b&=c&d=x=y";
+        assert_eq!(plain_target(target, &Options::s3()), "/a%2Bb/~%2A?list-type=2&a=%2B%2F&b&=c&d=x%3Dy");
+        assert_eq!(plain_target("/a+b?c+d", &Options::default()), "/a+b?c%2Bd");
+        assert_eq!(plain_target("/", &Options::default()), "/");
     }
 
     #[test]

@@ -4,7 +4,9 @@ use std::fmt;
 
 use serde_json::Value;
 
-use crate::fetch;
+use super::api::checked_body;
+use super::retry::Fault;
+use crate::{fetch, net};
 
 /// Codes by which services ask for patience (botocore, `data/_retry.json`, and the DynamoDB Developer Guide, "Error
 /// handling with DynamoDB").
@@ -100,6 +102,26 @@ impl Error {
         match self {
             Self::Service { code, .. } => Some(code),
             _ => None,
+        }
+    }
+
+    /// What an attempt that ended so means for the next.
+    pub(super) fn fault(&self) -> Fault {
+        let timeout = match self {
+            Self::Fetch(fetch::Error::Timeout { .. }) => true,
+            Self::Fetch(fetch::Error::Connect(source)) => matches!(source, net::Error::Timeout { .. }),
+            _ => false,
+        };
+        Fault { transient: self.is_transient(), timeout, ..Fault::default() }
+    }
+
+    /// The error that a response tells of which is no success; its body is read, up to 1 MiB.
+    pub async fn refusal(response: fetch::Response) -> Self {
+        let status = response.status();
+        let kind = response.header("x-amzn-errortype").map(str::to_owned);
+        match checked_body(response).await {
+            Ok(body) => Self::service(status, kind.as_deref(), &body),
+            Err(error) => error,
         }
     }
 

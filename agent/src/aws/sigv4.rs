@@ -35,6 +35,11 @@ pub enum Payload<'a> {
     Sha256([u8; 32]),
     /// Nothing: the body is protected by TLS alone. S3 takes that, most other services do not.
     Unsigned,
+    /// That each chunk of it has a signature of its own, see [`sign_chunked`](super::chunked::sign_chunked). S3 takes that.
+    Chunked {
+        /// Whether a checksum follows the last chunk.
+        trailer: bool,
+    },
 }
 
 impl Payload<'_> {
@@ -43,6 +48,8 @@ impl Payload<'_> {
             Self::Bytes(bytes) => hex::encode(digest::digest(&digest::SHA256, bytes).as_ref()),
             Self::Sha256(hash) => hex::encode(hash),
             Self::Unsigned => "UNSIGNED-PAYLOAD".into(),
+            Self::Chunked { trailer: false } => "STREAMING-AWS4-HMAC-SHA256-PAYLOAD".into(),
+            Self::Chunked { trailer: true } => "STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER".into(),
         }
     }
 }
@@ -106,9 +113,20 @@ pub fn sign(
     now: i64,
     options: &Options,
 ) -> Vec<(&'static str, String)> {
+    sign_with(request, credentials, scope, &net::amz_date(now), options, Vec::new()).0
+}
+
+/// The fields to add, `added` among them, and the signature. `date` is the time as AWS writes it.
+pub(super) fn sign_with(
+    request: &Request,
+    credentials: &Credentials,
+    scope: &Scope,
+    date: &str,
+    options: &Options,
+    mut added: Vec<(&'static str, String)>,
+) -> (Vec<(&'static str, String)>, String) {
     let payload = request.payload.text();
-    let date = net::amz_date(now);
-    let mut added = vec![("X-Amz-Date", date.clone())];
+    added.push(("X-Amz-Date", date.to_owned()));
     if options.content_header {
         added.push(("X-Amz-Content-Sha256", payload.clone()));
     }
@@ -120,17 +138,17 @@ pub fn sign(
     let headers = CanonicalHeaders::new(request, &fields);
     let query = canonical_query(split_target(request.target).1, &[]);
     let canonical = canonical_request(request, &query, &headers, &payload, options);
-    let signature = signature_of(&canonical, credentials, scope, &date);
+    let signature = signature_of(&canonical, credentials, scope, date);
 
     let authorization = format!(
         "{ALGORITHM} Credential={}/{}, SignedHeaders={}, Signature={signature}",
         credentials.access_key_id(),
-        scope_text(scope, &date),
+        scope_text(scope, date),
         headers.names,
     );
     added.extend(late_token);
     added.push(("Authorization", authorization));
-    added
+    (added, signature)
 }
 
 /// Signs a request in its query: returns the target to send, which is valid for `expires` from `now`, at most 7 days.
@@ -180,12 +198,12 @@ fn string_to_sign(canonical: &str, scope: &Scope, date: &str) -> String {
     format!("{ALGORITHM}\n{date}\n{}\n{hash}", scope_text(scope, date))
 }
 
-fn scope_text(scope: &Scope, date: &str) -> String {
+pub(super) fn scope_text(scope: &Scope, date: &str) -> String {
     format!("{}/{}/{}/aws4_request", day_of(date), scope.region, scope.service)
 }
 
 /// The key for one day, region and service: who learns it cannot sign for another.
-fn signing_key(credentials: &Credentials, scope: &Scope, date: &str) -> hmac::Key {
+pub(super) fn signing_key(credentials: &Credentials, scope: &Scope, date: &str) -> hmac::Key {
     let secret = format!("AWS4{}", credentials.secret_access_key());
     let parts = [day_of(date), scope.region, scope.service, "aws4_request"];
     parts.iter().fold(hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes()), |key, part| {

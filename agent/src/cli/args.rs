@@ -37,32 +37,43 @@ pub struct Args {
 }
 
 impl Args {
-    /// Reads the arguments after the program's name. Options may stand before the command as well as after it.
+    /// Reads the arguments after the program's name. Options may stand before the command as well as after it; those of one
+    /// letter only after it, because each command has its own.
     ///
     /// # Errors
     /// Whatever the tables in `commands` do not know.
     pub fn read(arguments: impl Iterator<Item = OsString>) -> Result<Request, Usage> {
         let mut parser = lexopt::Parser::from_args(arguments);
+        parser.set_short_equals(false);
         let (mut words, mut options, mut help) = (Vec::new(), Vec::new(), false);
         while let Some(argument) = parser.next()? {
-            match argument {
-                Arg::Long("help") | Arg::Short('h') => help = true,
+            let known = options_after(&words);
+            let own = match argument {
+                Arg::Short(letter) => known.iter().find(|option| option.short == Some(letter)),
+                _ => None,
+            };
+            let option = match argument {
+                // Before help: to the users of some programs `-h` is something else.
+                Arg::Short(_) if own.is_some() => own.unwrap_or(&COMMON[0]),
+                Arg::Long("help") | Arg::Short('h') => {
+                    help = true;
+                    continue;
+                }
                 Arg::Long("version") | Arg::Short('V') => return Ok(Request::Version),
-                Arg::Long(name) => match all_options().find(|option| option.name == name) {
-                    Some(option) if option.value.is_some() => options.push((option.name, parser.value()?)),
-                    Some(option) => options.push((option.name, OsString::new())),
+                Arg::Long(name) => match known.iter().chain(all_options()).find(|option| option.name == name) {
+                    Some(option) => option,
                     None => return Err(Usage(format!("there is no option `--{name}`"))),
                 },
+                Arg::Short(_) => return Err(argument.unexpected().into()),
                 Arg::Value(word) => {
-                    words.push(word.into_string().map_err(|word| Usage(format!("{word:?} is not UTF-8")))?)
+                    words.push(word.into_string().map_err(|word| Usage(format!("{word:?} is not UTF-8")))?);
+                    continue;
                 }
-                argument => return Err(argument.unexpected().into()),
-            }
+            };
+            let value = if option.value.is_some() { parser.value()? } else { OsString::new() };
+            options.push((option.name, value));
         }
-        let found = COMMANDS
-            .iter()
-            .find(|command| command.name.split(' ').eq(words.iter().take(command.name.split(' ').count())));
-        let Some(command) = found else {
+        let Some(command) = command_of(&words) else {
             return match help && words.is_empty() {
                 true => Ok(Request::Help(None)),
                 false => Err(unknown(&words)),
@@ -93,6 +104,11 @@ impl Args {
     /// The value of an option; the last, when it is given more than once.
     pub fn value(&self, name: &str) -> Option<&OsString> {
         self.options.iter().rev().find(|(given, _)| *given == name).map(|(_, value)| value)
+    }
+
+    /// All options in their order, with their values.
+    pub fn all(&self) -> impl Iterator<Item = (&'static str, &OsString)> {
+        self.options.iter().map(|(name, value)| (*name, value))
     }
 
     /// The value of an option as a time, in seconds.
@@ -136,6 +152,16 @@ impl From<lexopt::Error> for Usage {
     fn from(error: lexopt::Error) -> Self {
         Self(error.to_string())
     }
+}
+
+/// The command that the words begin with.
+fn command_of(words: &[String]) -> Option<&'static Command> {
+    COMMANDS.iter().find(|command| command.name.split(' ').eq(words.iter().take(command.name.split(' ').count())))
+}
+
+/// What may stand after these words: the same name can take a value in one command and none in another.
+fn options_after(words: &[String]) -> &'static [Opt] {
+    command_of(words).map_or(&[], |command| command.options)
 }
 
 fn all_options() -> impl Iterator<Item = &'static Opt> {

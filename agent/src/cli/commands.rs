@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use super::args::{Args, Request};
-use super::{config, db, doctor, help, output, password, run, status};
+use super::{config, db, doctor, help, mqtt, output, password, run, status};
 
 /// A command.
 #[derive(Debug)]
@@ -22,9 +22,11 @@ pub struct Command {
     pub main: fn(Args) -> ExitCode,
 }
 
-/// An option, `--name` or `--name VALUE`.
+/// An option, `--name` or `--name VALUE`, perhaps also of one letter.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Opt {
+    /// The letter that says the same, `-x`.
+    pub short: Option<char>,
     /// The name without dashes.
     pub name: &'static str,
     /// What the value is, for help; nothing: it takes none.
@@ -35,12 +37,17 @@ pub struct Opt {
 
 /// The options of every command.
 pub const COMMON: &[Opt] = &[
-    Opt { name: "config", value: Some("DIR"), about: "the configuration, instead of /etc/ioto" },
-    Opt { name: "state", value: Some("DIR"), about: "the state, instead of /var/lib/ioto" },
-    Opt { name: "profile", value: Some("NAME"), about: "dev (a developer's machine) or prod (a device, the default)" },
+    Opt { short: None, name: "config", value: Some("DIR"), about: "the configuration, instead of /etc/ioto" },
+    Opt { short: None, name: "state", value: Some("DIR"), about: "the state, instead of /var/lib/ioto" },
+    Opt {
+        short: None,
+        name: "profile",
+        value: Some("NAME"),
+        about: "dev (a developer's machine) or prod (a device, the default)",
+    },
 ];
 
-const JSON: Opt = Opt { name: "json", value: None, about: "write JSON" };
+const JSON: Opt = Opt { short: None, name: "json", value: None, about: "write JSON" };
 
 /// The commands.
 pub const COMMANDS: &[Command] = &[
@@ -51,11 +58,12 @@ pub const COMMANDS: &[Command] = &[
         details: "",
         options: &[
             Opt {
+                short: None,
                 name: "listen",
                 value: Some("URL"),
                 about: "listen here instead, as http://:8080; any number of times",
             },
-            Opt { name: "exit-after", value: Some("SECS"), about: "stop after so many seconds" },
+            Opt { short: None, name: "exit-after", value: Some("SECS"), about: "stop after so many seconds" },
         ],
         main: run::main,
     },
@@ -89,12 +97,28 @@ Exit status 1 when a point failed.",
   ioto db remove MODEL ID\n
 Values have the types of the schema; FIELD:=JSON is taken as it is.",
         options: &[
-            Opt { name: "limit", value: Some("N"), about: "find: so many items, at most 1000" },
-            Opt { name: "next", value: Some("ID"), about: "find: the items after this one" },
-            Opt { name: "descending", value: None, about: "find: the highest id first" },
+            Opt { short: None, name: "limit", value: Some("N"), about: "find: so many items, at most 1000" },
+            Opt { short: None, name: "next", value: Some("ID"), about: "find: the items after this one" },
+            Opt { short: None, name: "descending", value: None, about: "find: the highest id first" },
             JSON,
         ],
         main: db::main,
+    },
+    Command {
+        name: "mqtt pub",
+        words: "",
+        about: "Publish messages",
+        details: "Through the running agent, or over a connection of its own: see --direct.",
+        options: mqtt::PUB,
+        main: mqtt::publish,
+    },
+    Command {
+        name: "mqtt sub",
+        words: "",
+        about: "Show messages as they come",
+        details: "Through the running agent, or over a connection of its own: see --direct.",
+        options: mqtt::SUB,
+        main: mqtt::subscribe,
     },
     Command {
         name: "password",
@@ -105,8 +129,18 @@ writes a member of auth.users in web.json5.\n
   ioto password token NAME\n
 makes a bearer token for a program, and a member of auth.tokens.",
         options: &[
-            Opt { name: "role", value: Some("ROLE"), about: "what the user may do; `public` when not given" },
-            Opt { name: "realm", value: Some("REALM"), about: "also for digest authentication in this realm" },
+            Opt {
+                short: None,
+                name: "role",
+                value: Some("ROLE"),
+                about: "what the user may do; `public` when not given",
+            },
+            Opt {
+                short: None,
+                name: "realm",
+                value: Some("REALM"),
+                about: "also for digest authentication in this realm",
+            },
         ],
         main: password::main,
     },
@@ -123,7 +157,7 @@ makes a bearer token for a program, and a member of auth.tokens.",
         words: "",
         about: "Show the configuration as it is in effect",
         details: "All layers are blended; passwords and keys are masked.",
-        options: &[Opt { name: "origin", value: None, about: "show where each value comes from" }, JSON],
+        options: &[Opt { short: None, name: "origin", value: None, about: "show where each value comes from" }, JSON],
         main: config::show,
     },
 ];

@@ -7,6 +7,8 @@ mod config;
 mod db;
 mod doctor;
 mod help;
+#[cfg_attr(not(all(feature = "mqtt", feature = "web")), path = "without_mqtt.rs")]
+mod mqtt;
 mod output;
 #[cfg_attr(not(feature = "users"), path = "without_users.rs")]
 mod password;

@@ -1,34 +1,48 @@
 //! `mqtt`: the MQTT client.
 
 use std::fmt;
-use std::net::Ipv6Addr;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::{Value as Json, json};
 
 use super::Secret;
-use super::listen::{is_host, split_port};
+use super::cron::Cron;
+use super::mqtt_url::{AWS_PORT, MqttUrl};
 use super::node::{Node, Value, quote};
+use super::outbound::OutboundProxy;
 use super::section::{Section, text};
 use super::tls::pair;
-
-/// The port on which AWS IoT takes MQTT beside HTTPS, told apart by [`AWS_ALPN`].
-const AWS_PORT: u16 = 443;
 
 /// <https://docs.aws.amazon.com/iot/latest/developerguide/protocols.html>
 const AWS_ALPN: &str = "x-amzn-mqtt-ca";
 
-/// `mqtt.endpoint` as a URL: `mqtt://host:1883`, `mqtts://host:8883`; a bare host name is `mqtts://host` on `mqtt.port`,
-/// 443 by default.
+/// The keep-alive intervals that AWS IoT Core takes ("Keep-alive interval", AWS IoT Core endpoints and quotas).
+const AWS_KEEP_ALIVE: RangeInclusive<Duration> = Duration::from_secs(30)..=Duration::from_secs(1200);
+
+/// `mqtt.profile`: whose rules the client keeps beside those of MQTT.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MqttProfile {
+    /// Those of AWS IoT Core when the broker's host is one of its endpoints.
+    #[default]
+    Auto,
+    /// Those of AWS IoT Core.
+    Aws,
+    /// None.
+    Generic,
+}
+
+/// `mqtt.schedule`: when the connection is to stand.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct MqttUrl {
-    /// Whether the connection is TLS.
-    pub tls: bool,
-    /// Host name or address.
-    pub host: String,
-    /// TCP port.
-    pub port: u16,
+pub enum MqttSchedule {
+    /// `anytime`.
+    #[default]
+    Always,
+    /// `never`: only while there is something to send.
+    Never,
+    /// In these minutes; outside of them as `mqtt.onDemand` says.
+    Cron(Cron),
 }
 
 /// One entry of `mqtt.subscribe`: `{filter: 'demo/#', qos: 1}` or just the filter.
@@ -70,6 +84,26 @@ pub struct Mqtt {
     pub queue: usize,
     /// `mqtt.maxPacket`: bytes of one packet, in either direction.
     pub max_packet: usize,
+    /// `mqtt.profile`
+    pub profile: MqttProfile,
+    /// `mqtt.sign`: signs the address of the WebSocket with the credentials of the section `aws`; by default for AWS IoT over
+    /// `wss://` without a user name.
+    pub sign: bool,
+    /// `mqtt.proxy`: the proxy on the way to the broker.
+    pub proxy: OutboundProxy,
+    /// `mqtt.schedule`
+    pub schedule: MqttSchedule,
+    /// `mqtt.onDemand`: outside of the schedule, connects while there is something to send; with `schedule: 'never'` always
+    /// so.
+    pub on_demand: bool,
+    /// `mqtt.idle`: how long a connection that was made on demand stays without messages.
+    pub idle: Duration,
+    /// `mqtt.delay`: how long after the start, or after the schedule begins, the client waits before it connects.
+    pub delay: Duration,
+    /// `mqtt.jitter`: a random time up to this one more, so that a fleet does not connect in the same second.
+    pub jitter: Duration,
+    /// `mqtt.throttle`: messages that match this filter slow the client down; none by default.
+    pub throttle: Option<String>,
     /// `mqtt.subscribe`: filters whose messages the agent takes and shows in `ioto status`.
     pub subscribe: Vec<Subscription>,
 }
@@ -90,18 +124,68 @@ impl Default for Mqtt {
             inflight: 50,
             queue: 1000,
             max_packet: 129 * 1024,
+            profile: MqttProfile::Auto,
+            sign: false,
+            proxy: OutboundProxy::default(),
+            schedule: MqttSchedule::Always,
+            on_demand: false,
+            idle: Duration::from_secs(60),
+            delay: Duration::ZERO,
+            jitter: Duration::ZERO,
+            throttle: None,
             subscribe: Vec::new(),
         }
     }
 }
 
+impl MqttProfile {
+    /// Whether the rules of AWS IoT Core hold for a broker: `PREFIX-ats.iot.REGION.amazonaws.com`, also in China.
+    pub fn is_aws(self, host: &str) -> bool {
+        let host = host.to_ascii_lowercase();
+        let is_endpoint = || {
+            let name = host.strip_suffix(".amazonaws.com").or_else(|| host.strip_suffix(".amazonaws.com.cn"));
+            name.is_some_and(|name| name.split('.').rev().nth(1) == Some("iot"))
+        };
+        match self {
+            Self::Auto => is_endpoint(),
+            Self::Aws => true,
+            Self::Generic => false,
+        }
+    }
+}
+
 impl Mqtt {
+    /// Whether the rules of AWS IoT Core hold.
+    pub fn is_aws(&self) -> bool {
+        self.profile.is_aws(&self.url.host)
+    }
+
     pub(super) fn read(s: &Section) -> Self {
         let d = Self::default();
         let port = s.value("port", None, |port: &Option<u16>| port.map_or(Json::Null, Json::from), port);
-        let url = s.value("endpoint", d.url, |url| Json::from(url.to_string()), |node| endpoint(&text(node)?, port));
-        let alpn = s.text("alpn", if url.tls && url.port == AWS_PORT { AWS_ALPN } else { "" });
+        let url =
+            s.value("endpoint", d.url, |url| Json::from(url.to_string()), |node| MqttUrl::parse(&text(node)?, port));
+        let is_mqtt_beside_https = url.tls && url.path.is_none() && url.port == AWS_PORT;
+        let alpn = s.text("alpn", if is_mqtt_beside_https { AWS_ALPN } else { "" });
         let (certificate, key) = pair(s);
+        let username = s.optional_text("username");
+        let profiles = [("auto", MqttProfile::Auto), ("aws", MqttProfile::Aws), ("generic", MqttProfile::Generic)];
+        let profile = s.choice("profile", &profiles, d.profile);
+        let is_aws = profile.is_aws(&url.host);
+        let is_secure_socket = url.tls && url.path.is_some();
+        let sign = s.flag("sign", is_aws && is_secure_socket && username.is_none());
+        if sign && !is_secure_socket {
+            s.problem("sign", "needs an endpoint as 'wss://HOST/mqtt': only the address of a WebSocket can be signed");
+        }
+        // MQTT's own limit is a 16-bit number of seconds [MQTT 3.1.1 §3.1.2.10].
+        let keep_alive = s.duration("keepAlive", Duration::from_secs(5)..=Duration::from_secs(65_535), d.keep_alive);
+        if is_aws && !AWS_KEEP_ALIVE.contains(&keep_alive) {
+            s.problem("keepAlive", "is out of range, AWS IoT takes 30 secs to 20 mins");
+        }
+        let show_schedule = |schedule: &MqttSchedule| Json::from(schedule.to_string());
+        let schedule = s.value("schedule", d.schedule, show_schedule, schedule);
+        let on_demand = s.flag("onDemand", schedule == MqttSchedule::Never);
+        let day = || Duration::ZERO..=Duration::from_secs(24 * 60 * 60);
         Self {
             url,
             alpn: Some(alpn).filter(|alpn| !alpn.is_empty()),
@@ -109,27 +193,24 @@ impl Mqtt {
             certificate,
             key,
             client_id: s.optional_text("clientId"),
-            username: s.optional_text("username"),
+            username,
             password: s.secret("password"),
-            // MQTT's own limit is a 16-bit number of seconds [MQTT 3.1.1 §3.1.2.10].
-            keep_alive: s.duration("keepAlive", Duration::from_secs(5)..=Duration::from_secs(65_535), d.keep_alive),
+            keep_alive,
             timeout: s.duration("timeout", Duration::from_secs(1)..=Duration::from_secs(60 * 60), d.timeout),
             inflight: s.count("inflight", 1..=65_535, d.inflight),
             queue: s.count("queue", 1..=100_000, d.queue),
             // The longest packet that MQTT can say [MQTT 3.1.1 §2.2.3].
             max_packet: s.size("maxPacket", 1024..=268_435_455, d.max_packet),
+            profile,
+            sign,
+            proxy: OutboundProxy::read(&s.section("proxy")),
+            schedule,
+            on_demand,
+            idle: s.duration("idle", Duration::from_secs(1)..=Duration::from_secs(24 * 60 * 60), d.idle),
+            delay: s.duration("delay", day(), d.delay),
+            jitter: s.duration("jitter", day(), d.jitter),
+            throttle: s.value("throttle", None, |filter: &Option<String>| Json::from(filter.clone()), throttle),
             subscribe: s.list("subscribe", d.subscribe, show_subscription, subscription),
-        }
-    }
-}
-
-impl fmt::Display for MqttUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let scheme = if self.tls { "mqtts" } else { "mqtt" };
-        match (self.host.is_empty(), self.host.contains(':')) {
-            (true, _) => Ok(()),
-            (_, true) => write!(f, "{scheme}://[{}]:{}", self.host, self.port),
-            (_, false) => write!(f, "{scheme}://{}:{}", self.host, self.port),
         }
     }
 }
@@ -143,29 +224,29 @@ fn port(node: &Node) -> Result<Option<u16>, String> {
     port.map(Some).ok_or_else(|| format!("expected a port, 1 to 65535, found {}", node.describe()))
 }
 
-/// `port` is that of `mqtt.port`.
-fn endpoint(text: &str, port: Option<u16>) -> Result<MqttUrl, String> {
-    if text.is_empty() {
-        return Ok(MqttUrl::default());
+fn schedule(node: &Node) -> Result<MqttSchedule, String> {
+    match text(node)?.as_str() {
+        "" | "anytime" => Ok(MqttSchedule::Always),
+        "never" | "unscheduled" => Ok(MqttSchedule::Never),
+        text => text.parse().map(MqttSchedule::Cron),
     }
-    if text.contains('@') {
-        return Err("holds a user or a password; they belong into mqtt.username and mqtt.password".into());
+}
+
+impl fmt::Display for MqttSchedule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Always => f.write_str("anytime"),
+            Self::Never => f.write_str("never"),
+            Self::Cron(cron) => cron.fmt(f),
+        }
     }
-    let wrong = || format!("expected a host name, 'mqtt://HOST:PORT' or 'mqtts://HOST:PORT', found {}", quote(text));
-    let (tls, rest, default) = match text.split_once("://") {
-        Some(("mqtt", rest)) => (false, rest, 1883),
-        Some(("mqtts", rest)) => (true, rest, 8883),
-        Some(_) => return Err(wrong()),
-        None => (true, text, AWS_PORT),
-    };
-    let (host, own) = split_port(rest.strip_suffix('/').unwrap_or(rest)).ok_or_else(wrong)?;
-    let inner = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
-    if !inner.map_or(is_host(host), |address| address.parse::<Ipv6Addr>().is_ok()) {
-        return Err(wrong());
-    }
-    match (own, port) {
-        (Some(own), Some(port)) if own != port => Err(format!("says port {own}, but mqtt.port says {port}")),
-        _ => Ok(MqttUrl { tls, host: inner.unwrap_or(host).to_owned(), port: own.or(port).unwrap_or(default) }),
+}
+
+fn throttle(node: &Node) -> Result<Option<String>, String> {
+    match text(node)? {
+        filter if filter.is_empty() => Ok(None),
+        filter if is_filter(&filter) => Ok(Some(filter)),
+        other => Err(format!("expected a topic filter as 'a/+/b/#', found {}", quote(&other))),
     }
 }
 
@@ -200,29 +281,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn endpoints_are_urls_or_hosts() {
-        let rows = [
-            ("", None, Ok("")),
-            ("x.iot.eu-central-1.amazonaws.com", None, Ok("mqtts://x.iot.eu-central-1.amazonaws.com:443")),
-            ("x", Some(8883), Ok("mqtts://x:8883")),
-            ("x:8884", None, Ok("mqtts://x:8884")),
-            ("mqtt://127.0.0.1", None, Ok("mqtt://127.0.0.1:1883")),
-            ("mqtts://[::1]/", None, Ok("mqtts://[::1]:8883")),
-            ("mqtt://x:1", Some(1), Ok("mqtt://x:1")),
-            ("mqtt://x:1", Some(2), Err("says port 1")),
-            ("mqtt://u:secret@x", None, Err("mqtt.password")),
-            ("http://x", None, Err("expected a host name")),
-            ("mqtt://", None, Err("expected a host name")),
-            ("a b", None, Err("expected a host name")),
-        ];
-        for (text, port, expected) in rows {
-            match (endpoint(text, port), expected) {
-                (Ok(url), Ok(shown)) => assert_eq!(url.to_string(), shown, "{text}"),
-                (Err(error), Err(part)) => {
-                    assert!(error.contains(part) && !error.contains("secret"), "{text}: {error}")
-                }
-                (found, _) => panic!("{text}: {found:?}"),
-            }
+    fn endpoints_of_aws_are_known_by_their_names() {
+        let auto = MqttProfile::Auto;
+        for host in ["x-ats.iot.eu-central-1.amazonaws.com", "X.IOT.cn-north-1.amazonaws.com.cn"] {
+            assert!(auto.is_aws(host) && !MqttProfile::Generic.is_aws(host), "{host}");
+        }
+        for host in
+            ["iot.example.com", "x.iot.amazonaws.com.evil.example", "x.s3.eu-central-1.amazonaws.com", "localhost"]
+        {
+            assert!(!auto.is_aws(host) && MqttProfile::Aws.is_aws(host), "{host}");
         }
     }
 

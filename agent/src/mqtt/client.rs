@@ -5,19 +5,23 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use super::profile::Profile;
 use super::session::{MessageId, RequestId, Session};
 use super::shared::{End, Shared};
 use super::{Connection, Error, Message, Options, QoS, State};
 
 /// A client and the connection that works for it. Nothing happens until [`Connection::run`] is polled.
 pub fn new(options: Options) -> (Client, Connection) {
-    let max_packet = options.max_packet;
-    let shared = Shared::new(Session::new(options.limits(), Instant::now()));
-    (Client { shared: shared.clone(), max_packet }, Connection::new(options, shared))
+    let Options { max_packet, profile, .. } = options;
+    let now = Instant::now();
+    let mut session = Session::new(options.limits(), now);
+    session.keep_to(profile, now);
+    let shared = Shared::new(session);
+    (Client { shared: shared.clone(), max_packet, profile }, Connection::new(options, shared))
 }
 
 /// Publishes and subscribes through a [`Connection`]. Clones share it, and may be used on other threads.
@@ -25,6 +29,7 @@ pub fn new(options: Options) -> (Client, Connection) {
 pub struct Client {
     shared: Arc<Shared>,
     max_packet: usize,
+    profile: &'static Profile,
 }
 
 impl Client {
@@ -39,10 +44,11 @@ impl Client {
     /// The message is queued when this is first polled; while the queue is full, that waits. Messages are sent in the
     /// order in which they were queued. Once queued, a message is sent even if this future is dropped.
     ///
-    /// Errors: [`Topic`](Error::Topic), [`TooLarge`](Error::TooLarge); for QoS 0 [`Lost`](Error::Lost) if the connection
+    /// Errors: [`Topic`](Error::Topic), [`TooLarge`](Error::TooLarge), [`Profile`](Error::Profile); for QoS 0 [`Lost`](Error::Lost) if the connection
     /// broke; [`Closed`](Error::Closed) if the connection ended for good.
     pub async fn send(&self, message: Message) -> Result<(), Error> {
         message.check(self.max_packet)?;
+        self.profile.check(&message)?;
         Publishing { shared: &self.shared, stage: Stage::Entering(Some(message), None) }.await
     }
 
@@ -66,19 +72,44 @@ impl Client {
         qos: QoS,
         handler: impl AsyncFnMut(Message) + Send + 'static,
     ) -> Result<QoS, Error> {
-        let request = {
-            let mut core = self.shared.lock();
-            if core.end != End::Open {
-                return Err(Error::Closed);
-            }
-            core.handlers.check_room()?;
-            let request = core.session.subscribe(filter, qos)?;
-            core.handlers.add(request, filter, handler);
-            core.requests.expect(request);
-            core.wake();
-            request
-        };
+        let request = self.ask_for(filter, qos, handler)?;
+        self.answer(request).await
+    }
+
+    /// Begins a subscription.
+    pub(super) fn ask_for(
+        &self,
+        filter: &str,
+        qos: QoS,
+        handler: impl AsyncFnMut(Message) + Send + 'static,
+    ) -> Result<RequestId, Error> {
+        let mut core = self.shared.lock();
+        if core.end != End::Open {
+            return Err(Error::Closed);
+        }
+        core.handlers.check_room()?;
+        let request = core.session.subscribe(filter, qos)?;
+        core.handlers.add(request, filter, handler);
+        core.requests.expect(request);
+        core.wake();
+        Ok(request)
+    }
+
+    /// The broker's answer to a subscription.
+    pub(super) async fn answer(&self, request: RequestId) -> Result<QoS, Error> {
         Ok(Answer { shared: &self.shared, request }.await?.unwrap_or(QoS::AtMostOnce))
+    }
+
+    /// Ends one subscription, without waiting for the broker.
+    pub(super) fn leave(&self, request: RequestId) {
+        let mut core = self.shared.lock();
+        core.requests.forget(&request);
+        if let Some(filter) = core.handlers.leave(request) {
+            if let Err(error) = core.session.unsubscribe(&filter) {
+                log::debug!("the subscription to '{filter}' stays: {error}");
+            }
+            core.wake();
+        }
     }
 
     /// Ends the subscriptions to exactly this filter, and resolves once the broker has confirmed. The handlers still get
@@ -103,6 +134,21 @@ impl Client {
     /// The figures of this moment.
     pub fn state(&self) -> State {
         self.shared.state()
+    }
+
+    /// Slows down: at least 2 s between two messages, twice as much with each further demand up to 30 s; half of it after
+    /// each minute without one.
+    pub fn throttle(&self) {
+        let mut core = self.shared.lock();
+        core.session.throttle(Instant::now());
+        core.wake();
+    }
+
+    /// Leaves the broker for a while; messages wait.
+    pub fn pause(&self, time: Duration) {
+        let mut core = self.shared.lock();
+        core.paused = Some(Instant::now() + time);
+        core.wake();
     }
 
     /// Ends the connection: what can be sent at once is sent, the broker is told, and [`Connection::run`] ends. Who still

@@ -12,12 +12,12 @@ use smol::{LocalExecutor, Timer};
 
 use super::link::Link;
 use super::packet::{ConnectReturnCode, Packet};
-use super::shared::{End, Shared};
+use super::presence::{Decision, Moment, Presence};
+use super::reconnect::{Ended, Reconnect};
+use super::shared::{Core, End, Shared};
+use super::transport::Transport;
 use super::{Error, Options};
-use crate::net::{self, Backoff};
-
-/// A connection that lasted so long was a good one: the next attempt need not wait for what failed before it.
-const STABLE: Duration = Duration::from_secs(5 * 60);
+use crate::net;
 
 /// How long saying goodbye to the broker may take; nobody depends on it.
 const GOODBYE: Duration = Duration::from_secs(1);
@@ -36,7 +36,7 @@ impl Connection {
 
     /// Connects, works and connects again, for ever: it ends only after [`Client::close`](super::Client::close).
     ///
-    /// A failed attempt is logged and tried again after a random time up to 1 s, 2 s, 4 s … 15 minutes; nothing is given
+    /// A failed attempt is logged and tried again after a random time, longer each time, from 1 s to 15 minutes; nothing is given
     /// up meanwhile, and no credential is touched. The handlers of subscriptions run inside this future.
     pub async fn run(self) {
         let handlers = LocalExecutor::new();
@@ -45,20 +45,55 @@ impl Connection {
 
     async fn keep_connected(&self, handlers: &LocalExecutor<'_>) {
         let (base, cap) = self.options.backoff;
-        let mut backoff = Backoff::new(base, cap);
-        while let Err(error) = self.connect_and_serve(&mut backoff, handlers).await {
-            let wait = backoff.next();
-            log::warn!("{}: {error}; next attempt in {:.1} s", self.options.broker(), wait.as_secs_f32());
-            self.shared.lock().figures.last_error = Some(error.to_string());
-            let pause = async {
-                Timer::after(wait).await;
+        let mut reconnect = Reconnect::new(base, cap, self.options.profile.takeover);
+        let mut presence = Presence::new(self.options.presence.clone());
+        while self.is_wanted(&mut presence).await {
+            let mut ended = Ended::default();
+            match self.connect_and_serve(&mut presence, &mut ended, handlers).await {
+                Ok(()) => log::info!("disconnected from {}", self.options.broker()),
+                Err(error) => {
+                    let wait = reconnect.wait(ended);
+                    log::warn!("{}: {error}; next attempt in {:.1} s", self.options.broker(), wait.as_secs_f32());
+                    if Reconnect::is_takeover(ended) {
+                        let id = &self.options.client_id;
+                        log::warn!("does another program use the client id '{id}' (mqtt.clientId)?");
+                    }
+                    self.shared.lock().figures.last_error = Some(error.to_string());
+                    let pause = async {
+                        Timer::after(wait).await;
+                    };
+                    pause.or(self.closing()).await;
+                }
+            }
+        }
+    }
+
+    /// Waits until the connection is to stand; false when it never will again.
+    async fn is_wanted(&self, presence: &mut Presence) -> bool {
+        loop {
+            let decision = {
+                let core = self.shared.lock();
+                if core.end != End::Open {
+                    return false;
+                }
+                presence.decide(moment(&core, Instant::now()))
             };
-            pause.or(self.closing()).await;
+            let Decision::Down(until) = decision else { return true };
+            let woken = poll_fn(|cx| self.shared.poll_woken(cx));
+            let later = async {
+                Timer::at(until).await;
+            };
+            woken.or(later).await;
         }
     }
 
     /// One connection from its beginning to its end; no error means that it is not wanted any more.
-    async fn connect_and_serve(&self, backoff: &mut Backoff, handlers: &LocalExecutor<'_>) -> Result<(), Error> {
+    async fn connect_and_serve(
+        &self,
+        presence: &mut Presence,
+        ended: &mut Ended,
+        handlers: &LocalExecutor<'_>,
+    ) -> Result<(), Error> {
         let connecting = async { self.connect().await.map(Some) };
         let closing = async {
             self.closing().await;
@@ -66,10 +101,8 @@ impl Connection {
         };
         let Some(mut link) = closing.or(connecting).await? else { return Ok(()) };
         let start = Instant::now();
-        let outcome = self.serve(&mut link, handlers).await;
-        if start.elapsed() >= STABLE {
-            backoff.reset();
-        }
+        let outcome = self.serve(&mut link, presence, handlers).await;
+        *ended = Ended { lived: Some(start.elapsed()), by_broker: matches!(outcome, Err(Error::Hangup)) };
         if outcome.is_ok() {
             say_goodbye(&mut link).await;
         }
@@ -81,21 +114,21 @@ impl Connection {
     async fn connect(&self) -> Result<Link, Error> {
         let options = &self.options;
         let connect = options.connect_packet()?;
-        let start = Instant::now();
-        let stream = net::connect(&options.host, options.port, options.tls.as_ref(), options.timeout).await?;
-        let mut link = Link::new(stream, options.max_packet);
         let hello = async {
+            let mut link = Link::new(Transport::connect(options).await?, options.max_packet);
             link.send(&Packet::Connect(connect))?;
             match link.receive().await {
                 Err(Error::Hangup) => Err(Error::HangupAtConnect),
-                other => other,
+                other => Ok((link, other?)),
             }
         };
         let too_late = async {
-            Timer::after(options.timeout.saturating_sub(start.elapsed())).await;
+            Timer::after(options.timeout).await;
             Err(Error::NoAnswer(options.timeout))
         };
-        match hello.or(too_late).await? {
+        // An error of the network that comes with the same deadline says more.
+        let (link, answer) = hello.or(too_late).await?;
+        match answer {
             Packet::ConnAck(ack) if ack.code == ConnectReturnCode::Success => self.connected(ack.session_present),
             Packet::ConnAck(ack) => return Err(Error::Rejected(ack.code as u8)),
             _ => return Err(Error::NoConnAck),
@@ -104,7 +137,7 @@ impl Connection {
     }
 
     /// Reads, writes and does what the session wants, until the connection breaks or is to be closed.
-    async fn serve(&self, link: &mut Link, handlers: &LocalExecutor<'_>) -> Result<(), Error> {
+    async fn serve(&self, link: &mut Link, presence: &mut Presence, handlers: &LocalExecutor<'_>) -> Result<(), Error> {
         let mut alarm = Alarm::default();
         loop {
             let now = Instant::now();
@@ -123,7 +156,8 @@ impl Connection {
                 if core.end != End::Open {
                     return Ok(());
                 }
-                (core.session.deadline(), core.session.wants_input(now))
+                let Decision::Up(look) = presence.decide(moment(&core, now)) else { return Ok(()) };
+                (core.session.deadline().into_iter().chain(look).min(), core.session.wants_input(now))
             };
             poll_fn(|cx| {
                 let is_woken = self.shared.poll_woken(cx).is_ready();
@@ -191,11 +225,18 @@ impl fmt::Debug for Connection {
     }
 }
 
+/// What counts for the question whether the connection is to stand.
+fn moment(core: &Core, now: Instant) -> Moment {
+    let moved = core.figures.sent.wrapping_add(core.figures.received);
+    Moment { now, utc_ms: net::utc_ms(), has_work: core.session.has_work(), moved, paused: core.paused }
+}
+
 /// With a DISCONNECT the broker knows that nothing went wrong.
 async fn say_goodbye(link: &mut Link) {
     let goodbye = async {
         link.send(&Packet::Disconnect)?;
-        link.flush().await
+        link.flush().await?;
+        link.close().await
     };
     let too_late = async {
         Timer::after(GOODBYE).await;

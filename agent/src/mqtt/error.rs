@@ -39,6 +39,18 @@ pub enum Error {
     /// The options cannot be used: what is wrong and how it should be.
     Options(String),
 
+    /// The broker has a rule against this, beyond those of MQTT.
+    Profile {
+        /// Whose rule.
+        name: &'static str,
+        /// What it says.
+        rule: String,
+    },
+
+    /// The server did not make the connection a WebSocket; the text says why.
+    Upgrade(String),
+    /// The address of the WebSocket could not be signed; the text says why.
+    Sign(String),
     /// The network or TLS failed.
     Net(net::Error),
     /// Reading or writing failed.
@@ -87,6 +99,9 @@ impl fmt::Display for Error {
             Self::Lost => f.write_str("the connection broke before the message was sent; QoS 0 is not repeated"),
             Self::Closed => f.write_str("the MQTT connection is closed"),
             Self::Options(reason) => f.write_str(reason),
+            Self::Profile { name, rule } => write!(f, "{name} {rule}"),
+            Self::Upgrade(reason) => write!(f, "the server did not open a WebSocket for MQTT: {reason}"),
+            Self::Sign(reason) => write!(f, "cannot sign the address of the broker: {reason}"),
             Self::Net(error) => error.fmt(f),
             Self::Io(error) => write!(f, "the connection to the broker failed: {error}"),
             Self::Hangup => f.write_str("the broker closed the connection"),

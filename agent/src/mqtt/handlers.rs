@@ -75,6 +75,13 @@ impl Handlers {
         self.routes.retain(|route| route.filter != filter);
     }
 
+    /// The handler of one subscription goes away. Gives the filter when it was the last one of that.
+    pub fn leave(&mut self, request: RequestId) -> Option<String> {
+        let index = self.routes.iter().position(|route| route.request == request)?;
+        let filter = self.routes.remove(index).filter;
+        self.routes.iter().all(|route| route.filter != filter).then_some(filter)
+    }
+
     /// Queues a message for its handlers. Gives the receipt back when there is none.
     pub fn deliver(&self, receipt: Receipt, message: Message, shared: &Arc<Shared>) -> Option<Receipt> {
         let finish = Arc::new(Finish { shared: shared.clone(), receipt });

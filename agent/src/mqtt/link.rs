@@ -12,7 +12,7 @@ use smol::io::{AsyncRead, AsyncWrite};
 use super::Error;
 use super::packet::{self, Packet};
 use super::session::MessageId;
-use crate::net::Stream;
+use super::transport::Transport;
 
 /// Bytes that wait to be written before no more packets are added: enough for large writes, little to lose with the
 /// connection.
@@ -25,7 +25,7 @@ const READ: usize = 8 * 1024;
 const KEEP: usize = 4 * WRITE_BATCH;
 
 pub(super) struct Link {
-    stream: Stream,
+    stream: Transport,
     input: BytesMut,
     output: BytesMut,
     scratch: Box<[u8; READ]>,
@@ -40,7 +40,7 @@ pub(super) struct Link {
 
 impl Link {
     /// `max_packet` bounds what is received.
-    pub fn new(stream: Stream, max_packet: usize) -> Self {
+    pub fn new(stream: Transport, max_packet: usize) -> Self {
         Self {
             stream,
             input: BytesMut::new(),
@@ -117,6 +117,11 @@ impl Link {
             poll_fn(|cx| self.poll_io(cx, false)).await?;
         }
         Ok(())
+    }
+
+    /// Ends the stream in the manner of TLS and WebSockets.
+    pub async fn close(&mut self) -> Result<(), Error> {
+        Ok(poll_fn(|cx| Pin::new(&mut self.stream).poll_close(cx)).await?)
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {

@@ -1,4 +1,4 @@
-//! The MQTT client: MQTT 3.1.1, QoS 0 and 1, over TCP and TLS.
+//! The MQTT client: MQTT 3.1.1, QoS 0 and 1, over TCP, TLS and WebSocket.
 //!
 //! [`new`] makes a [`Client`], the handle that publishes and subscribes, and a [`Connection`], which is run on an
 //! executor of yours and keeps the connection to the broker up for ever. What was published survives every outage of
@@ -30,15 +30,22 @@ mod handlers;
 mod inbox;
 mod keep_alive;
 mod link;
+mod listener;
 mod message;
 mod options;
 mod outbox;
+mod pace;
 pub mod packet;
 mod packet_ids;
+mod presence;
+pub mod profile;
+mod reconnect;
 pub mod session;
 mod shared;
 mod subscriptions;
 pub mod topic;
+mod transport;
+mod websocket;
 
 #[cfg(test)]
 mod session_tests;
@@ -48,9 +55,11 @@ mod simulation;
 pub use self::client::{Client, new};
 pub use self::connection::Connection;
 pub use self::error::Error;
+pub use self::listener::Listener;
 pub use self::message::{Message, QoS};
 pub use self::options::Options;
 pub use self::shared::State;
+pub use self::websocket::Signer;
 
 /// The seed of a randomised test: `SEED` of the environment, or the time; printed, so that a failure can be repeated.
 #[cfg(test)]

@@ -1,15 +1,19 @@
 //! How to reach a broker, and the bounds of a connection to it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::Error;
 use super::packet::{Connect, Login};
+use super::presence::Wishes;
+use super::profile::{self, Profile};
 use super::session::Limits;
 use super::topic::MAX_LENGTH;
-use crate::config::{self, Secret};
-use crate::net::TlsClient;
+use super::websocket::Signer;
+use crate::config::{self, MqttSchedule, MqttUrl, Secret};
+use crate::net::{Proxy, TlsClient};
 
-/// The wait before the second attempt is at most this: a broker that restarts is back after a moment.
+/// No wait between two attempts is shorter than this: a broker that restarts is back after a moment.
 const BACKOFF_BASE: Duration = Duration::from_secs(1);
 
 /// No wait is longer than this: the longest that an owner will accept after the network came back.
@@ -21,6 +25,12 @@ pub struct Options {
     pub(super) host: String,
     pub(super) port: u16,
     pub(super) tls: Option<TlsClient>,
+    /// For MQTT over WebSocket: what is asked for.
+    pub(super) path: Option<String>,
+    pub(super) signer: Option<Arc<dyn Signer>>,
+    pub(super) proxy: Option<Proxy>,
+    pub(super) profile: &'static Profile,
+    pub(super) presence: Wishes,
     pub(super) client_id: String,
     pub(super) username: Option<String>,
     pub(super) password: Secret,
@@ -30,6 +40,7 @@ pub struct Options {
     pub(super) queue: usize,
     pub(super) max_packet: usize,
     pub(super) backoff: (Duration, Duration),
+    pub(super) clean_session: bool,
 }
 
 impl Options {
@@ -40,6 +51,11 @@ impl Options {
             host: host.into(),
             port,
             tls: None,
+            path: None,
+            signer: None,
+            proxy: None,
+            profile: &profile::GENERIC,
+            presence: Wishes { idle: defaults.idle, ..Wishes::default() },
             client_id: client_id.into(),
             username: None,
             password: Secret::default(),
@@ -49,32 +65,21 @@ impl Options {
             queue: defaults.queue,
             max_packet: defaults.max_packet,
             backoff: (BACKOFF_BASE, BACKOFF_CAP),
+            clean_session: false,
         }
     }
 
-    /// A broker by its URL: `mqtt://host` (port 1883) or `mqtts://host` (port 8883, TLS with the system's roots), each
-    /// with `:port` if it is another one.
+    /// A broker by its URL: `mqtt://host` (port 1883), `mqtts://host` (port 8883), `ws://host/path` (port 80) or
+    /// `wss://host/path` (port 443), each with `:port` if it is another one; with TLS the roots are the system's.
     ///
     /// Errors: [`Options`](Error::Options) for another kind of URL, [`Net`](Error::Net) if the system has no roots.
     pub fn from_url(url: &str, client_id: impl Into<String>) -> Result<Self, Error> {
-        let wrong = || Error::Options(format!("'{url}' is no broker: mqtt://HOST[:PORT] or mqtts://HOST[:PORT] is"));
-        let (scheme, rest) = url.split_once("://").ok_or_else(wrong)?;
-        let address = rest.strip_suffix('/').unwrap_or(rest);
-        let default_port = match scheme {
-            "mqtt" => 1883,
-            "mqtts" => 8883,
-            _ => return Err(wrong()),
+        let Some(MqttUrl { tls, host, port, path }) = url.parse().ok().filter(|_| url.contains("://")) else {
+            let expected = "mqtt://HOST[:PORT], mqtts://HOST[:PORT] or wss://HOST[:PORT]/PATH is";
+            return Err(Error::Options(format!("'{url}' is no broker: {expected}")));
         };
-        let (host, port) = match address.rsplit_once(':') {
-            // The colons of an IPv6 address are inside brackets.
-            Some((host, port)) if !port.ends_with(']') => (host, port.parse().map_err(|_| wrong())?),
-            _ => (address, default_port),
-        };
-        if host.is_empty() || host.contains(['/', '@', '?', '#', ' ']) {
-            return Err(wrong());
-        }
-        let options = Self::new(host, port, client_id);
-        if scheme == "mqtts" { Ok(options.tls(TlsClient::system()?)) } else { Ok(options) }
+        let options = Self { path, ..Self::new(host, port, client_id) };
+        if tls { Ok(options.tls(TlsClient::system()?)) } else { Ok(options) }
     }
 
     /// What the section `mqtt` of the configuration says; `device` is the client id if that names none.
@@ -88,6 +93,23 @@ impl Options {
             .inflight(config.inflight)
             .queue(config.queue)
             .max_packet(config.max_packet);
+        options.path.clone_from(&config.url.path);
+        options.profile = if config.is_aws() { &profile::AWS } else { &profile::GENERIC };
+        options.presence = Wishes {
+            schedule: config.schedule.clone(),
+            on_demand: config.on_demand || config.schedule == MqttSchedule::Never,
+            idle: config.idle,
+            delay: config.delay,
+            jitter: config.jitter,
+        };
+        if !config.proxy.url.is_empty() {
+            let proxy: Proxy =
+                config.proxy.url.parse().map_err(|text| Error::Options(format!("mqtt.proxy: {text}")))?;
+            options.proxy = Some(match &config.proxy.username {
+                Some(user) => proxy.login(user, config.proxy.password.clone()),
+                None => proxy,
+            });
+        }
         options.username.clone_from(&config.username);
         options.password = config.password.clone();
         if config.url.tls {
@@ -109,6 +131,48 @@ impl Options {
     /// Uses TLS. Roots, client certificate and ALPN protocol are in `tls`; the host name is always sent (SNI).
     pub fn tls(mut self, tls: TlsClient) -> Self {
         self.tls = Some(tls);
+        self
+    }
+
+    /// Speaks MQTT over WebSocket: asks for this path, as `/mqtt`.
+    pub fn websocket(mut self, path: impl Into<String>) -> Self {
+        self.path = Some(path.into());
+        self
+    }
+
+    /// Has the target of the WebSocket made anew for each connection, as AWS IoT wants it without a client certificate.
+    pub fn signer(mut self, signer: Arc<dyn Signer>) -> Self {
+        self.signer = Some(signer);
+        self
+    }
+
+    /// Connects through a proxy.
+    pub fn proxy(mut self, proxy: Proxy) -> Self {
+        self.proxy = Some(proxy);
+        self
+    }
+
+    /// Keeps the rules of a broker, [`profile::AWS`] for example.
+    pub fn profile(mut self, profile: &'static Profile) -> Self {
+        self.profile = profile;
+        self
+    }
+
+    /// Connects only while there is something to send, and leaves after so much time without messages.
+    pub fn on_demand(mut self, idle: Duration) -> Self {
+        self.presence = Wishes { schedule: MqttSchedule::Never, on_demand: true, idle, ..self.presence };
+        self
+    }
+
+    /// Connects only in the minutes of a schedule; `on_demand` and its time still hold outside of them.
+    pub fn schedule(mut self, schedule: MqttSchedule) -> Self {
+        self.presence.schedule = schedule;
+        self
+    }
+
+    /// Has the broker forget us with each connection: for clients that come once and never again.
+    pub fn clean_session(mut self, clean: bool) -> Self {
+        self.clean_session = clean;
         self
     }
 
@@ -149,7 +213,7 @@ impl Options {
         self
     }
 
-    /// Waits between attempts: up to `base` at first, doubling up to `cap`. For tests and for brokers of one's own.
+    /// Waits between attempts: random ones from `base`, longer each time, up to `cap`. For tests and for brokers of one's own.
     pub fn backoff(mut self, base: Duration, cap: Duration) -> Self {
         self.backoff = (base, cap);
         self
@@ -157,19 +221,36 @@ impl Options {
 
     /// The broker as log lines name it.
     pub(super) fn broker(&self) -> String {
-        format!("{}://{}:{}", if self.tls.is_some() { "mqtts" } else { "mqtt" }, self.host, self.port)
+        let (host, port, path) = (self.bare_host().to_owned(), self.port, self.path.clone());
+        MqttUrl { tls: self.tls.is_some(), host, port, path }.to_string()
+    }
+
+    /// The value of the `Host` field of the upgrade: without the port when it is that of the scheme.
+    pub(super) fn authority(&self) -> String {
+        let host = match self.bare_host() {
+            address if address.contains(':') => format!("[{address}]"),
+            host => host.to_owned(),
+        };
+        match (self.tls.is_some(), self.port) {
+            (false, 80) | (true, 443) => host,
+            (_, port) => format!("{host}:{port}"),
+        }
+    }
+
+    fn bare_host(&self) -> &str {
+        self.host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(&self.host)
     }
 
     pub(super) fn limits(&self) -> Limits {
         Limits {
-            window: self.inflight,
+            window: self.inflight.min(self.profile.window),
             queue: self.queue,
             max_packet: self.max_packet,
             keep_alive: self.wire_keep_alive().map_or(self.keep_alive, |seconds| Duration::from_secs(seconds.into())),
         }
     }
 
-    /// The CONNECT that these options make. The session is to survive the connection, so it is never a clean one.
+    /// The CONNECT that these options make. The session is to survive the connection, unless it is that of a passer-by.
     pub(super) fn connect_packet(&self) -> Result<Connect, Error> {
         let wrong = |reason: &str| Err(Error::Options(reason.into()));
         let username = self.username.as_deref().unwrap_or_default();
@@ -179,6 +260,10 @@ impl Options {
         }
         if self.client_id.is_empty() {
             return wrong("the client id is empty: set mqtt.clientId");
+        }
+        if self.client_id.len() > self.profile.max_client_id {
+            let Profile { name, max_client_id, .. } = self.profile;
+            return Err(Error::Profile { name, rule: format!("takes client ids of at most {max_client_id} bytes") });
         }
         if username.is_empty() && !password.is_empty() {
             return wrong("MQTT takes a password only with a user name: set mqtt.username");
@@ -190,7 +275,7 @@ impl Options {
             return wrong("the keep-alive interval may be 65535 s at most (mqtt.keepAlive)");
         };
         let mut connect = Connect::new(&self.client_id);
-        connect.clean_session = false;
+        connect.clean_session = self.clean_session;
         connect.keep_alive = keep_alive;
         connect.login = (!username.is_empty()).then(|| Login::new(username, password));
         Ok(connect)
@@ -213,8 +298,8 @@ mod tests {
         for (url, host, port) in [
             ("mqtt://localhost", "localhost", 1883),
             ("mqtt://10.0.0.1:1884/", "10.0.0.1", 1884),
-            ("mqtt://[::1]", "[::1]", 1883),
-            ("mqtt://[::1]:99", "[::1]", 99),
+            ("mqtt://[::1]", "::1", 1883),
+            ("mqtt://[::1]:99", "::1", 99),
         ] {
             let options = Options::from_url(url, "id").unwrap();
             assert_eq!((options.host.as_str(), options.port, options.tls.is_some()), (host, port, false), "{url}");
@@ -246,7 +331,7 @@ mod tests {
     #[test]
     fn a_certificate_without_its_key_is_refused() {
         let mut section = config::Mqtt { certificate: Some("/c.pem".into()), ..Default::default() };
-        section.url = config::MqttUrl { tls: true, host: "h".into(), port: 8883 };
+        section.url = config::MqttUrl { tls: true, host: "h".into(), port: 8883, path: None };
         let error = Options::from_config(&section, "id").unwrap_err();
         assert!(error.to_string().contains("mqtt.key"), "{error}");
     }

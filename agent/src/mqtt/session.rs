@@ -12,8 +12,10 @@ use bytes::Bytes;
 use super::inbox::Inbox;
 use super::keep_alive::KeepAlive;
 use super::outbox::{Outbox, OutboxLimits};
+use super::pace::Pace;
 use super::packet::{Packet, PubAck, Publish, WireQoS};
 use super::packet_ids::PacketIds;
+use super::profile::Profile;
 use super::subscriptions::Subscriptions;
 use super::{Error, Message, QoS};
 
@@ -140,6 +142,9 @@ pub struct Session {
     inbox: Inbox,
     alive: KeepAlive,
     answers: VecDeque<Action>,
+    pace: Pace,
+    /// Messages wait until then for their turn.
+    held_until: Option<Instant>,
 }
 
 impl Session {
@@ -161,7 +166,25 @@ impl Session {
             inbox: Inbox::default(),
             alive: KeepAlive::new(limits.keep_alive, now),
             answers: VecDeque::new(),
+            pace: Pace::default(),
+            held_until: None,
         }
+    }
+
+    /// Keeps the rules of a broker about the pace of messages and the number of subscriptions.
+    pub fn keep_to(&mut self, profile: &Profile, now: Instant) {
+        self.pace = Pace::new(profile, now);
+        self.subscriptions.set_limit(profile.subscriptions);
+    }
+
+    /// The broker, or who looks after it, wants fewer messages from us; in time this is forgotten.
+    pub fn throttle(&mut self, now: Instant) {
+        self.pace.throttle(now);
+    }
+
+    /// Whether anything waits to be sent or to be answered.
+    pub fn has_work(&self) -> bool {
+        self.outbox.waiting() + self.outbox.in_flight() > 0 || self.subscriptions.are_asked()
     }
 
     /// The broker accepted us. What was not acknowledged goes out again, oldest first [MQTT-4.4.0-1]; also when the
@@ -265,7 +288,8 @@ impl Session {
             return None;
         }
         let alive = [self.alive.ping_due(self.is_reading), self.alive.dead_at(self.is_reading)];
-        alive.into_iter().chain([self.inbox.resumes().filter(|_| !self.is_reading)]).flatten().min()
+        let others = [self.inbox.resumes().filter(|_| !self.is_reading), self.held_until];
+        alive.into_iter().chain(others).flatten().min()
     }
 
     /// Whether packets can be written now. While they cannot, `poll` brings none but pings, so that what waits to be
@@ -330,7 +354,12 @@ impl Session {
         if let Some(packet) = self.subscriptions.next(&mut self.ids) {
             return Some(packet);
         }
+        self.held_until = self.pace.held_until(now).filter(|_| self.outbox.waiting() + self.outbox.in_flight() > 0);
+        if self.held_until.is_some() {
+            return None;
+        }
         let (packet, written) = self.outbox.next(&mut self.ids)?;
+        self.pace.published(now);
         if let Some(id) = written {
             self.answers.push_back(Action::Written(id));
         }

@@ -47,6 +47,8 @@ pub(super) struct Core {
     pub room: Line,
     pub figures: State,
     pub end: End,
+    /// Until then the client keeps away from the broker.
+    pub paused: Option<Instant>,
     driver: Option<Waker>,
     is_woken: bool,
 }
@@ -71,6 +73,7 @@ impl Shared {
             room: Line::default(),
             figures: State::default(),
             end: End::Open,
+            paused: None,
             driver: None,
             is_woken: false,
         };

@@ -12,8 +12,7 @@ use super::{Error, QoS};
 /// AWS IoT Core endpoints and quotas).
 const FILTERS_PER_PACKET: usize = 8;
 
-/// Filters and requests that are held at most, so that a caller in a loop cannot fill the memory. AWS IoT Core allows 50
-/// subscriptions of one connection.
+/// Filters and requests that are held at most, so that a caller in a loop cannot fill the memory.
 const LIMIT: usize = 256;
 
 /// Bytes of a SUBSCRIBE beside its filters: fixed header and packet id.
@@ -30,6 +29,7 @@ pub(super) struct Subscriptions {
     requests: VecDeque<Request>,
     next: u64,
     max_packet: usize,
+    limit: usize,
 }
 
 #[derive(Debug)]
@@ -56,13 +56,23 @@ enum Wish {
 
 impl Subscriptions {
     pub fn new(max_packet: usize) -> Self {
-        Self { wanted: Vec::new(), requests: VecDeque::new(), next: 0, max_packet }
+        Self { wanted: Vec::new(), requests: VecDeque::new(), next: 0, max_packet, limit: LIMIT }
+    }
+
+    /// The broker takes no more filters than this.
+    pub fn set_limit(&mut self, limit: usize) {
+        self.limit = limit.min(LIMIT);
+    }
+
+    /// Whether requests wait for their answer.
+    pub fn are_asked(&self) -> bool {
+        !self.requests.is_empty()
     }
 
     pub fn subscribe(&mut self, filter: String, qos: QoS) -> Result<RequestId, Error> {
         let known = self.wanted.iter().position(|wanted| wanted.filter == filter);
-        if known.is_none() && self.wanted.len() >= LIMIT {
-            return Err(Error::TooManySubscriptions(LIMIT));
+        if known.is_none() && self.wanted.len() >= self.limit {
+            return Err(Error::TooManySubscriptions(self.limit));
         }
         // A second subscription must not lower what the first one needs.
         let qos = known.map_or(qos, |index| qos.max(self.wanted[index].qos));

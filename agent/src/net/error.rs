@@ -12,8 +12,33 @@ pub enum Step {
     Resolve,
     /// The TCP handshake.
     Connect,
+    /// The proxy's answer.
+    Proxy,
     /// The TLS handshake.
     Handshake,
+}
+
+/// Why a proxy did not let us through.
+#[derive(Debug)]
+pub enum Fault {
+    /// It wants a user name and a password, or others than it got.
+    Login,
+    /// The host cannot be said in the proxy's protocol.
+    Host(String),
+    /// The user name or the password has more than 255 bytes, which SOCKS5 cannot say.
+    TooLong,
+    /// The status of its answer to CONNECT, and the reason it gave.
+    Status(u16, String),
+    /// The reply of a SOCKS5 proxy (RFC 1928 §6).
+    Reply(u8),
+    /// It does not speak HTTP/1.
+    NotHttp,
+    /// It does not speak SOCKS5.
+    NotSocks,
+    /// It closed the connection.
+    Hangup,
+    /// Reading or writing failed.
+    Io(io::Error),
 }
 
 /// Why there is no connection, or no TLS configuration to make one with.
@@ -45,6 +70,13 @@ pub enum Error {
         step: Step,
         /// How long we waited.
         after: Duration,
+    },
+    /// The proxy did not let us through.
+    Proxy {
+        /// The proxy, without the password.
+        proxy: String,
+        /// What is wrong.
+        fault: Fault,
     },
     /// The host is neither a DNS name nor an IP address, so no certificate can be valid for it.
     Name {
@@ -93,6 +125,9 @@ impl Error {
         match self {
             Self::Resolve { .. } | Self::Connect { .. } | Self::Timeout { .. } => true,
             Self::Handshake { source, .. } => source.kind() != io::ErrorKind::InvalidData,
+            Self::Proxy { fault, .. } => {
+                matches!(fault, Fault::Status(500.., _) | Fault::Reply(1 | 3..=6) | Fault::Hangup | Fault::Io(_))
+            }
             Self::Name { .. }
             | Self::File { .. }
             | Self::Pem { .. }
@@ -116,10 +151,12 @@ impl fmt::Display for Error {
                 let what = match step {
                     Step::Resolve => "the name server gave no answer about",
                     Step::Connect => "no connection to",
+                    Step::Proxy => "no answer of the proxy",
                     Step::Handshake => "no end of the TLS handshake with",
                 };
                 write!(f, "{what} {host} port {port} within {after:?}; check the network or allow more time")
             }
+            Self::Proxy { proxy, fault } => write!(f, "the proxy {proxy} {fault}"),
             Self::Name { host } => {
                 write!(f, "'{host}' is neither a DNS name nor an IP address, TLS needs one to check the certificate")
             }
@@ -147,13 +184,45 @@ impl fmt::Display for Error {
     }
 }
 
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Login => f.write_str("does not take this user name and password; check the login for the proxy"),
+            Self::Host(host) => write!(f, "cannot be asked for '{}'; check the name", host.escape_debug()),
+            Self::TooLong => f.write_str("takes user names and passwords of at most 255 bytes"),
+            Self::Status(status, reason) => {
+                write!(f, "refused: {status} {reason}; check that it allows this host and port")
+            }
+            Self::Reply(reply) => {
+                let reason = match reply {
+                    1 => "it failed",
+                    2 => "its rules do not allow this host and port",
+                    3 => "it cannot reach the network",
+                    4 => "it cannot reach the host, or does not know its address",
+                    5 => "the host refused the connection",
+                    6 => "the host did not answer in time",
+                    7 => "it does not make connections",
+                    8 => "it does not know this kind of address",
+                    _ => "for a reason that SOCKS5 does not name",
+                };
+                write!(f, "refused: {reason} (reply {reply})")
+            }
+            Self::NotHttp => f.write_str("does not answer in HTTP; check its kind and port"),
+            Self::NotSocks => f.write_str("does not answer in SOCKS5; check its kind and port"),
+            Self::Hangup => f.write_str("closed the connection; check that it allows this host and port"),
+            Self::Io(error) => write!(f, "cannot be used: {error}"),
+        }
+    }
+}
+
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Resolve { source, .. }
             | Self::Connect { source, .. }
             | Self::Handshake { source, .. }
-            | Self::File { source, .. } => Some(source),
+            | Self::File { source, .. }
+            | Self::Proxy { fault: Fault::Io(source), .. } => Some(source),
             _ => None,
         }
     }

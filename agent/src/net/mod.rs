@@ -6,6 +6,7 @@ mod clock;
 mod connect;
 mod error;
 pub mod hex;
+mod proxy;
 pub mod reactor;
 #[cfg(feature = "tls")]
 mod sni;
@@ -16,6 +17,7 @@ mod suites;
 mod tls_client;
 #[cfg(feature = "tls")]
 pub mod tls_server;
+mod token_bucket;
 #[cfg(any(feature = "web", feature = "logs"))]
 mod underway;
 #[cfg(feature = "tls")]
@@ -26,10 +28,14 @@ pub use self::clock::{amz_date, http_date, iso8601, parse_http_date, parse_iso86
 #[cfg(feature = "tls")]
 pub use self::connect::connect;
 pub use self::connect::connect_tcp;
-pub use self::error::{Error, Step};
+pub use self::error::{Error, Fault, Step};
+pub use self::proxy::Proxy;
+#[cfg(feature = "tls")]
+pub use self::proxy::connect_through;
 pub use self::stream::Stream;
 #[cfg(feature = "tls")]
 pub use self::tls_client::{TlsClient, TlsClientBuilder};
+pub use self::token_bucket::TokenBucket;
 #[cfg(any(feature = "web", feature = "logs"))]
 pub use self::underway::underway;
 #[cfg(feature = "tls")]

@@ -18,7 +18,7 @@ mod web;
 mod web_needs;
 
 use super::plan::{Executor, Plan};
-#[cfg(feature = "db")]
+#[cfg(any(feature = "db", feature = "mqtt"))]
 use super::slot::Slot;
 use super::{Board, Error, Options};
 use crate::config::{Config, LogTarget};
@@ -36,6 +36,8 @@ struct Handles {
     has_db: bool,
     #[cfg(feature = "db")]
     schema: crate::db::Schema,
+    #[cfg(feature = "mqtt")]
+    mqtt: Slot<crate::mqtt::Client>,
 }
 
 /// What the services that the configuration wants need of the file system. Nothing is opened for it: it is asked for before
@@ -95,7 +97,7 @@ pub fn prepare(
     #[cfg(feature = "web")]
     web::prepare(plan, config, (id, board, executor), &handles, (&options.extend, before))?;
     #[cfg(feature = "mqtt")]
-    mqtt::prepare(plan, config, id, executor);
+    mqtt::prepare(plan, config, id, &handles, executor);
     #[cfg(feature = "sync")]
     sync::prepare(plan, config, id, &handles);
     #[cfg(feature = "logs")]

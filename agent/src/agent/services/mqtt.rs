@@ -1,24 +1,31 @@
 //! The MQTT client as a service: keeps the connection, takes the messages of the configured filters.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 use smol::future::FutureExt;
 
+use super::Handles;
 use crate::agent::plan::{Executor, Plan, Service};
+use crate::agent::slot::Slot;
 use crate::agent::{Report, ServiceError, Stop};
 use crate::config::{self, Config};
 use crate::mqtt::{self, Client, Message, Options, QoS};
 use crate::system::sandbox::Needs;
 
+/// How long the client stays away when it is asked to leave.
+const CLOSED: Duration = Duration::from_secs(60 * 60);
+
 /// The topic of the last message that the configured filters brought.
 type LastTopic = Arc<Mutex<Option<String>>>;
 
 /// Plans the client if it is wanted.
-pub fn prepare(plan: &mut Plan, config: &Config, id: &str, executor: &Executor) {
+pub fn prepare(plan: &mut Plan, config: &Config, id: &str, handles: &Handles, executor: &Executor) {
     if config.services.mqtt {
-        let (settings, id, executor) = (config.mqtt.clone(), id.to_owned(), executor.clone());
-        let start = move |stop, report| run(settings.clone(), id.clone(), executor.clone(), stop, report);
+        let (config, id, executor) = (config.clone(), id.to_owned(), executor.clone());
+        let slot = handles.mqtt.clone();
+        let start = move |stop, report| run(config.clone(), id.clone(), slot.clone(), executor.clone(), stop, report);
         plan.add(Service::new("mqtt", start));
     }
 }
@@ -35,29 +42,91 @@ pub fn needs(needs: &mut Needs, config: &Config) {
 
 /// Runs the client until the stop.
 async fn run(
-    settings: config::Mqtt,
+    config: Config,
     device: String,
+    slot: Slot<Client>,
     executor: Executor,
     stop: Stop,
     report: Report,
 ) -> Result<(), ServiceError> {
-    let (client, connection) = mqtt::new(Options::from_config(&settings, &device)?);
+    let settings = config.mqtt.clone();
+    let options = signed(Options::from_config(&settings, &device)?, &config)?;
+    let (client, connection) = mqtt::new(options);
     let last = LastTopic::default();
     report.figures({
         let (client, last) = (client.clone(), last.clone());
         move || figures(&client, &last)
     });
     report.running();
+    slot.set(Some(client.clone()));
 
     let subscribing = |wanted| executor.spawn(subscribe(client.clone(), wanted, last.clone()));
     let _subscriptions: Vec<_> = settings.subscribe.into_iter().map(subscribing).collect();
+    let _throttle = settings.throttle.map(|filter| executor.spawn(obey(client.clone(), filter)));
     let closing = async {
         stop.requested().await;
         client.close();
         std::future::pending().await
     };
     connection.run().or(closing).await;
+    slot.set(None);
     Ok(())
+}
+
+/// Has the address of a WebSocket signed, where the configuration wants it.
+#[cfg(feature = "aws")]
+fn signed(options: Options, config: &Config) -> Result<Options, ServiceError> {
+    use std::future::Future;
+    use std::pin::Pin;
+
+    use crate::aws::WebSocketSigner;
+    use crate::http1::Headers;
+    use crate::net::utc_ms;
+
+    struct Signer(WebSocketSigner);
+
+    impl mqtt::Signer for Signer {
+        fn target<'a>(&'a self, authority: &'a str) -> Pin<Box<dyn Future<Output = Result<String, String>> + 'a>> {
+            Box::pin(async move { self.0.target(authority, utc_ms()).await.map_err(|error| error.to_string()) })
+        }
+
+        fn learn(&self, authority: &str, answer: &Headers, sent: i64, received: i64) {
+            if self.0.learn(authority, answer, sent, received) {
+                log::warn!("the device's clock is wrong; the next address is signed with the broker's time");
+            }
+        }
+    }
+
+    match config.mqtt.sign {
+        true => Ok(options.signer(Arc::new(Signer(WebSocketSigner::with_config(&config.aws)?)))),
+        false => Ok(options),
+    }
+}
+
+#[cfg(not(feature = "aws"))]
+fn signed(options: Options, config: &Config) -> Result<Options, ServiceError> {
+    match config.mqtt.sign {
+        true => Err(mqtt::Error::Options("mqtt.sign needs a build with the Cargo feature `aws`".into()).into()),
+        false => Ok(options),
+    }
+}
+
+/// Slows down when a message of this filter asks for it, and leaves the broker for an hour when that says `close`.
+async fn obey(client: Client, filter: String) {
+    let own = client.clone();
+    let handler = async move |message: Message| {
+        let wish: Value = serde_json::from_slice(&message.payload).unwrap_or_default();
+        if wish["close"].as_bool().unwrap_or(false) {
+            log::warn!("asked on {} to leave the broker for an hour", message.topic);
+            own.pause(CLOSED);
+        } else {
+            log::warn!("asked on {} to send less", message.topic);
+            own.throttle();
+        }
+    };
+    if let Err(error) = client.subscribe(&filter, QoS::AtLeastOnce, handler).await {
+        log::error!("the subscription to {filter} failed: {error}");
+    }
 }
 
 /// Takes the messages of one filter: they are logged, and the last topic is shown in the status.

@@ -19,6 +19,8 @@ use crate::config::{AccessLog, Auth, ClientCertificates, Config, Listen, Scheme,
 use crate::net::{self, tls_server::TlsServer};
 use crate::web::{Bound, Error as WebError, Handle, Reserved, Server, own_certificate};
 
+/// Bytes of a request on the agent's own socket: an MQTT message of 128 KiB in base64, and more.
+const OWN_BODY: u64 = 512 * 1024;
 /// How long requests that run may go on after the stop. With what workers, sessions and the access log take after it this
 /// is in the agent's time to stop.
 const DRAIN: Duration = Duration::from_millis(2_500);
@@ -145,7 +147,7 @@ impl Entrance {
         let server = Server::new(settings.clone()).drain(DRAIN).reserved(self.reserved.clone());
         let server = with_sessions(server, &settings, &self.handles);
         let server = server.action("/api/status", api::status(move || status.snapshot(), door));
-        let mut server = (self.extend)(with_database(server, &self.handles, door));
+        let mut server = (self.extend)(with_messages(with_database(server, &self.handles, door), &self.handles, door));
         if let Some(sink) = access::sink(&self.settings, &self.handles) {
             server = server.access_sink(sink);
         }
@@ -200,6 +202,17 @@ fn with_database(server: Server, _: &Handles, _: Door) -> Server {
     server
 }
 
+#[cfg(feature = "mqtt")]
+fn with_messages(server: Server, handles: &Handles, door: Door) -> Server {
+    let client = handles.mqtt.clone();
+    server.action("/api/mqtt", api::messages(move || client.get(), door))
+}
+
+#[cfg(not(feature = "mqtt"))]
+fn with_messages(server: Server, _: &Handles, _: Door) -> Server {
+    server
+}
+
 /// Serves until the stop, and then until the requests at work are answered. The handle is in `slot` meanwhile.
 async fn run(
     bound: Result<Bound, WebError>,
@@ -236,7 +249,10 @@ async fn run(
 fn local(config: &Config) -> Web {
     let socket = config.directories.api_socket();
     let listen = Listen { scheme: Scheme::Unix, host: socket.to_string_lossy().into_owned(), port: 0 };
+    let mut limits = config.web.limits.clone();
+    limits.body = limits.body.max(OWN_BODY);
     Web {
+        limits,
         listen: vec![listen],
         threads: 1,
         name: None,
