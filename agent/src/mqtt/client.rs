@@ -12,7 +12,7 @@ use bytes::Bytes;
 use super::profile::Profile;
 use super::session::{MessageId, RequestId, Session};
 use super::shared::{End, Shared};
-use super::{Connection, Error, Message, Options, QoS, State};
+use super::{Connection, Error, Message, Options, Outgoing, QoS, State};
 
 /// A client and the connection that works for it. Nothing happens until [`Connection::run`] is polled.
 pub fn new(options: Options) -> (Client, Connection) {
@@ -49,7 +49,7 @@ impl Client {
     pub async fn send(&self, message: Message) -> Result<(), Error> {
         message.check(self.max_packet)?;
         self.profile.check(&message)?;
-        Publishing { shared: &self.shared, stage: Stage::Entering(Some(message), None) }.await
+        Publishing { shared: &self.shared, stage: Stage::Entering(Some(message.into()), None) }.await
     }
 
     /// Has `handler` called with each message whose topic the filter takes, and resolves with the quality of service
@@ -176,7 +176,7 @@ struct Publishing<'a> {
 
 enum Stage {
     /// Not queued yet; with a ticket it waits for room.
-    Entering(Option<Message>, Option<u64>),
+    Entering(Option<Outgoing>, Option<u64>),
     Queued(MessageId),
 }
 
@@ -195,7 +195,7 @@ impl Future for Publishing<'_> {
                 return Poll::Pending;
             }
             let Some(message) = message.take() else { return Poll::Ready(Err(Error::Closed)) };
-            let queued = core.session.publish(message);
+            let queued = core.session.publish(message, Instant::now());
             core.room.leave(ticket.take());
             let id = queued?;
             core.publishes.expect(id);

@@ -106,6 +106,9 @@ impl Connection {
         if outcome.is_ok() {
             say_goodbye(&mut link).await;
         }
+        if ended.by_broker {
+            self.shared.lock().session.hung_up();
+        }
         self.disconnected(link);
         outcome
     }

@@ -7,6 +7,7 @@ use super::Error;
 use super::packet::{Connect, Login};
 use super::presence::Wishes;
 use super::profile::{self, Profile};
+use super::queue::{Policy, QueueLimits};
 use super::session::Limits;
 use super::topic::MAX_LENGTH;
 use super::websocket::Signer;
@@ -18,6 +19,9 @@ const BACKOFF_BASE: Duration = Duration::from_secs(1);
 
 /// No wait is longer than this: the longest that an owner will accept after the network came back.
 const BACKOFF_CAP: Duration = Duration::from_secs(15 * 60);
+
+/// Bytes of messages of one priority on their way out that are held at most, whatever their count.
+const QUEUE_BYTES: usize = 8 * 1024 * 1024;
 
 /// How to reach a broker, and the bounds of a connection to it. The defaults are those of the configuration.
 #[derive(Clone, Debug)]
@@ -242,9 +246,10 @@ impl Options {
     }
 
     pub(super) fn limits(&self) -> Limits {
+        let queue = QueueLimits { count: self.queue, bytes: QUEUE_BYTES, age: None, policy: Policy::Block };
         Limits {
             window: self.inflight.min(self.profile.window),
-            queue: self.queue,
+            queue: [queue; 3],
             max_packet: self.max_packet,
             keep_alive: self.wire_keep_alive().map_or(self.keep_alive, |seconds| Duration::from_secs(seconds.into())),
         }

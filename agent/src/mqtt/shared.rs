@@ -134,6 +134,8 @@ impl Core {
                 (Action::Written(id), Some(link)) => link.mark(id),
                 (Action::Written(id), None) => self.lost(id),
                 (Action::Acknowledged(id), _) => self.sent(id),
+                (Action::Stored(_), _) => {}
+                (Action::Failed(id, why), _) => self.publishes.answer(id, Err(Error::Undelivered(why))),
                 (Action::Subscribed { request, filter, granted }, _) => self.subscribed(request, filter, granted),
                 (Action::Unsubscribed(request), _) => self.requests.answer(request, Ok(None)),
                 (Action::Deliver(receipt, message), _) => {
