@@ -26,7 +26,8 @@ pub enum Action {
     Written(MessageId),
     /// The broker has this message. Said once for each message.
     Acknowledged(MessageId),
-    /// The message is safe on the disk: it will be sent whatever happens. Said once for each durable message.
+    /// The message is safe on the disk: it will be sent whatever happens, unless its queue gives it up. Said
+    /// once for each durable message.
     Stored(MessageId),
     /// The message was given up. Said once, instead of [`Acknowledged`](Self::Acknowledged).
     Failed(MessageId, Undelivered),

@@ -92,6 +92,7 @@ impl Inbox {
         message: Message,
         packet_id: u16,
         dup: bool,
+        journal: &Journal,
         now: Instant,
     ) -> Result<(), Violation> {
         let is_exactly_once = message.qos == QoS::ExactlyOnce && !broken::has(Defect::ForgetReceived);
@@ -100,8 +101,9 @@ impl Inbox {
             return Ok(());
         }
         if is_exactly_once && self.received.contains(&packet_id) {
-            let receipt = self.next_receipt();
-            self.unacknowledged.push_back(Unacknowledged { receipt, packet_id, message, finished: Some(0) });
+            // The note that it was handled may not be safe yet.
+            let (receipt, finished) = (self.next_receipt(), Some(journal.latest()));
+            self.unacknowledged.push_back(Unacknowledged { receipt, packet_id, message, finished });
             return Ok(());
         }
         let known = self.earlier.iter().position(is_known).filter(|_| !broken::has(Defect::ForgetReceived));
@@ -122,6 +124,8 @@ impl Inbox {
     pub fn pubrel(&mut self, packet_id: u16, journal: &mut Journal) {
         let is_early = |known: &Unacknowledged| known.packet_id == packet_id && known.message.qos == QoS::ExactlyOnce;
         if self.received.remove(&packet_id) {
+            // A second PUBREC that still waits here would later be taken for that of the next message with this id.
+            self.unacknowledged.retain(|known| known.finished.is_none() || !is_early(known));
             let mark = journal.note(Note::Forgotten(packet_id));
             self.completed.push_back((packet_id, mark));
         } else if self.unacknowledged.iter().any(is_early) {
@@ -176,6 +180,7 @@ impl Inbox {
                 self.received.insert(known.packet_id);
             }
         }
+        self.forget_handled();
         self.full_since = None;
         self.note_fullness(now);
     }
@@ -191,8 +196,7 @@ impl Inbox {
         self.earlier.append(&mut self.unacknowledged);
         let kept = if session_present { LIMIT } else { 0 };
         self.earlier.drain(..self.earlier.len().saturating_sub(kept));
-        // What is handled needs no second place: its id says it.
-        self.earlier.retain(|known| !(known.message.qos == QoS::ExactlyOnce && known.finished.is_some()));
+        self.forget_handled();
         if !session_present && !self.received.is_empty() {
             self.received.clear();
             journal.note(Note::ForgottenAll);
@@ -214,6 +218,12 @@ impl Inbox {
     /// Messages of QoS 0 that found no room.
     pub fn dropped(&self) -> u64 {
         self.dropped
+    }
+
+    /// A message of QoS 2 of an earlier connection that was handled is known by its id alone. Kept here as well, it would be
+    /// taken for the next message with this id.
+    fn forget_handled(&mut self) {
+        self.earlier.retain(|known| !(known.message.qos == QoS::ExactlyOnce && known.finished.is_some()));
     }
 
     fn next_receipt(&mut self) -> Receipt {

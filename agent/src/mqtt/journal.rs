@@ -156,6 +156,12 @@ impl Journal {
         }
     }
 
+    /// Notes that were not taken.
+    #[cfg(test)]
+    pub fn pending(&self) -> usize {
+        self.pending.len()
+    }
+
     /// When to try again.
     pub fn retry_at(&self) -> Option<Instant> {
         self.retry_at

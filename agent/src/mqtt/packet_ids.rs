@@ -18,6 +18,9 @@ impl PacketIds {
             return None;
         }
         loop {
+            if broken::has(Defect::ReuseId) {
+                self.last %= 4;
+            }
             self.last = self.last.checked_add(1).unwrap_or(1);
             if self.used.insert(self.last) || broken::has(Defect::ReuseId) {
                 return Some(self.last);

@@ -302,7 +302,7 @@ impl Session {
         match qos {
             QoS::AtMostOnce => self.inbox.push(message, now),
             QoS::AtLeastOnce | QoS::ExactlyOnce => {
-                self.inbox.push_acknowledged(message, publish.pkid, publish.dup, now)?
+                self.inbox.push_acknowledged(message, publish.pkid, publish.dup, &self.journal, now)?
             }
         }
         Ok(())
@@ -336,6 +336,12 @@ impl Session {
             self.answers.push_back(Action::Written(id));
         }
         Some(packet)
+    }
+
+    /// Notes that wait to be written.
+    #[cfg(test)]
+    pub(super) fn notes(&self) -> usize {
+        self.journal.pending()
     }
 
     /// Makes the next packet id the one after `last`.
