@@ -217,8 +217,14 @@ impl Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        let handlers = self.shared.lock().close();
+        let (handlers, writer, rest) = {
+            let mut core = self.shared.lock();
+            (core.close(), core.writer.take(), core.session.take_rest())
+        };
         drop(handlers);
+        if let Some(writer) = writer {
+            writer.close(rest);
+        }
     }
 }
 

@@ -12,6 +12,11 @@ use super::{Message, Priority};
 /// When a failed transaction is tried again.
 const RETRY: Duration = Duration::from_secs(1);
 
+/// Nothing waits for the note that a message is done, so it waits itself for others to share their transaction: for so
+/// long, or until there are so many.
+const LAZY: Duration = Duration::from_millis(500);
+const LAZY_NOTES: usize = 1000;
+
 /// A change of what is kept.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Note {
@@ -88,6 +93,10 @@ pub(super) struct Journal {
     taken: u64,
     safe: u64,
     is_busy: bool,
+    /// Something waits for a note that was not taken.
+    is_urgent: bool,
+    /// What is not urgent is taken then.
+    lazy_until: Option<Instant>,
     retry_at: Option<Instant>,
 }
 
@@ -108,6 +117,7 @@ impl Journal {
         if !self.is_on {
             return 0;
         }
+        self.is_urgent |= !matches!(note, Note::Done(_));
         self.pending.push(note);
         self.made += 1;
         self.made
@@ -132,6 +142,12 @@ impl Journal {
         if self.is_busy || self.pending.is_empty() || self.retry_at.is_some_and(|retry| now < retry) {
             return None;
         }
+        let is_lazy = !self.is_urgent && self.pending.len() < LAZY_NOTES;
+        if is_lazy && now < *self.lazy_until.get_or_insert(now + LAZY) {
+            return None;
+        }
+        self.is_urgent = false;
+        self.lazy_until = None;
         self.retry_at = None;
         self.is_busy = true;
         self.taken = self.made;
@@ -147,6 +163,7 @@ impl Journal {
     /// The notes taken last are not. They are to be written again, but for those about messages that could not be kept.
     pub fn failed(&mut self, mut notes: Vec<Note>, given_up: &[MessageId], now: Instant) {
         self.is_busy = false;
+        self.is_urgent = true;
         self.retry_at = Some(now + RETRY);
         notes.append(&mut self.pending);
         notes.retain(|note| note.message().is_none_or(|id| !given_up.contains(&id)));
@@ -162,9 +179,15 @@ impl Journal {
         self.pending.len()
     }
 
-    /// When to try again.
-    pub fn retry_at(&self) -> Option<Instant> {
-        self.retry_at
+    /// When to take notes although nothing happened.
+    pub fn deadline(&self) -> Option<Instant> {
+        if self.is_busy || self.pending.is_empty() { None } else { self.retry_at.or(self.lazy_until) }
+    }
+
+    /// All that was not taken, however lazy: there is no later.
+    pub fn take_rest(&mut self) -> Option<Vec<Note>> {
+        let rest = std::mem::take(&mut self.pending);
+        if rest.is_empty() { None } else { Some(rest) }
     }
 }
 

@@ -37,6 +37,7 @@ mod listener;
 mod message;
 mod options;
 mod outbox;
+mod outbox_file;
 mod pace;
 pub mod packet;
 mod packet_ids;
@@ -51,18 +52,20 @@ pub mod topic;
 mod transport;
 mod websocket;
 mod window;
+mod writer;
 
 #[cfg(test)]
 mod session_tests;
 #[cfg(test)]
 mod simulation;
 
-pub use self::client::{Client, new};
+pub use self::client::{Client, new, open};
 pub use self::connection::Connection;
 pub use self::error::Error;
 pub use self::listener::Listener;
 pub use self::message::{Message, Outgoing, Priority, QoS};
 pub use self::options::Options;
+pub use self::outbox_file::OutboxError;
 pub use self::queue::{Dropped, Policy, QueueLimits};
 pub use self::shared::State;
 pub use self::websocket::Signer;

@@ -1,5 +1,6 @@
 //! How to reach a broker, and the bounds of a connection to it.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -45,6 +46,7 @@ pub struct Options {
     pub(super) max_packet: usize,
     pub(super) backoff: (Duration, Duration),
     pub(super) clean_session: bool,
+    pub(super) outbox: Option<PathBuf>,
 }
 
 impl Options {
@@ -70,6 +72,7 @@ impl Options {
             max_packet: defaults.max_packet,
             backoff: (BACKOFF_BASE, BACKOFF_CAP),
             clean_session: false,
+            outbox: None,
         }
     }
 
@@ -208,6 +211,13 @@ impl Options {
     /// Messages that wait to be sent; above it publishing waits.
     pub fn queue(mut self, messages: usize) -> Self {
         self.queue = messages;
+        self
+    }
+
+    /// Keeps what is durable in this file, so that it survives a kill or a reboot: messages that ask for it, all of QoS 2,
+    /// and which messages of QoS 2 were received. One client has it at a time.
+    pub fn outbox(mut self, file: impl Into<PathBuf>) -> Self {
+        self.outbox = Some(file.into());
         self
     }
 

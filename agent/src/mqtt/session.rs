@@ -191,6 +191,11 @@ impl Session {
         self.journal.take(now)
     }
 
+    /// All notes that were not taken, at the end of the session.
+    pub fn take_rest(&mut self) -> Option<Vec<Note>> {
+        self.journal.take_rest()
+    }
+
     /// What came of the transaction with these notes. When it failed, the messages in it that were not kept before fail
     /// with it; the other notes are tried again.
     pub fn stored(&mut self, notes: Vec<Note>, outcome: Result<(), String>, now: Instant) {
@@ -213,8 +218,7 @@ impl Session {
 
     /// The next thing to do, until `None`.
     pub fn poll(&mut self, now: Instant) -> Option<Action> {
-        self.outbox.expire(&mut self.journal, &mut self.answers, now);
-        if let Some(answer) = self.answers.pop_front() {
+        if let Some(answer) = self.poll_answer(now) {
             return Some(answer);
         }
         if let Some((receipt, message)) = self.inbox.next_message() {
@@ -237,9 +241,15 @@ impl Session {
         Some(Action::Send(packet))
     }
 
+    /// The next thing to do that needs no connection and hands out nothing: what came of messages and requests.
+    pub fn poll_answer(&mut self, now: Instant) -> Option<Action> {
+        self.outbox.expire(&mut self.journal, &mut self.answers, now);
+        self.answers.pop_front()
+    }
+
     /// When to call [`poll`](Self::poll) again although nothing happened.
     pub fn deadline(&self) -> Option<Instant> {
-        let always = [self.outbox.expires(), self.journal.retry_at()].into_iter().flatten().min();
+        let always = [self.outbox.expires(), self.journal.deadline()].into_iter().flatten().min();
         if !self.is_connected {
             return always;
         }

@@ -22,8 +22,9 @@ use fastrand::Rng;
 
 use self::world::{Counts, Published, World};
 use super::broken::{Defect, break_session};
+use super::outbox_file::OutboxFile;
 use super::packet::{Packet, PubAck, WireQoS};
-use super::session::Action;
+use super::session::{Action, Kept};
 use super::{Message, QoS};
 
 const RUNS: usize = 1000;
@@ -33,7 +34,10 @@ const DEFECT_RUNS: usize = 300;
 
 /// One run from its beginning to the state in which everything was delivered.
 fn run(seed: u64) -> World {
-    let mut world = World::new(seed);
+    live(World::new(seed))
+}
+
+fn live(mut world: World) -> World {
     let incoming = world.random.u32(..100);
     for index in 0..incoming {
         let qos = if world.random.bool() { WireQoS::AtLeastOnce } else { WireQoS::ExactlyOnce };
@@ -112,6 +116,29 @@ fn no_fault_and_no_kill_loses_repeats_or_reorders_a_message() {
     println!("{messages} messages ({exact} to be taken exactly once), {repeats} repeats, {sum:?}");
     assert!(messages > RUNS * 20 && repeats > RUNS && exact > RUNS * 20, "the faults were not there");
     assert!(sum.kills > RUNS && sum.losses > RUNS && sum.cuts > RUNS && sum.malformed > RUNS / 4, "{sum:?}");
+}
+
+#[test]
+fn a_real_file_keeps_the_same_as_the_disk_in_memory() {
+    let seed = super::test_seed();
+    let mut random = Rng::with_seed(seed);
+    let path = std::env::temp_dir().join(format!("core-simulation-{}-{seed:x}", std::process::id()));
+    let mut kills = 0;
+    for _ in 0..40 {
+        let run_seed = random.u64(..);
+        println!("SEED={run_seed}");
+        let mut world = World::new(run_seed);
+        if world.nature.has_disk {
+            world.file = Some(OutboxFile::open(&path.join("outbox")).unwrap().0);
+            let world = live(world);
+            kills += world.counts.kills;
+            drop(world);
+            let (_, kept) = OutboxFile::open(&path.join("outbox")).unwrap();
+            assert_eq!(kept, Kept::default());
+        }
+    }
+    std::fs::remove_dir_all(&path).unwrap();
+    assert!(kills > 40, "{kills}");
 }
 
 #[test]

@@ -8,8 +8,11 @@ use fastrand::Rng;
 
 use super::broker::{Broker, number};
 use super::store::Disk;
+use crate::mqtt::outbox_file::OutboxFile;
 use crate::mqtt::packet::{self, Packet, PubAck, PubComp, PubRec, SubAck, UnsubAck, WireQoS};
-use crate::mqtt::session::{Action, Limits, MessageId, Note, Receipt, RequestId, Session, Undelivered, Violation};
+use crate::mqtt::session::{
+    Action, Limits, MessageId, Note, Receipt, RequestId, Session, Store, Undelivered, Violation,
+};
 use crate::mqtt::{Message, Outgoing, Policy, Priority, QoS, QueueLimits};
 
 const MAX_PACKET: usize = 1000;
@@ -50,6 +53,8 @@ pub struct World {
     pub session: Session,
     pub broker: Broker,
     disk: Disk,
+    /// A real one beside it, which has to agree.
+    pub file: Option<OutboxFile>,
     /// A transaction that is being written.
     writing: Option<Vec<Note>>,
     pub is_connected: bool,
@@ -119,6 +124,7 @@ impl World {
             session,
             broker,
             disk,
+            file: None,
             writing: None,
             is_connected: false,
             bytes_left: 0,
@@ -233,6 +239,13 @@ impl World {
         self.busy.clear();
         self.uncommitted.clear();
         self.subscriptions.clear();
+        self.file = self.file.take().map(|file| {
+            let path = file.path().to_owned();
+            drop(file);
+            let (file, kept) = OutboxFile::open(&path).unwrap();
+            assert_eq!(kept, self.disk.kept());
+            file
+        });
         self.session = Session::new(self.nature.limits, self.now);
         self.session.restore(self.disk.kept(), self.now);
         let mut wanted: Vec<_> = self.wanted.iter().cloned().collect();
@@ -277,6 +290,9 @@ impl World {
 
     fn commit(&mut self, notes: &[Note]) {
         self.disk.commit(notes);
+        if let Some(file) = &mut self.file {
+            file.commit(notes).unwrap();
+        }
         for note in notes {
             let Note::Received(packet_id) = note else { continue };
             if let Some(place) = self.uncommitted.iter().rposition(|(known, _)| known == packet_id) {
