@@ -93,13 +93,23 @@ beside() {
 
 # The Python environment in .venv, with moto and boto3 as ci/requirements.txt pins them.
 venv() {
-    cmp -s ci/requirements.txt .venv/requirements.txt && return 0
+    environment .venv ci/requirements.txt
+}
+
+# The Python environment in .venv-broker, with amqtt as ci/broker.txt pins it.
+broker() {
+    environment .venv-broker ci/broker.txt
+}
+
+# environment DIRECTORY REQUIREMENTS: makes it, unless it is there.
+environment() {
+    cmp -s "$2" "$1/requirements.txt" && return 0
     python3 -c 'import ensurepip, venv' 2>/dev/null || need python3 python3-venv
-    printf 'Making the Python environment .venv\n' >&2
-    rm -rf .venv
-    python3 -m venv .venv
-    .venv/bin/pip install --quiet --disable-pip-version-check --requirement ci/requirements.txt >&2
-    cp ci/requirements.txt .venv/requirements.txt
+    printf 'Making the Python environment %s\n' "$1" >&2
+    rm -rf "$1"
+    python3 -m venv "$1"
+    "$1/bin/pip" install --quiet --disable-pip-version-check --requirement "$2" >&2
+    cp "$2" "$1/requirements.txt"
 }
 
 # Where cargo puts what it builds.

@@ -18,8 +18,14 @@ pub struct Mosquitto {
 impl Mosquitto {
     /// Starts it and waits until it accepts connections.
     pub fn start() -> Self {
-        let (port, scratch) = (free_port(), Scratch::new());
-        scratch.write("mosquitto.conf", &format!("listener {port} 127.0.0.1\nallow_anonymous true\nmax_qos 1\n"));
+        Self::with(Scratch::new(), "allow_anonymous true\nmax_qos 1\n")
+    }
+
+    /// As [`Mosquitto::start`], with settings of its own; DIR in them is the directory.
+    pub fn with(scratch: Scratch, settings: &str) -> Self {
+        let port = free_port();
+        let settings = settings.replace("DIR", &scratch.path().to_string_lossy());
+        scratch.write("mosquitto.conf", &format!("user root\nlistener {port} 127.0.0.1\n{settings}"));
         let mut broker = Self { port, scratch, child: None };
         broker.restart();
         broker
@@ -36,8 +42,12 @@ impl Mosquitto {
             .spawn()
             .expect("start mosquitto; `ci/test test` installs it");
         self.child = Some(child);
-        let address = self.address();
-        eventually("mosquitto listens", Duration::from_secs(5), || TcpStream::connect(address).ok());
+        let settings = std::fs::read_to_string(self.scratch.path().join("mosquitto.conf")).expect("it was written");
+        let ports = settings.lines().filter_map(|line| line.strip_prefix("listener ")?.split(' ').next()?.parse().ok());
+        for port in ports {
+            let listens = || TcpStream::connect(("127.0.0.1", port)).ok();
+            eventually("mosquitto listens", Duration::from_secs(5), listens);
+        }
     }
 
     /// Ends it at once; connections are closed, new ones refused.
@@ -51,6 +61,11 @@ impl Mosquitto {
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         SocketAddr::from(([127, 0, 0, 1], self.port))
+    }
+
+    /// The directory of its configuration.
+    pub fn directory(&self) -> &Path {
+        self.scratch.path()
     }
 
     /// What the agent needs to connect and take messages that match `filter`, as the text of a configuration file.

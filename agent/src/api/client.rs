@@ -100,7 +100,9 @@ impl Client {
             received.drain(..used);
             while let Some(end) = lines.iter().position(|byte| *byte == b'\n') {
                 let line: Vec<u8> = lines.drain(..=end).collect();
-                let data = std::str::from_utf8(&line).ok().and_then(|line| line.trim_end().strip_prefix("data: "));
+                let data = std::str::from_utf8(&line)
+                    .ok()
+                    .and_then(|line| line.trim_end_matches(['\r', '\n']).strip_prefix("data: "));
                 if data.is_some_and(|data| take(data).is_break()) {
                     return Ok(None);
                 }
