@@ -147,6 +147,7 @@ fn qos_of(level: u64) -> Option<QoS> {
     match level {
         0 => Some(QoS::AtMostOnce),
         1 => Some(QoS::AtLeastOnce),
+        2 => Some(QoS::ExactlyOnce),
         _ => None,
     }
 }
@@ -155,6 +156,7 @@ fn level(qos: QoS) -> u8 {
     match qos {
         QoS::AtMostOnce => 0,
         QoS::AtLeastOnce => 1,
+        QoS::ExactlyOnce => 2,
     }
 }
 

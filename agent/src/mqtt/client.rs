@@ -9,17 +9,41 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use super::outbox_file::OutboxFile;
 use super::profile::Profile;
 use super::session::{MessageId, RequestId, Session};
 use super::shared::{End, Shared};
-use super::{Connection, Error, Message, Options, QoS, State};
+use super::writer::Writer;
+use super::{Connection, Error, Message, Options, Outgoing, QoS, State};
 
-/// A client and the connection that works for it. Nothing happens until [`Connection::run`] is polled.
+/// A client and the connection that works for it. Nothing happens until [`Connection::run`] is polled. An
+/// [outbox](Options::outbox) is left alone: that takes [`open`].
 pub fn new(options: Options) -> (Client, Connection) {
-    let Options { max_packet, profile, .. } = options;
     let now = Instant::now();
     let mut session = Session::new(options.limits(), now);
-    session.keep_to(profile, now);
+    session.keep_to(options.profile, now);
+    connect(options, session)
+}
+
+/// The same with the outbox that the options name: it goes on where the last client with this file stopped.
+///
+/// # Errors
+/// [`Outbox`](Error::Outbox) if the file cannot be used. One that is damaged is set aside, logged, and begun anew.
+pub fn open(options: Options) -> Result<(Client, Connection), Error> {
+    let Some(path) = options.outbox.clone() else { return Ok(new(options)) };
+    let (file, kept) = OutboxFile::open(&path)?;
+    let now = Instant::now();
+    let mut session = Session::new(options.limits(), now);
+    session.keep_to(options.profile, now);
+    session.restore(kept, now);
+    let (client, connection) = connect(options, session);
+    let writer = Writer::start(Box::new(file), Arc::downgrade(&client.shared))?;
+    client.shared.lock().writer = Some(writer);
+    Ok((client, connection))
+}
+
+fn connect(options: Options, session: Session) -> (Client, Connection) {
+    let Options { max_packet, profile, .. } = options;
     let shared = Shared::new(session);
     (Client { shared: shared.clone(), max_packet, profile }, Connection::new(options, shared))
 }
@@ -49,7 +73,7 @@ impl Client {
     pub async fn send(&self, message: Message) -> Result<(), Error> {
         message.check(self.max_packet)?;
         self.profile.check(&message)?;
-        Publishing { shared: &self.shared, stage: Stage::Entering(Some(message), None) }.await
+        Publishing { shared: &self.shared, stage: Stage::Entering(Some(message.into()), None) }.await
     }
 
     /// Has `handler` called with each message whose topic the filter takes, and resolves with the quality of service
@@ -176,7 +200,7 @@ struct Publishing<'a> {
 
 enum Stage {
     /// Not queued yet; with a ticket it waits for room.
-    Entering(Option<Message>, Option<u64>),
+    Entering(Option<Outgoing>, Option<u64>),
     Queued(MessageId),
 }
 
@@ -195,7 +219,7 @@ impl Future for Publishing<'_> {
                 return Poll::Pending;
             }
             let Some(message) = message.take() else { return Poll::Ready(Err(Error::Closed)) };
-            let queued = core.session.publish(message);
+            let queued = core.session.publish(message, Instant::now());
             core.room.leave(ticket.take());
             let id = queued?;
             core.publishes.expect(id);

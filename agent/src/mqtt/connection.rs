@@ -106,6 +106,9 @@ impl Connection {
         if outcome.is_ok() {
             say_goodbye(&mut link).await;
         }
+        if ended.by_broker {
+            self.shared.lock().session.hung_up();
+        }
         self.disconnected(link);
         outcome
     }
@@ -214,8 +217,14 @@ impl Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        let handlers = self.shared.lock().close();
+        let (handlers, writer, rest) = {
+            let mut core = self.shared.lock();
+            (core.close(), core.writer.take(), core.session.take_rest())
+        };
         drop(handlers);
+        if let Some(writer) = writer {
+            writer.close(rest);
+        }
     }
 }
 

@@ -4,8 +4,9 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
+use super::outbox_file::OutboxError;
 use super::packet::Malformed;
-use super::session::{Reason, Violation};
+use super::session::{Reason, Undelivered, Violation};
 use crate::net;
 
 /// Why a request failed or a connection ended.
@@ -34,6 +35,12 @@ pub enum Error {
     Refused(String),
     /// The connection broke before this message of QoS 0 was sent completely.
     Lost,
+    /// The message was given up.
+    Undelivered(Undelivered),
+    /// The queue is full, and its policy is to take nothing new ([`Policy::DropNewest`](super::Policy::DropNewest)).
+    Dropped,
+    /// The outbox on disk cannot be used.
+    Outbox(OutboxError),
     /// The connection was closed for good; nothing is sent any more.
     Closed,
     /// The options cannot be used: what is wrong and how it should be.
@@ -97,6 +104,9 @@ impl fmt::Display for Error {
                 Shortened(filter)
             ),
             Self::Lost => f.write_str("the connection broke before the message was sent; QoS 0 is not repeated"),
+            Self::Undelivered(reason) => reason.fmt(f),
+            Self::Outbox(error) => error.fmt(f),
+            Self::Dropped => f.write_str("the queue is full, and the message was dropped"),
             Self::Closed => f.write_str("the MQTT connection is closed"),
             Self::Options(reason) => f.write_str(reason),
             Self::Profile { name, rule } => write!(f, "{name} {rule}"),
@@ -130,6 +140,12 @@ impl std::error::Error for Error {
             Self::Violation(error) => Some(error),
             _ => None,
         }
+    }
+}
+
+impl From<OutboxError> for Error {
+    fn from(error: OutboxError) -> Self {
+        Self::Outbox(error)
     }
 }
 

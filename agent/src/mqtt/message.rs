@@ -3,11 +3,10 @@
 use bytes::Bytes;
 
 use super::Error;
+use super::packet::WireQoS;
 use super::topic;
 
 /// How surely a message arrives.
-///
-/// Exactly once (QoS 2) is not spoken yet; AWS IoT does not know it either.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum QoS {
@@ -15,6 +14,44 @@ pub enum QoS {
     AtMostOnce,
     /// QoS 1: sent until it is acknowledged; it may arrive more than once.
     AtLeastOnce,
+    /// QoS 2: sent until it has arrived, and taken once. AWS IoT does not know it.
+    ExactlyOnce,
+}
+
+/// Which message goes first. Messages of one priority keep their order; one of a higher priority overtakes those that
+/// wait.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Priority {
+    /// Goes when nothing else waits.
+    Low,
+    /// What messages have unless they say otherwise.
+    #[default]
+    Normal,
+    /// Goes first.
+    High,
+}
+
+impl Priority {
+    /// All of them, the most urgent first.
+    pub const ALL: [Self; 3] = [Self::High, Self::Normal, Self::Low];
+}
+
+/// A message for the session, and how to treat it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outgoing {
+    /// The message.
+    pub message: Message,
+    /// Which one goes first.
+    pub priority: Priority,
+    /// Whether it is to survive the end of the program. One of QoS 0 never does; one of QoS 2 always does where there is
+    /// an outbox on disk, or a repeat after a restart could not be told from a new message.
+    pub is_durable: bool,
+}
+
+impl From<Message> for Outgoing {
+    fn from(message: Message) -> Self {
+        Self { message, priority: Priority::default(), is_durable: false }
+    }
 }
 
 /// A message, on its way out or received.
@@ -36,6 +73,11 @@ impl Message {
         Self { topic: topic.into(), payload: payload.into(), qos, retain: false }
     }
 
+    /// Whether it goes out again until it is acknowledged.
+    pub(super) fn is_assured(&self) -> bool {
+        self.qos != QoS::AtMostOnce
+    }
+
     /// Bytes of the PUBLISH packet that carries it, at most.
     pub(super) fn size(&self) -> usize {
         /// Type and flags, four bytes of length, two of the topic's length, two of the packet id.
@@ -52,5 +94,25 @@ impl Message {
             return Err(Error::TooLarge { size: self.size(), limit: max_packet });
         }
         Ok(())
+    }
+}
+
+impl From<QoS> for WireQoS {
+    fn from(qos: QoS) -> Self {
+        match qos {
+            QoS::AtMostOnce => Self::AtMostOnce,
+            QoS::AtLeastOnce => Self::AtLeastOnce,
+            QoS::ExactlyOnce => Self::ExactlyOnce,
+        }
+    }
+}
+
+impl From<WireQoS> for QoS {
+    fn from(qos: WireQoS) -> Self {
+        match qos {
+            WireQoS::AtMostOnce => Self::AtMostOnce,
+            WireQoS::AtLeastOnce => Self::AtLeastOnce,
+            WireQoS::ExactlyOnce => Self::ExactlyOnce,
+        }
     }
 }

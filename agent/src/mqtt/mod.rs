@@ -1,4 +1,4 @@
-//! The MQTT client: MQTT 3.1.1, QoS 0 and 1, over TCP, TLS and WebSocket.
+//! The MQTT client: MQTT 3.1.1, QoS 0 to 2, over TCP, TLS and WebSocket.
 //!
 //! [`new`] makes a [`Client`], the handle that publishes and subscribes, and a [`Connection`], which is run on an
 //! executor of yours and keeps the connection to the broker up for ever. What was published survives every outage of
@@ -22,23 +22,28 @@
 //! # }
 //! ```
 
+mod action;
 mod answers;
+mod broken;
 mod client;
 mod connection;
 mod error;
 mod handlers;
 mod inbox;
+mod journal;
 mod keep_alive;
 mod link;
 mod listener;
 mod message;
 mod options;
 mod outbox;
+mod outbox_file;
 mod pace;
 pub mod packet;
 mod packet_ids;
 mod presence;
 pub mod profile;
+mod queue;
 mod reconnect;
 pub mod session;
 mod shared;
@@ -46,18 +51,22 @@ mod subscriptions;
 pub mod topic;
 mod transport;
 mod websocket;
+mod window;
+mod writer;
 
 #[cfg(test)]
 mod session_tests;
 #[cfg(test)]
 mod simulation;
 
-pub use self::client::{Client, new};
+pub use self::client::{Client, new, open};
 pub use self::connection::Connection;
 pub use self::error::Error;
 pub use self::listener::Listener;
-pub use self::message::{Message, QoS};
+pub use self::message::{Message, Outgoing, Priority, QoS};
 pub use self::options::Options;
+pub use self::outbox_file::OutboxError;
+pub use self::queue::{Dropped, Policy, QueueLimits};
 pub use self::shared::State;
 pub use self::websocket::Signer;
 

@@ -1,5 +1,6 @@
 //! How to reach a broker, and the bounds of a connection to it.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,6 +8,7 @@ use super::Error;
 use super::packet::{Connect, Login};
 use super::presence::Wishes;
 use super::profile::{self, Profile};
+use super::queue::{Policy, QueueLimits};
 use super::session::Limits;
 use super::topic::MAX_LENGTH;
 use super::websocket::Signer;
@@ -18,6 +20,9 @@ const BACKOFF_BASE: Duration = Duration::from_secs(1);
 
 /// No wait is longer than this: the longest that an owner will accept after the network came back.
 const BACKOFF_CAP: Duration = Duration::from_secs(15 * 60);
+
+/// Bytes of messages of one priority on their way out that are held at most, whatever their count.
+const QUEUE_BYTES: usize = 8 * 1024 * 1024;
 
 /// How to reach a broker, and the bounds of a connection to it. The defaults are those of the configuration.
 #[derive(Clone, Debug)]
@@ -41,6 +46,7 @@ pub struct Options {
     pub(super) max_packet: usize,
     pub(super) backoff: (Duration, Duration),
     pub(super) clean_session: bool,
+    pub(super) outbox: Option<PathBuf>,
 }
 
 impl Options {
@@ -66,6 +72,7 @@ impl Options {
             max_packet: defaults.max_packet,
             backoff: (BACKOFF_BASE, BACKOFF_CAP),
             clean_session: false,
+            outbox: None,
         }
     }
 
@@ -207,6 +214,13 @@ impl Options {
         self
     }
 
+    /// Keeps what is durable in this file, so that it survives a kill or a reboot: messages that ask for it, all of QoS 2,
+    /// and which messages of QoS 2 were received. One client has it at a time.
+    pub fn outbox(mut self, file: impl Into<PathBuf>) -> Self {
+        self.outbox = Some(file.into());
+        self
+    }
+
     /// Bytes of one packet, in either direction.
     pub fn max_packet(mut self, bytes: usize) -> Self {
         self.max_packet = bytes;
@@ -242,9 +256,10 @@ impl Options {
     }
 
     pub(super) fn limits(&self) -> Limits {
+        let queue = QueueLimits { count: self.queue, bytes: QUEUE_BYTES, age: None, policy: Policy::Block };
         Limits {
             window: self.inflight.min(self.profile.window),
-            queue: self.queue,
+            queue: [queue; 3],
             max_packet: self.max_packet,
             keep_alive: self.wire_keep_alive().map_or(self.keep_alive, |seconds| Duration::from_secs(seconds.into())),
         }

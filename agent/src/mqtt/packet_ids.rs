@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use super::broken::{self, Defect};
+
 /// Gives out identifiers in turn and never one that is still in use, whatever kind of packet uses it [MQTT-2.3.1-2].
 #[derive(Debug, Default)]
 pub(super) struct PacketIds {
@@ -16,11 +18,20 @@ impl PacketIds {
             return None;
         }
         loop {
+            if broken::has(Defect::ReuseId) {
+                self.last %= 4;
+            }
             self.last = self.last.checked_add(1).unwrap_or(1);
-            if self.used.insert(self.last) {
+            if self.used.insert(self.last) || broken::has(Defect::ReuseId) {
                 return Some(self.last);
             }
         }
+    }
+
+    /// An exchange of an earlier run goes on with this identifier.
+    pub fn reserve(&mut self, id: u16) {
+        self.used.insert(id);
+        self.last = self.last.max(id);
     }
 
     /// The exchange has ended.

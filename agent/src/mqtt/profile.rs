@@ -116,8 +116,7 @@ fn level(qos: QoS) -> u8 {
     match qos {
         QoS::AtMostOnce => 0,
         QoS::AtLeastOnce => 1,
-        #[allow(unreachable_patterns)]
-        _ => 2,
+        QoS::ExactlyOnce => 2,
     }
 }
 

@@ -4,130 +4,37 @@
 //! arrive, and carries out its actions in the order they come.
 
 use std::collections::VecDeque;
-use std::fmt;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
 use super::inbox::Inbox;
+use super::journal::Journal;
 use super::keep_alive::KeepAlive;
-use super::outbox::{Outbox, OutboxLimits};
+use super::outbox::Outbox;
 use super::pace::Pace;
-use super::packet::{Packet, PubAck, Publish, WireQoS};
+use super::packet::{Packet, Publish};
 use super::packet_ids::PacketIds;
 use super::profile::Profile;
 use super::subscriptions::Subscriptions;
-use super::{Error, Message, QoS};
+use super::{Error, Message, Outgoing, Priority, QoS};
 
-/// Bytes of messages on their way out that are held at most, whatever their count.
-const QUEUE_BYTES: usize = 8 * 1024 * 1024;
-
-/// Names a published message until it is acknowledged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct MessageId(pub(super) u64);
-
-/// Names a request to subscribe or unsubscribe until it is answered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct RequestId(pub(super) u64);
-
-/// Names a received message until its handlers have finished.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Receipt(pub(super) u64);
+pub use super::action::{Action, MessageId, Reason, Receipt, RequestId, Undelivered, Violation};
+pub use super::journal::{Kept, KeptInFlight, Note, Store};
+pub use super::queue::{Dropped, Policy, QueueLimits};
 
 /// Bounds of a session.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// Messages that wait for their acknowledgement at a time; at least 1.
     pub window: u16,
-    /// Messages that wait to be sent; at least 1. Together with those in flight they may hold 8 MiB.
-    pub queue: usize,
+    /// Bounds of the messages that wait to be sent, for each of [`Priority::ALL`].
+    pub queue: [QueueLimits; 3],
     /// Bytes of one packet that we send.
     pub max_packet: usize,
     /// Silence after which to ping; zero: never.
     pub keep_alive: Duration,
 }
-
-/// What to do next.
-#[derive(Debug, PartialEq)]
-pub enum Action {
-    /// Send this packet.
-    Send(Packet),
-    /// The message of QoS 0 in the packet just before: it counts as sent once that is written.
-    Written(MessageId),
-    /// The broker has this message. Said once for each message.
-    Acknowledged(MessageId),
-    /// The broker answered a SUBSCRIBE; without a request it was one that restores a subscription.
-    Subscribed {
-        /// The request, said once for each.
-        request: Option<RequestId>,
-        /// Its filter.
-        filter: String,
-        /// The quality of service granted; nothing when the broker refused.
-        granted: Option<QoS>,
-    },
-    /// The broker has ended a subscription.
-    Unsubscribed(RequestId),
-    /// Give the message to its handlers, and call [`Session::finished`] when all of them are done with it.
-    Deliver(Receipt, Message),
-    /// Close the connection, and call [`Session::connected`] on the next one.
-    Close(Reason),
-}
-
-/// Why the session gives a connection up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reason {
-    /// Nothing was heard for one and a half keep-alive intervals.
-    Dead,
-}
-
-impl fmt::Display for Reason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Dead => f.write_str("nothing was heard from the broker for one and a half keep-alive intervals"),
-        }
-    }
-}
-
-/// What the broker did that its state does not allow. The connection is to be closed; the session goes on.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Violation {
-    /// A packet that only clients send, or a second CONNACK.
-    Unexpected(&'static str),
-    /// A message of QoS 2, which we never subscribe to. An earlier client with our client id may have.
-    ExactlyOnce,
-    /// A SUBACK with another number of codes than the SUBSCRIBE had filters.
-    SubAck {
-        /// Filters asked for.
-        filters: usize,
-        /// Codes answered.
-        codes: usize,
-    },
-    /// An UNSUBACK that answers a SUBSCRIBE.
-    UnsubAck,
-    /// More messages without acknowledgement than we hold while our handlers are busy. The broker sends them again.
-    Overrun,
-}
-
-impl fmt::Display for Violation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Unexpected(packet) => write!(f, "the broker sent {packet}, which it must not send now"),
-            Self::ExactlyOnce => f.write_str(
-                "the broker sent a message of QoS 2, which was not asked for: if another program used this client id \
-                 (mqtt.clientId), choose another one or end its session",
-            ),
-            Self::SubAck { filters, codes } => {
-                write!(f, "the broker answered a SUBSCRIBE of {filters} filters with {codes} codes")
-            }
-            Self::UnsubAck => f.write_str("the broker answered a SUBSCRIBE with an UNSUBACK"),
-            Self::Overrun => f.write_str(
-                "the message handlers did not finish in time while the broker kept sending; it will send them again",
-            ),
-        }
-    }
-}
-
-impl std::error::Error for Violation {}
 
 /// The session of one client with one broker.
 #[derive(Debug)]
@@ -141,6 +48,7 @@ pub struct Session {
     subscriptions: Subscriptions,
     inbox: Inbox,
     alive: KeepAlive,
+    journal: Journal,
     answers: VecDeque<Action>,
     pace: Pace,
     /// Messages wait until then for their turn.
@@ -150,25 +58,27 @@ pub struct Session {
 impl Session {
     /// A session that knows nothing yet, without a connection.
     pub fn new(limits: Limits, now: Instant) -> Self {
-        let outbox = OutboxLimits {
-            window: limits.window.max(1).into(),
-            queue: limits.queue.max(1),
-            queue_bytes: QUEUE_BYTES,
-            max_packet: limits.max_packet,
-        };
         Self {
             is_connected: false,
             is_reading: true,
             is_writable: true,
             ids: PacketIds::default(),
-            outbox: Outbox::new(outbox),
+            outbox: Outbox::new(limits.window.max(1).into(), limits.queue, limits.max_packet),
             subscriptions: Subscriptions::new(limits.max_packet),
             inbox: Inbox::default(),
             alive: KeepAlive::new(limits.keep_alive, now),
+            journal: Journal::default(),
             answers: VecDeque::new(),
             pace: Pace::default(),
             held_until: None,
         }
+    }
+
+    /// Goes on where the session stopped whose notes were kept, and has notes written from now on.
+    pub fn restore(&mut self, mut kept: Kept, now: Instant) {
+        self.journal = Journal::on();
+        self.inbox.restore(std::mem::take(&mut kept.received));
+        self.outbox.restore(kept, &mut self.ids, now);
     }
 
     /// Keeps the rules of a broker about the pace of messages and the number of subscriptions.
@@ -193,15 +103,23 @@ impl Session {
         self.disconnected();
         self.is_connected = true;
         self.is_writable = true;
-        self.inbox.connected(session_present, now);
+        self.inbox.connected(session_present, &mut self.journal, now);
+        self.outbox.connected(session_present, &mut self.ids, &mut self.journal);
         self.subscriptions.connected(session_present);
         self.alive.sent(now);
         self.alive.restart(now);
     }
 
+    /// The broker closed the connection; [`disconnected`](Self::disconnected) follows.
+    pub fn hung_up(&mut self) {
+        self.outbox.hung_up(&mut self.ids, &mut self.journal, &mut self.answers);
+    }
+
     /// The connection is gone. Nothing else is; messages wait for the next one.
     pub fn disconnected(&mut self) {
-        self.is_connected = false;
+        if !std::mem::replace(&mut self.is_connected, false) {
+            return;
+        }
         self.outbox.disconnected();
         self.subscriptions.disconnected(&mut self.ids);
     }
@@ -212,10 +130,16 @@ impl Session {
         match packet {
             Packet::Publish(publish) => self.take_message(publish, now),
             Packet::PubAck(ack) => {
-                match self.outbox.acknowledged(ack.pkid, &mut self.ids) {
-                    Some(id) => self.answers.push_back(Action::Acknowledged(id)),
-                    None => log::debug!("PUBACK {} acknowledges nothing that was sent", ack.pkid),
-                }
+                let id = self.outbox.puback(ack.pkid, &mut self.ids, &mut self.journal)?;
+                self.acknowledged(id, "PUBACK", ack.pkid)
+            }
+            Packet::PubRec(ack) => self.outbox.pubrec(ack.pkid, &mut self.journal),
+            Packet::PubComp(ack) => {
+                let id = self.outbox.pubcomp(ack.pkid, &mut self.ids, &mut self.journal);
+                self.acknowledged(id, "PUBCOMP", ack.pkid)
+            }
+            Packet::PubRel(ack) => {
+                self.inbox.pubrel(ack.pkid, &mut self.journal);
                 Ok(())
             }
             Packet::SubAck(ack) => {
@@ -224,20 +148,25 @@ impl Session {
             Packet::UnsubAck(ack) => self.subscriptions.unsuback(ack.pkid, &mut self.ids, &mut self.answers),
             Packet::PingResp => Ok(()),
             Packet::ConnAck(_) => Err(Violation::Unexpected("a second CONNACK")),
-            Packet::PubRec(_) | Packet::PubRel(_) | Packet::PubComp(_) => {
-                Err(Violation::Unexpected("an acknowledgement of QoS 2"))
-            }
             _ => Err(Violation::Unexpected("a client's packet")),
         }
     }
 
+    fn acknowledged(&mut self, id: Option<MessageId>, packet: &str, packet_id: u16) -> Result<(), Violation> {
+        match id {
+            Some(id) => self.answers.push_back(Action::Acknowledged(id)),
+            None => log::debug!("{packet} {packet_id} acknowledges nothing that was sent"),
+        }
+        Ok(())
+    }
+
     /// Queues a message. Errors: a bad topic, a message too large for a packet, or a full queue.
-    pub fn publish(&mut self, message: Message) -> Result<MessageId, Error> {
-        self.outbox.push(message)
+    pub fn publish(&mut self, message: impl Into<Outgoing>, now: Instant) -> Result<MessageId, Error> {
+        self.outbox.push(message.into(), &mut self.journal, &mut self.answers, now)
     }
 
     /// Whether [`publish`](Self::publish) would take this message now.
-    pub fn has_room(&self, message: &Message) -> bool {
+    pub fn has_room(&self, message: &Outgoing) -> bool {
         self.outbox.has_room(message)
     }
 
@@ -254,12 +183,42 @@ impl Session {
 
     /// All handlers of a message have finished with it.
     pub fn finished(&mut self, receipt: Receipt, now: Instant) {
-        self.inbox.finished(receipt, now);
+        self.inbox.finished(receipt, &mut self.journal, now);
+    }
+
+    /// The notes for the next transaction of the [`Store`]; [`stored`](Self::stored) is to follow before there are others.
+    pub fn take_notes(&mut self, now: Instant) -> Option<Vec<Note>> {
+        self.journal.take(now)
+    }
+
+    /// All notes that were not taken, at the end of the session.
+    pub fn take_rest(&mut self) -> Option<Vec<Note>> {
+        self.journal.take_rest()
+    }
+
+    /// What came of the transaction with these notes. When it failed, the messages in it that were not kept before fail
+    /// with it; the other notes are tried again.
+    pub fn stored(&mut self, notes: Vec<Note>, outcome: Result<(), String>, now: Instant) {
+        let queued = notes.iter().filter(|note| matches!(note, Note::Queued { .. })).filter_map(Note::message);
+        match outcome {
+            Ok(()) => {
+                self.answers.extend(queued.map(Action::Stored));
+                self.journal.committed();
+            }
+            Err(why) => {
+                log::error!("the messages cannot be kept: {why}");
+                let given_up: Vec<MessageId> = queued.collect();
+                for id in &given_up {
+                    self.outbox.not_stored(*id, &why, &mut self.ids, &mut self.answers);
+                }
+                self.journal.failed(notes, &given_up, now);
+            }
+        }
     }
 
     /// The next thing to do, until `None`.
     pub fn poll(&mut self, now: Instant) -> Option<Action> {
-        if let Some(answer) = self.answers.pop_front() {
+        if let Some(answer) = self.poll_answer(now) {
             return Some(answer);
         }
         if let Some((receipt, message)) = self.inbox.next_message() {
@@ -282,13 +241,20 @@ impl Session {
         Some(Action::Send(packet))
     }
 
+    /// The next thing to do that needs no connection and hands out nothing: what came of messages and requests.
+    pub fn poll_answer(&mut self, now: Instant) -> Option<Action> {
+        self.outbox.expire(&mut self.journal, &mut self.answers, now);
+        self.answers.pop_front()
+    }
+
     /// When to call [`poll`](Self::poll) again although nothing happened.
     pub fn deadline(&self) -> Option<Instant> {
+        let always = [self.outbox.expires(), self.journal.deadline()].into_iter().flatten().min();
         if !self.is_connected {
-            return None;
+            return always;
         }
         let alive = [self.alive.ping_due(self.is_reading), self.alive.dead_at(self.is_reading)];
-        let others = [self.inbox.resumes().filter(|_| !self.is_reading), self.held_until];
+        let others = [self.inbox.resumes().filter(|_| !self.is_reading), self.held_until, always];
         alive.into_iter().chain(others).flatten().min()
     }
 
@@ -313,6 +279,21 @@ impl Session {
         self.outbox.in_flight()
     }
 
+    /// Messages of one priority that were not sent yet.
+    pub fn queued_of(&self, priority: Priority) -> usize {
+        self.outbox.waiting_of(priority)
+    }
+
+    /// Messages that were given up.
+    pub fn given_up(&self) -> Dropped {
+        self.outbox.dropped()
+    }
+
+    /// Whether all notes are safe.
+    pub fn is_written_down(&self) -> bool {
+        self.journal.is_empty()
+    }
+
     /// Filters that the broker granted.
     pub fn subscriptions(&self) -> usize {
         self.subscriptions.granted()
@@ -324,17 +305,15 @@ impl Session {
     }
 
     fn take_message(&mut self, publish: Publish, now: Instant) -> Result<(), Violation> {
-        let qos = match publish.qos {
-            WireQoS::AtMostOnce => QoS::AtMostOnce,
-            WireQoS::AtLeastOnce => QoS::AtLeastOnce,
-            WireQoS::ExactlyOnce => return Err(Violation::ExactlyOnce),
-        };
+        let qos = QoS::from(publish.qos);
         // A copy: the received payload is a part of the read buffer and would keep all of that in memory.
         let payload = Bytes::copy_from_slice(&publish.payload);
         let message = Message { topic: publish.topic, payload, qos, retain: publish.retain };
         match qos {
             QoS::AtMostOnce => self.inbox.push(message, now),
-            QoS::AtLeastOnce => self.inbox.push_acknowledged(message, publish.pkid, publish.dup, now)?,
+            QoS::AtLeastOnce | QoS::ExactlyOnce => {
+                self.inbox.push_acknowledged(message, publish.pkid, publish.dup, &self.journal, now)?
+            }
         }
         Ok(())
     }
@@ -348,8 +327,11 @@ impl Session {
         if !self.is_writable {
             return None;
         }
-        if let Some(pkid) = self.inbox.next_acknowledgement(now) {
-            return Some(Packet::PubAck(PubAck { pkid }));
+        if let Some(packet) = self.inbox.next_acknowledgement(now, &self.journal) {
+            return Some(packet);
+        }
+        if let Some(packet) = self.outbox.next_release(&self.journal) {
+            return Some(packet);
         }
         if let Some(packet) = self.subscriptions.next(&mut self.ids) {
             return Some(packet);
@@ -358,12 +340,18 @@ impl Session {
         if self.held_until.is_some() {
             return None;
         }
-        let (packet, written) = self.outbox.next(&mut self.ids)?;
+        let (packet, written) = self.outbox.next(&mut self.ids, &mut self.journal)?;
         self.pace.published(now);
         if let Some(id) = written {
             self.answers.push_back(Action::Written(id));
         }
         Some(packet)
+    }
+
+    /// Notes that wait to be written.
+    #[cfg(test)]
+    pub(super) fn notes(&self) -> usize {
+        self.journal.pending()
     }
 
     /// Makes the next packet id the one after `last`.

@@ -8,7 +8,8 @@ use std::time::Instant;
 use super::answers::Answers;
 use super::handlers::Handlers;
 use super::link::Link;
-use super::session::{Action, MessageId, Receipt, RequestId, Session};
+use super::session::{Action, MessageId, Note, Receipt, RequestId, Session};
+use super::writer::Writer;
 use super::{Error, QoS};
 
 /// Figures of a connection, for status displays.
@@ -41,7 +42,9 @@ pub(super) struct Shared {
 pub(super) struct Core {
     pub session: Session,
     pub handlers: Handlers,
+    /// What became of messages at the broker, and on the disk.
     pub publishes: Answers<MessageId, ()>,
+    pub stored: Answers<MessageId, ()>,
     /// The quality of service granted, or nothing for the end of a subscription.
     pub requests: Answers<RequestId, Option<QoS>>,
     pub room: Line,
@@ -49,6 +52,8 @@ pub(super) struct Core {
     pub end: End,
     /// Until then the client keeps away from the broker.
     pub paused: Option<Instant>,
+    /// Writes the notes of the session, if they are to be kept.
+    pub writer: Option<Writer>,
     driver: Option<Waker>,
     is_woken: bool,
 }
@@ -69,11 +74,13 @@ impl Shared {
             session,
             handlers: Handlers::default(),
             publishes: Answers::default(),
+            stored: Answers::default(),
             requests: Answers::default(),
             room: Line::default(),
             figures: State::default(),
             end: End::Open,
             paused: None,
+            writer: None,
             driver: None,
             is_woken: false,
         };
@@ -89,6 +96,15 @@ impl Shared {
     pub fn finished(&self, receipt: Receipt) {
         let mut core = self.lock();
         core.session.finished(receipt, Instant::now());
+        core.wake();
+    }
+
+    /// What came of a transaction.
+    pub fn stored(&self, notes: Vec<Note>, outcome: Result<(), String>) {
+        let now = Instant::now();
+        let mut core = self.lock();
+        core.session.stored(notes, outcome, now);
+        core.settle(now);
         core.wake();
     }
 
@@ -127,15 +143,13 @@ impl Core {
     pub fn carry_out(&mut self, mut link: Option<&mut Link>, now: Instant, shared: &Arc<Shared>) -> Result<(), Error> {
         loop {
             self.session.set_writable(link.as_ref().is_some_and(|link| link.has_room()));
-            let Some(action) = self.session.poll(now) else { return Ok(()) };
+            let Some(action) = self.session.poll(now) else {
+                self.write_notes(now);
+                return Ok(());
+            };
             match (action, link.as_deref_mut()) {
                 (Action::Send(packet), Some(link)) => link.send(&packet)?,
-                (Action::Send(_), None) => {}
                 (Action::Written(id), Some(link)) => link.mark(id),
-                (Action::Written(id), None) => self.lost(id),
-                (Action::Acknowledged(id), _) => self.sent(id),
-                (Action::Subscribed { request, filter, granted }, _) => self.subscribed(request, filter, granted),
-                (Action::Unsubscribed(request), _) => self.requests.answer(request, Ok(None)),
                 (Action::Deliver(receipt, message), _) => {
                     self.figures.received += 1;
                     if let Some(unhandled) = self.handlers.deliver(receipt, message, shared) {
@@ -143,7 +157,40 @@ impl Core {
                     }
                 }
                 (Action::Close(reason), _) => return Err(Error::GivenUp(reason)),
+                (answer, _) => self.answer(answer),
             }
+        }
+    }
+
+    /// Has written down what the session noted, and tells the callers what came of their requests; without a connection
+    /// too.
+    pub fn settle(&mut self, now: Instant) {
+        while let Some(answer) = self.session.poll_answer(now) {
+            self.answer(answer);
+        }
+        self.write_notes(now);
+        self.room.call();
+    }
+
+    fn write_notes(&mut self, now: Instant) {
+        let Some(writer) = &self.writer else { return };
+        if let Some(notes) = self.session.take_notes(now) {
+            writer.write(notes);
+        }
+    }
+
+    fn answer(&mut self, action: Action) {
+        match action {
+            Action::Acknowledged(id) => self.sent(id),
+            Action::Written(id) => self.lost(id),
+            Action::Stored(id) => self.stored.answer(id, Ok(())),
+            Action::Failed(id, why) => {
+                self.stored.answer(id, Err(Error::Undelivered(why.clone())));
+                self.publishes.answer(id, Err(Error::Undelivered(why)));
+            }
+            Action::Subscribed { request, filter, granted } => self.subscribed(request, filter, granted),
+            Action::Unsubscribed(request) => self.requests.answer(request, Ok(None)),
+            Action::Send(_) | Action::Deliver(..) | Action::Close(_) => {}
         }
     }
 
@@ -165,6 +212,7 @@ impl Core {
         self.end = End::Closed;
         self.figures.connected = false;
         self.publishes.close();
+        self.stored.close();
         self.requests.close();
         self.room.close();
         std::mem::take(&mut self.handlers)

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::packet::{Packet, Subscribe, SubscribeFilter, SubscribeReasonCode, Unsubscribe, WireQoS};
+use super::packet::{Packet, Subscribe, SubscribeFilter, SubscribeReasonCode, Unsubscribe};
 use super::packet_ids::PacketIds;
 use super::session::{Action, RequestId, Violation};
 use super::topic;
@@ -146,8 +146,7 @@ impl Subscriptions {
             request.packet_id = Some(packet_id);
             match request.wish {
                 Wish::Subscribe(qos) => {
-                    let qos = if qos == QoS::AtMostOnce { WireQoS::AtMostOnce } else { WireQoS::AtLeastOnce };
-                    filters.push(SubscribeFilter { path: request.filter.clone(), qos });
+                    filters.push(SubscribeFilter { path: request.filter.clone(), qos: qos.into() });
                 }
                 Wish::Unsubscribe => topics.push(request.filter.clone()),
             }
@@ -196,8 +195,8 @@ impl Subscriptions {
             let Wish::Subscribe(wanted) = request.wish else { continue };
             let granted = match code {
                 SubscribeReasonCode::Failure => None,
-                SubscribeReasonCode::Success(WireQoS::AtMostOnce) => Some(QoS::AtMostOnce),
-                SubscribeReasonCode::Success(_) => Some(wanted),
+                // A broker may grant less than was asked, never more.
+                SubscribeReasonCode::Success(granted) => Some(wanted.min((*granted).into())),
             };
             let known = self.wanted.iter().position(|wanted| wanted.filter == request.filter);
             match known {

@@ -145,6 +145,7 @@ pub fn level(qos: QoS) -> u8 {
     match qos {
         QoS::AtMostOnce => 0,
         QoS::AtLeastOnce => 1,
+        QoS::ExactlyOnce => 2,
         _ => 2,
     }
 }

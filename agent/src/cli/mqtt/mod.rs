@@ -265,7 +265,8 @@ fn qos(args: &Args) -> Result<QoS, Usage> {
     match text(args, "qos").as_deref() {
         None | Some("0") => Ok(QoS::AtMostOnce),
         Some("1") => Ok(QoS::AtLeastOnce),
-        Some(other) => Err(Usage(format!("-q: expected 0 or 1, found `{other}`"))),
+        Some("2") => Ok(QoS::ExactlyOnce),
+        Some(other) => Err(Usage(format!("-q: expected 0, 1 or 2, found `{other}`"))),
     }
 }
 

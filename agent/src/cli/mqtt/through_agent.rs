@@ -81,7 +81,11 @@ pub fn subscribe(client: &Client, mut order: Subscription) -> Result<(), Failure
 
 fn message(data: &str) -> Option<Message> {
     let data: Value = serde_json::from_str(data).ok()?;
-    let qos = if data["qos"] == 0 { QoS::AtMostOnce } else { QoS::AtLeastOnce };
+    let qos = match data["qos"].as_u64()? {
+        0 => QoS::AtMostOnce,
+        1 => QoS::AtLeastOnce,
+        _ => QoS::ExactlyOnce,
+    };
     let payload = base64::decode(data["payload"].as_str()?)?;
     Some(Message { retain: data["retain"].as_bool()?, ..Message::new(data["topic"].as_str()?, payload, qos) })
 }
