@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::Event;
 
-/// Events that wait to be taken; a piece of input holds few.
+/// The byte order mark that may stand before a text.
 const START: &[u8] = b"\xef\xbb\xbf";
 
 /// Puts lines together to events.
