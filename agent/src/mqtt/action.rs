@@ -22,7 +22,8 @@ pub struct Receipt(pub(super) u64);
 pub enum Action {
     /// Send this packet.
     Send(Packet),
-    /// The message of QoS 0 in the packet just before: it counts as sent once that is written.
+    /// The message in the packet just before: one of QoS 0, which counts as sent once that is written, or one of which the
+    /// sending is to be reported.
     Written(MessageId),
     /// The broker has this message. Said once for each message.
     Acknowledged(MessageId),
