@@ -175,7 +175,7 @@ impl Outbox {
         if self.queue.front()?.message.is_assured() {
             return None;
         }
-        let Some(waiting) = self.queue.pop() else { return None };
+        let waiting = self.queue.pop()?;
         Some((publish(waiting.message, 0, false), Some(waiting.id)))
     }
 

@@ -47,7 +47,7 @@ fn conversation(options: &Options, keeps_qos: bool) {
         for (index, size) in [0, 1, 127, 128, 16_383, 16_384, LARGE].into_iter().enumerate() {
             for qos in [QoS::AtMostOnce, QoS::AtLeastOnce] {
                 let payload: Vec<u8> = (0..size).map(|at| (at * 7 + index) as u8).collect();
-                in_time("the publish", client.publish("talk/a/b", payload.clone(), qos)).await.expect("it is sent");
+                in_time("the publish", client.publish("talk/a/b", payload.clone()).qos(qos)).await.expect("it is sent");
                 let message = next(&all).await;
                 assert_eq!((message.topic.as_str(), message.retain), ("talk/a/b", false));
                 assert!(message.qos == qos || !keeps_qos, "{:?} for {qos:?}", message.qos);
