@@ -43,7 +43,8 @@ pub enum Action {
     },
     /// The broker has ended a subscription.
     Unsubscribed(RequestId),
-    /// Give the message to its handlers, and call [`Session::finished`](super::session::Session::finished) when all of them are done with it.
+    /// Give the message to its handlers, and call [`Session::finished`](super::session::Session::finished) when all of
+    /// them are done with it.
     Deliver(Receipt, Message),
     /// Close the connection, and call [`Session::connected`](super::session::Session::connected) on the next one.
     Close(Reason),
