@@ -45,7 +45,7 @@ fn run(url: &str) -> Result<(), mqtt::Error> {
         println!("subscribed, granted {granted:?}");
 
         for celsius in 20..25 {
-            client.publish("ioto-example/wish/temperature", celsius.to_string(), QoS::AtLeastOnce).await?;
+            client.publish("ioto-example/wish/temperature", celsius.to_string()).await?;
             println!("the broker has {celsius}");
         }
         for _ in 20..25 {

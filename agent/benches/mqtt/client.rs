@@ -1,37 +1,44 @@
 //! What `ci/bench mqtt` measures: publishes through the agent's client, and tells what it took.
 //!
-//! Usage: bench_mqtt PORT QOS MESSAGES BYTES WINDOW
+//! Usage: bench_mqtt PORT QOS MESSAGES BYTES WINDOW [OUTBOX]
+//!
+//! With OUTBOX, the name of a file, the messages are durable.
 
 use std::collections::VecDeque;
-use std::pin::pin;
+use std::future::IntoFuture;
 
 use bytes::Bytes;
-use ioto::mqtt::{self, Client, Error, Options, QoS};
+use ioto::mqtt::{self, Client, Error, Options, QoS, Wait};
 use nix::sys::resource::{UsageWho, getrusage};
-use smol::future::poll_once;
 use smol::{LocalExecutor, Task};
 
-/// Messages of QoS 0 that are under way to the socket.
-const AHEAD: usize = 256;
-
 fn main() {
-    let numbers: Vec<usize> = std::env::args().skip(1).filter_map(|word| word.parse().ok()).collect();
+    let numbers: Vec<usize> = std::env::args().skip(1).take(5).filter_map(|word| word.parse().ok()).collect();
     let [port, qos, messages, bytes, window] = numbers[..] else {
-        eprintln!("usage: bench_mqtt PORT QOS MESSAGES BYTES WINDOW");
+        eprintln!("usage: bench_mqtt PORT QOS MESSAGES BYTES WINDOW [OUTBOX]");
         std::process::exit(2);
     };
     let level = if qos == 0 { QoS::AtMostOnce } else { QoS::AtLeastOnce };
     let options = Options::new("127.0.0.1", port as u16, "bench-rust").clean_session(true).inflight(window as u16);
-    let (client, connection) = mqtt::new(options);
+    let outbox = std::env::args().nth(6);
+    let is_durable = outbox.is_some();
+    let options = outbox.into_iter().fold(options, Options::outbox);
+    let (client, connection) = match mqtt::open(options) {
+        Ok(both) => both,
+        Err(error) => {
+            eprintln!("bench_mqtt: {error}");
+            std::process::exit(1);
+        }
+    };
     let executor = LocalExecutor::new();
     let payload = Bytes::from(vec![b'x'; bytes]);
     let outcome: Result<f64, Error> = smol::block_on(executor.run(async {
         let connection = executor.spawn(connection.run());
-        client.publish("bench/ready", "", QoS::AtLeastOnce).await?;
+        client.publish("bench/ready", "").await?;
         let before = cpu();
         match level {
             QoS::AtMostOnce => unanswered(&client, messages, &payload).await?,
-            _ => windowed(&executor, &client, messages, &payload, window).await?,
+            _ => windowed(&executor, &client, messages, &payload, (window, is_durable)).await?,
         }
         let took = cpu() - before;
         client.close();
@@ -47,17 +54,12 @@ fn main() {
     }
 }
 
-/// QoS 0, as a program sends that waits for nothing: a message is on its way once it was queued. Now and then it waits for
-/// one, so that the queue has room for the others.
+/// QoS 0, as a program sends that waits for nothing but room in the queue.
 async fn unanswered(client: &Client, messages: usize, payload: &Bytes) -> Result<(), Error> {
-    for sent in 1..=messages {
-        let mut sending = pin!(client.publish("bench/topic", payload.clone(), QoS::AtMostOnce));
-        match sent % AHEAD == 0 || sent == messages {
-            true => sending.await?,
-            false => poll_once(sending.as_mut()).await.unwrap_or(Ok(()))?,
-        }
+    for _ in 1..messages {
+        client.publish("bench/topic", payload.clone()).wait(Wait::None).await?;
     }
-    Ok(())
+    client.publish("bench/topic", payload.clone()).wait(Wait::Sent).await
 }
 
 /// QoS 1, with so many messages under way.
@@ -66,7 +68,7 @@ async fn windowed<'a>(
     client: &Client,
     messages: usize,
     payload: &Bytes,
-    window: usize,
+    (window, is_durable): (usize, bool),
 ) -> Result<(), Error> {
     let mut sending: VecDeque<Task<Result<(), Error>>> = VecDeque::with_capacity(window);
     for _ in 0..messages {
@@ -76,8 +78,8 @@ async fn windowed<'a>(
             }
         }
         let (client, payload) = (client.clone(), payload.clone());
-        sending
-            .push_back(executor.spawn(async move { client.publish("bench/topic", payload, QoS::AtLeastOnce).await }));
+        let publish = client.publish("bench/topic", payload).qos(QoS::AtLeastOnce).durable(is_durable);
+        sending.push_back(executor.spawn(publish.into_future()));
     }
     for task in sending {
         task.await?;

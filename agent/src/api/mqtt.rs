@@ -59,7 +59,7 @@ async fn publish(client: &Client, exchange: &Exchange) -> Result<Answer, Error> 
         Ok(message) => message,
         Err(rule) => return Ok(refusal(400, "invalid", rule)),
     };
-    let mut sending = Box::pin(client.send(message));
+    let mut sending = Box::pin(client.send(message).into_future());
     let outcome = match body["wait"].as_bool().unwrap_or(true) {
         false => poll_once(&mut sending).await,
         true => {

@@ -22,7 +22,8 @@ pub struct Receipt(pub(super) u64);
 pub enum Action {
     /// Send this packet.
     Send(Packet),
-    /// The message of QoS 0 in the packet just before: it counts as sent once that is written.
+    /// The message in the packet just before: one of QoS 0, which counts as sent once that is written, or one of which the
+    /// sending is to be reported.
     Written(MessageId),
     /// The broker has this message. Said once for each message.
     Acknowledged(MessageId),
@@ -42,9 +43,10 @@ pub enum Action {
     },
     /// The broker has ended a subscription.
     Unsubscribed(RequestId),
-    /// Give the message to its handlers, and call [`Session::finished`] when all of them are done with it.
+    /// Give the message to its handlers, and call [`Session::finished`](super::session::Session::finished) when all of
+    /// them are done with it.
     Deliver(Receipt, Message),
-    /// Close the connection, and call [`Session::connected`] on the next one.
+    /// Close the connection, and call [`Session::connected`](super::session::Session::connected) on the next one.
     Close(Reason),
 }
 

@@ -3,18 +3,17 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-
 use super::outbox_file::OutboxFile;
 use super::profile::Profile;
-use super::session::{MessageId, RequestId, Session};
-use super::shared::{End, Shared};
+use super::session::{RequestId, Session};
+use super::shared::{Core, End, Shared};
+use super::topic;
 use super::writer::Writer;
-use super::{Connection, Error, Message, Options, Outgoing, QoS, State};
+use super::{Connection, Error, Message, Options, QoS, State};
 
 /// A client and the connection that works for it. Nothing happens until [`Connection::run`] is polled. An
 /// [outbox](Options::outbox) is left alone: that takes [`open`].
@@ -51,31 +50,12 @@ fn connect(options: Options, session: Session) -> (Client, Connection) {
 /// Publishes and subscribes through a [`Connection`]. Clones share it, and may be used on other threads.
 #[derive(Clone)]
 pub struct Client {
-    shared: Arc<Shared>,
-    max_packet: usize,
-    profile: &'static Profile,
+    pub(super) shared: Arc<Shared>,
+    pub(super) max_packet: usize,
+    pub(super) profile: &'static Profile,
 }
 
 impl Client {
-    /// Publishes a message that is not retained: [`send`](Self::send) with the most common options.
-    pub async fn publish(&self, topic: impl Into<String>, payload: impl Into<Bytes>, qos: QoS) -> Result<(), Error> {
-        self.send(Message::new(topic, payload, qos)).await
-    }
-
-    /// Publishes a message, and resolves when the broker has acknowledged it (QoS 1), however long and over however many
-    /// connections that takes, or when it was written to the connection (QoS 0).
-    ///
-    /// The message is queued when this is first polled; while the queue is full, that waits. Messages are sent in the
-    /// order in which they were queued. Once queued, a message is sent even if this future is dropped.
-    ///
-    /// Errors: [`Topic`](Error::Topic), [`TooLarge`](Error::TooLarge), [`Profile`](Error::Profile); for QoS 0 [`Lost`](Error::Lost) if the connection
-    /// broke; [`Closed`](Error::Closed) if the connection ended for good.
-    pub async fn send(&self, message: Message) -> Result<(), Error> {
-        message.check(self.max_packet)?;
-        self.profile.check(&message)?;
-        Publishing { shared: &self.shared, stage: Stage::Entering(Some(message.into()), None) }.await
-    }
-
     /// Has `handler` called with each message whose topic the filter takes, and resolves with the quality of service
     /// granted once the broker has answered, which takes a connection.
     ///
@@ -100,6 +80,41 @@ impl Client {
         self.answer(request).await
     }
 
+    /// As [`subscribe`](Self::subscribe), but the broker is asked for the messages of the wider filter `at_broker`, once
+    /// for all handlers under it: brokers count subscriptions, AWS IoT allows 50, and each takes a round trip.
+    ///
+    /// Errors: those of [`subscribe`](Self::subscribe).
+    pub async fn subscribe_under(
+        &self,
+        at_broker: &str,
+        filter: &str,
+        qos: QoS,
+        handler: impl AsyncFnMut(Message) + Send + 'static,
+    ) -> Result<QoS, Error> {
+        if !topic::is_filter(filter) {
+            return Err(Error::Filter(filter.into()));
+        }
+        let request = {
+            let mut core = self.open_core()?;
+            core.handlers.check_room()?;
+            let (request, granted) = core.session.join(at_broker, qos)?;
+            core.handlers.add(request, at_broker, filter, handler);
+            core.requests.expect(request);
+            if let Some(granted) = granted {
+                core.requests.answer(request, Ok(Some(granted)));
+            }
+            core.wake();
+            request
+        };
+        self.answer(request).await
+    }
+
+    /// The core, while the connection is to go on.
+    fn open_core(&self) -> Result<MutexGuard<'_, Core>, Error> {
+        let core = self.shared.lock();
+        if core.end == End::Open { Ok(core) } else { Err(Error::Closed) }
+    }
+
     /// Begins a subscription.
     pub(super) fn ask_for(
         &self,
@@ -107,13 +122,10 @@ impl Client {
         qos: QoS,
         handler: impl AsyncFnMut(Message) + Send + 'static,
     ) -> Result<RequestId, Error> {
-        let mut core = self.shared.lock();
-        if core.end != End::Open {
-            return Err(Error::Closed);
-        }
+        let mut core = self.open_core()?;
         core.handlers.check_room()?;
         let request = core.session.subscribe(filter, qos)?;
-        core.handlers.add(request, filter, handler);
+        core.handlers.add(request, filter, filter, handler);
         core.requests.expect(request);
         core.wake();
         Ok(request)
@@ -142,10 +154,7 @@ impl Client {
     /// Errors: as for [`subscribe`](Self::subscribe).
     pub async fn unsubscribe(&self, filter: &str) -> Result<(), Error> {
         let request = {
-            let mut core = self.shared.lock();
-            if core.end != End::Open {
-                return Err(Error::Closed);
-            }
+            let mut core = self.open_core()?;
             let request = core.session.unsubscribe(filter)?;
             core.handlers.unsubscribed(filter);
             core.requests.expect(request);
@@ -189,58 +198,6 @@ impl Client {
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Client").field("state", &self.state()).finish_non_exhaustive()
-    }
-}
-
-/// A message on its way to its acknowledgement.
-struct Publishing<'a> {
-    shared: &'a Shared,
-    stage: Stage,
-}
-
-enum Stage {
-    /// Not queued yet; with a ticket it waits for room.
-    Entering(Option<Outgoing>, Option<u64>),
-    Queued(MessageId),
-}
-
-impl Future for Publishing<'_> {
-    type Output = Result<(), Error>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut core = self.shared.lock();
-        if let Stage::Entering(message, ticket) = &mut self.stage {
-            if core.end != End::Open {
-                return Poll::Ready(Err(Error::Closed));
-            }
-            let has_room = message.as_ref().is_some_and(|message| core.session.has_room(message));
-            if !has_room || !core.room.is_turn(*ticket) {
-                *ticket = Some(core.room.wait(*ticket, cx.waker()));
-                return Poll::Pending;
-            }
-            let Some(message) = message.take() else { return Poll::Ready(Err(Error::Closed)) };
-            let queued = core.session.publish(message, Instant::now());
-            core.room.leave(ticket.take());
-            let id = queued?;
-            core.publishes.expect(id);
-            core.wake();
-            self.stage = Stage::Queued(id);
-        }
-        match &self.stage {
-            Stage::Queued(id) => core.publishes.poll(id, cx),
-            Stage::Entering(..) => Poll::Pending,
-        }
-    }
-}
-
-impl Drop for Publishing<'_> {
-    fn drop(&mut self) {
-        let mut core = self.shared.lock();
-        match &self.stage {
-            Stage::Entering(_, None) => {}
-            Stage::Entering(_, ticket) => core.room.leave(*ticket),
-            Stage::Queued(id) => core.publishes.forget(id),
-        }
     }
 }
 

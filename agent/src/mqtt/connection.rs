@@ -153,7 +153,7 @@ impl Connection {
                 }
                 core.carry_out(Some(link), now, &self.shared)?;
                 while let Some(id) = link.next_written() {
-                    core.sent(id);
+                    core.written(id);
                 }
                 core.room.call();
                 if core.end != End::Open {
@@ -191,7 +191,7 @@ impl Connection {
         let mut core = self.shared.lock();
         core.figures.connected = false;
         while let Some(id) = link.next_written() {
-            core.sent(id);
+            core.written(id);
         }
         link.unwritten().for_each(|id| core.lost(id));
         core.session.disconnected();

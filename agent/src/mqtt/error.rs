@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
+use super::Message;
 use super::outbox_file::OutboxError;
 use super::packet::Malformed;
 use super::session::{Reason, Undelivered, Violation};
@@ -39,6 +40,10 @@ pub enum Error {
     Undelivered(Undelivered),
     /// The queue is full, and its policy is to take nothing new ([`Policy::DropNewest`](super::Policy::DropNewest)).
     Dropped,
+    /// No answer to a request came in time.
+    Unanswered(Duration),
+    /// The answer to a request was a refusal: this message.
+    Denied(Message),
     /// The outbox on disk cannot be used.
     Outbox(OutboxError),
     /// The connection was closed for good; nothing is sent any more.
@@ -105,6 +110,11 @@ impl fmt::Display for Error {
             ),
             Self::Lost => f.write_str("the connection broke before the message was sent; QoS 0 is not repeated"),
             Self::Undelivered(reason) => reason.fmt(f),
+            Self::Unanswered(timeout) => write!(f, "no answer came within {timeout:?}"),
+            Self::Denied(message) => {
+                let text = String::from_utf8_lossy(&message.payload);
+                write!(f, "the request was refused on '{}': {}", Shortened(&message.topic), Shortened(&text))
+            }
             Self::Outbox(error) => error.fmt(f),
             Self::Dropped => f.write_str("the queue is full, and the message was dropped"),
             Self::Closed => f.write_str("the MQTT connection is closed"),

@@ -30,6 +30,9 @@ pub(super) type Task = Pin<Box<dyn Future<Output = ()>>>;
 
 struct Route {
     request: RequestId,
+    /// What the broker was asked for.
+    at_broker: String,
+    /// What the handler gets of it.
     filter: String,
     queue: Sender<Delivery>,
 }
@@ -53,10 +56,16 @@ impl Handlers {
     }
 
     /// Adds the handler of a subscription. Messages queue up for it at once; [`start`](Self::start) gives its task.
-    pub fn add(&mut self, request: RequestId, filter: &str, handler: impl AsyncFnMut(Message) + Send + 'static) {
+    pub fn add(
+        &mut self,
+        request: RequestId,
+        at_broker: &str,
+        filter: &str,
+        handler: impl AsyncFnMut(Message) + Send + 'static,
+    ) {
         // The bound is the session's: it holds 128 messages at most, and each is once in a queue.
         let (queue, deliveries) = unbounded();
-        self.routes.push(Route { request, filter: filter.into(), queue });
+        self.routes.push(Route { request, at_broker: at_broker.into(), filter: filter.into(), queue });
         self.starts.push(Box::new(move || Box::pin(handle(deliveries, handler))));
     }
 
@@ -72,14 +81,14 @@ impl Handlers {
 
     /// The subscription is over; what was queued is still handled.
     pub fn unsubscribed(&mut self, filter: &str) {
-        self.routes.retain(|route| route.filter != filter);
+        self.routes.retain(|route| route.at_broker != filter);
     }
 
     /// The handler of one subscription goes away. Gives the filter when it was the last one of that.
     pub fn leave(&mut self, request: RequestId) -> Option<String> {
         let index = self.routes.iter().position(|route| route.request == request)?;
-        let filter = self.routes.remove(index).filter;
-        self.routes.iter().all(|route| route.filter != filter).then_some(filter)
+        let filter = self.routes.remove(index).at_broker;
+        self.routes.iter().all(|route| route.at_broker != filter).then_some(filter)
     }
 
     /// Queues a message for its handlers. Gives the receipt back when there is none.

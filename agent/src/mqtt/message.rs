@@ -46,11 +46,13 @@ pub struct Outgoing {
     /// Whether it is to survive the end of the program. One of QoS 0 never does; one of QoS 2 always does where there is
     /// an outbox on disk, or a repeat after a restart could not be told from a new message.
     pub is_durable: bool,
+    /// Whether [`Action::Written`](super::session::Action::Written) follows its PUBLISH, as it does with QoS 0.
+    pub reports_sent: bool,
 }
 
 impl From<Message> for Outgoing {
     fn from(message: Message) -> Self {
-        Self { message, priority: Priority::default(), is_durable: false }
+        Self { message, priority: Priority::default(), is_durable: false, reports_sent: false }
     }
 }
 

@@ -17,7 +17,7 @@
 //!             println!("{}: {:?}", message.topic, message.payload);
 //!         })
 //!         .await?;
-//!     client.publish("home/kitchen/temperature", "21.5", QoS::AtLeastOnce).await
+//!     client.publish("home/kitchen/temperature", "21.5").await
 //! }))
 //! # }
 //! ```
@@ -43,8 +43,10 @@ pub mod packet;
 mod packet_ids;
 mod presence;
 pub mod profile;
+mod publish;
 mod queue;
 mod reconnect;
+mod request;
 pub mod session;
 mod shared;
 mod subscriptions;
@@ -66,7 +68,9 @@ pub use self::listener::Listener;
 pub use self::message::{Message, Outgoing, Priority, QoS};
 pub use self::options::Options;
 pub use self::outbox_file::OutboxError;
+pub use self::publish::{Publish, Publishing, Wait};
 pub use self::queue::{Dropped, Policy, QueueLimits};
+pub use self::request::Request;
 pub use self::shared::State;
 pub use self::websocket::Signer;
 

@@ -4,14 +4,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Error;
-use super::packet::{Connect, Login};
+use super::packet::{Connect, LastWill, Login};
 use super::presence::Wishes;
 use super::profile::{self, Profile};
 use super::queue::{Policy, QueueLimits};
 use super::session::Limits;
 use super::topic::MAX_LENGTH;
 use super::websocket::Signer;
+use super::{Error, Message, Priority};
 use crate::config::{self, MqttSchedule, MqttUrl, Secret};
 use crate::net::{Proxy, TlsClient};
 
@@ -47,6 +47,9 @@ pub struct Options {
     pub(super) backoff: (Duration, Duration),
     pub(super) clean_session: bool,
     pub(super) outbox: Option<PathBuf>,
+    /// Those of [`Priority::ALL`].
+    pub(super) queue_limits: [Option<QueueLimits>; 3],
+    pub(super) will: Option<Message>,
 }
 
 impl Options {
@@ -73,6 +76,8 @@ impl Options {
             backoff: (BACKOFF_BASE, BACKOFF_CAP),
             clean_session: false,
             outbox: None,
+            queue_limits: [None; 3],
+            will: None,
         }
     }
 
@@ -214,6 +219,21 @@ impl Options {
         self
     }
 
+    /// Bounds and policy of the messages of one priority that wait, instead of those of [`queue`](Self::queue).
+    pub fn queue_limits(mut self, priority: Priority, limits: QueueLimits) -> Self {
+        let place = Priority::ALL.into_iter().zip(&mut self.queue_limits).find(|(known, _)| *known == priority);
+        if let Some((_, place)) = place {
+            *place = Some(limits);
+        }
+        self
+    }
+
+    /// The last will: a message that the broker publishes when the connection ends without a goodbye.
+    pub fn will(mut self, message: Message) -> Self {
+        self.will = Some(message);
+        self
+    }
+
     /// Keeps what is durable in this file, so that it survives a kill or a reboot: messages that ask for it, all of QoS 2,
     /// and which messages of QoS 2 were received. One client has it at a time.
     pub fn outbox(mut self, file: impl Into<PathBuf>) -> Self {
@@ -257,9 +277,10 @@ impl Options {
 
     pub(super) fn limits(&self) -> Limits {
         let queue = QueueLimits { count: self.queue, bytes: QUEUE_BYTES, age: None, policy: Policy::Block };
+        let limits = self.queue_limits;
         Limits {
             window: self.inflight.min(self.profile.window),
-            queue: [queue; 3],
+            queue: limits.map(|limits| limits.unwrap_or(queue)),
             max_packet: self.max_packet,
             keep_alive: self.wire_keep_alive().map_or(self.keep_alive, |seconds| Duration::from_secs(seconds.into())),
         }
@@ -293,6 +314,12 @@ impl Options {
         connect.clean_session = self.clean_session;
         connect.keep_alive = keep_alive;
         connect.login = (!username.is_empty()).then(|| Login::new(username, password));
+        if let Some(will) = &self.will {
+            will.check(self.max_packet)?;
+            self.profile.check(will)?;
+            let Message { topic, payload, qos, retain } = will;
+            connect.last_will = Some(LastWill::new(topic, payload.to_vec(), (*qos).into(), *retain));
+        }
         Ok(connect)
     }
 

@@ -49,6 +49,7 @@ struct InFlight {
     /// Kept in the phase `Release` too: a broker that forgot the session gets it again.
     message: Message,
     is_durable: bool,
+    reports_sent: bool,
     phase: Phase,
     /// What must be safe before the packet of this phase may go out.
     awaits: Mark,
@@ -91,6 +92,7 @@ impl Outbox {
                 packet_id: kept.packet_id,
                 message: kept.message,
                 is_durable: true,
+                reports_sent: false,
                 phase: if kept.is_released { Phase::Release } else { Phase::Publish },
                 awaits: 0,
                 is_repeated: true,
@@ -158,8 +160,8 @@ impl Outbox {
         Some(Packet::PubRel(PubRel { pkid: packet_id }))
     }
 
-    /// The next packet to send: first what an earlier connection left, then new messages while the window has room. A
-    /// message of QoS 0 leaves the outbox here, so its id comes along.
+    /// The next packet to send: first what an earlier connection left, then new messages while the window has room. The
+    /// id of a message whose sending is to be reported comes along; one of QoS 0 leaves the outbox here.
     pub fn next(&mut self, ids: &mut PacketIds, journal: &mut Journal) -> Option<(Packet, Option<MessageId>)> {
         self.fill_window(ids, journal);
         if let Some(unsent) = self.in_flight.get(self.sent) {
@@ -167,12 +169,13 @@ impl Outbox {
                 return None;
             }
             self.sent += 1;
-            return Some((unsent.packet(), None));
+            let reports_sent = unsent.reports_sent && unsent.phase == Phase::Publish;
+            return Some((unsent.packet(), reports_sent.then_some(unsent.id)));
         }
         if self.queue.front()?.message.is_assured() {
             return None;
         }
-        let Some(waiting) = self.queue.pop() else { return None };
+        let waiting = self.queue.pop()?;
         Some((publish(waiting.message, 0, false), Some(waiting.id)))
     }
 
@@ -189,6 +192,7 @@ impl Outbox {
                 packet_id,
                 message: waiting.message,
                 is_durable: waiting.is_durable,
+                reports_sent: waiting.reports_sent,
                 phase: Phase::Publish,
                 awaits: if waiting.is_durable { journal.note(note) } else { 0 },
                 is_repeated: false,

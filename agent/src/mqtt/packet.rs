@@ -10,8 +10,8 @@ use rumqttc::mqttbytes::v4;
 
 pub use rumqttc::mqttbytes::QoS as WireQoS;
 pub use rumqttc::mqttbytes::v4::{
-    ConnAck, Connect, ConnectReturnCode, Login, Packet, PubAck, PubComp, PubRec, PubRel, Publish, SubAck, Subscribe,
-    SubscribeFilter, SubscribeReasonCode, UnsubAck, Unsubscribe,
+    ConnAck, Connect, ConnectReturnCode, LastWill, Login, Packet, PubAck, PubComp, PubRec, PubRel, Publish, SubAck,
+    Subscribe, SubscribeFilter, SubscribeReasonCode, UnsubAck, Unsubscribe,
 };
 
 use super::topic;

@@ -70,6 +70,7 @@ pub(super) struct Waiting {
     pub id: MessageId,
     pub message: Message,
     pub is_durable: bool,
+    pub reports_sent: bool,
     since: Instant,
 }
 
@@ -111,10 +112,10 @@ impl Queue {
         others: usize,
         now: Instant,
     ) -> Result<Vec<(Waiting, Undelivered)>, Error> {
-        let Outgoing { message, priority, is_durable } = outgoing;
+        let Outgoing { message, priority, is_durable, reports_sent } = outgoing;
         let lane = self.lane_mut(priority);
         let size = message.size();
-        let waiting = Waiting { id, message, is_durable, since: now };
+        let waiting = Waiting { id, message, is_durable, reports_sent, since: now };
         let mut out = Vec::new();
         match lane.limits.policy {
             _ if broken::has(Defect::UnboundedQueue) => {}
@@ -146,7 +147,7 @@ impl Queue {
     pub fn restore(&mut self, id: MessageId, priority: Priority, message: Message, now: Instant) {
         let lane = self.lane_mut(priority);
         lane.bytes += message.size();
-        lane.waiting.push_back(Waiting { id, message, is_durable: true, since: now });
+        lane.waiting.push_back(Waiting { id, message, is_durable: true, reports_sent: false, since: now });
     }
 
     /// The message that is to be sent next.

@@ -176,6 +176,11 @@ impl Session {
         self.subscriptions.subscribe(filter.into(), qos)
     }
 
+    /// As [`subscribe`](Self::subscribe), but the broker is not asked when it has granted as much; then that comes along.
+    pub fn join(&mut self, filter: &str, qos: QoS) -> Result<(RequestId, Option<QoS>), Error> {
+        self.subscriptions.join(filter, qos)
+    }
+
     /// Ends a subscription; the answer is [`Action::Unsubscribed`]. Errors as for [`subscribe`](Self::subscribe).
     pub fn unsubscribe(&mut self, filter: &str) -> Result<RequestId, Error> {
         self.subscriptions.unsubscribe(filter.into())

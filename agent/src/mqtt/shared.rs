@@ -8,9 +8,11 @@ use std::time::Instant;
 use super::answers::Answers;
 use super::handlers::Handlers;
 use super::link::Link;
+use super::publish::Passing;
+use super::queue::Dropped;
 use super::session::{Action, MessageId, Note, Receipt, RequestId, Session};
 use super::writer::Writer;
-use super::{Error, QoS};
+use super::{Error, Priority, QoS};
 
 /// Figures of a connection, for status displays.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -27,6 +29,10 @@ pub struct State {
     pub received: u64,
     /// Messages that wait to be sent.
     pub queued: usize,
+    /// The same by priority, those of [`Priority::ALL`].
+    pub queued_by_priority: [usize; 3],
+    /// Messages that were given up, and why.
+    pub dropped: Dropped,
     /// Messages sent and not acknowledged yet.
     pub in_flight: usize,
     /// Messages of QoS 0 lost: broken off while they were sent, or received faster than handled.
@@ -42,6 +48,8 @@ pub(super) struct Shared {
 pub(super) struct Core {
     pub session: Session,
     pub handlers: Handlers,
+    /// Of QoS 1 and 2.
+    pub passing: Passing,
     /// What became of messages at the broker, and on the disk.
     pub publishes: Answers<MessageId, ()>,
     pub stored: Answers<MessageId, ()>,
@@ -73,6 +81,7 @@ impl Shared {
         let core = Core {
             session,
             handlers: Handlers::default(),
+            passing: Passing::new(),
             publishes: Answers::default(),
             stored: Answers::default(),
             requests: Answers::default(),
@@ -122,6 +131,8 @@ impl Shared {
         let core = self.lock();
         State {
             queued: core.session.queued(),
+            queued_by_priority: Priority::ALL.map(|priority| core.session.queued_of(priority)),
+            dropped: core.session.given_up(),
             in_flight: core.session.in_flight(),
             subscriptions: core.session.subscriptions(),
             lost: core.figures.lost + core.session.dropped(),
@@ -200,8 +211,17 @@ impl Core {
         self.publishes.answer(id, Ok(()));
     }
 
-    /// The message of QoS 0 may not have arrived.
+    /// The packet of the message was written.
+    pub fn written(&mut self, id: MessageId) {
+        // The acknowledgement of an assured one still counts.
+        if self.passing.remove(&id) { self.publishes.answer(id, Ok(())) } else { self.sent(id) }
+    }
+
+    /// The packet of the message was not written completely: one of QoS 0 may not have arrived, others go out again.
     pub fn lost(&mut self, id: MessageId) {
+        if self.passing.contains(&id) {
+            return;
+        }
         self.figures.lost += 1;
         self.publishes.answer(id, Err(Error::Lost));
     }

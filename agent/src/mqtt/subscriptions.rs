@@ -84,6 +84,16 @@ impl Subscriptions {
         Ok(id)
     }
 
+    /// As `subscribe`, but the broker is not asked when it has granted as much; then that comes along.
+    pub fn join(&mut self, filter: &str, qos: QoS) -> Result<(RequestId, Option<QoS>), Error> {
+        let is_enough = |wanted: &&Wanted| wanted.filter == filter && wanted.is_granted && wanted.qos >= qos;
+        if let Some(wanted) = self.wanted.iter().find(is_enough) {
+            self.next += 1;
+            return Ok((RequestId(self.next), Some(wanted.qos)));
+        }
+        Ok((self.subscribe(filter.into(), qos)?, None))
+    }
+
     pub fn unsubscribe(&mut self, filter: String) -> Result<RequestId, Error> {
         let id = self.request(filter.clone(), Wish::Unsubscribe)?;
         self.wanted.retain(|wanted| wanted.filter != filter);

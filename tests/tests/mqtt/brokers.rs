@@ -47,7 +47,7 @@ fn conversation(options: &Options, keeps_qos: bool) {
         for (index, size) in [0, 1, 127, 128, 16_383, 16_384, LARGE].into_iter().enumerate() {
             for qos in [QoS::AtMostOnce, QoS::AtLeastOnce] {
                 let payload: Vec<u8> = (0..size).map(|at| (at * 7 + index) as u8).collect();
-                in_time("the publish", client.publish("talk/a/b", payload.clone(), qos)).await.expect("it is sent");
+                in_time("the publish", client.publish("talk/a/b", payload.clone()).qos(qos)).await.expect("it is sent");
                 let message = next(&all).await;
                 assert_eq!((message.topic.as_str(), message.retain), ("talk/a/b", false));
                 assert!(message.qos == qos || !keeps_qos, "{:?} for {qos:?}", message.qos);
@@ -64,7 +64,7 @@ fn conversation(options: &Options, keeps_qos: bool) {
         in_time("the end of a subscription", client.unsubscribe("talk/+/#")).await.expect("the broker confirms");
         let (other, granted) = in_time("a listener", client.listen("talk/x", QoS::AtMostOnce)).await.expect("granted");
         assert_eq!(granted, QoS::AtMostOnce);
-        client.publish("talk/x", "x", QoS::AtLeastOnce).await.expect("it is sent");
+        client.publish("talk/x", "x").await.expect("it is sent");
         assert_eq!(&in_time("a message", other.next()).await.expect("the connection lives").payload[..], b"x");
         assert!(all.is_empty(), "messages after the end of the subscription");
     });

@@ -6,7 +6,7 @@ mod commands;
 mod front;
 mod networks;
 
-use std::future::Future;
+use std::future::IntoFuture;
 use std::time::Duration;
 
 use ioto::mqtt::{self, Client, Message, Options, QoS};
@@ -29,12 +29,12 @@ fn with_client<T>(options: Options, test: impl AsyncFnOnce(Client) -> T) -> T {
     }))
 }
 
-async fn in_time<T>(what: &str, future: impl Future<Output = T>) -> T {
+async fn in_time<T>(what: &str, future: impl IntoFuture<Output = T>) -> T {
     let too_late = async {
         Timer::after(LIMIT).await;
         panic!("not within {LIMIT:?}: {what}")
     };
-    future.or(too_late).await
+    future.into_future().or(too_late).await
 }
 
 async fn until(what: &str, mut condition: impl FnMut() -> bool) {

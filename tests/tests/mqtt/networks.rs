@@ -20,7 +20,7 @@ use crate::{collect, next, until, with_client};
 fn exchange(options: Options) {
     with_client(options, async |client| {
         let messages = collect(&client, "x/#", QoS::AtLeastOnce).await;
-        client.publish("x/y", "through", QoS::AtLeastOnce).await.expect("it is sent");
+        client.publish("x/y", "through").await.expect("it is sent");
         assert_eq!(&next(&messages).await.payload[..], b"through");
     });
 }
@@ -182,7 +182,7 @@ fn on_demand_the_connection_comes_with_a_message_and_goes_when_nobody_needs_it()
     with_client(options, async |client| {
         for round in 1..=2 {
             assert!(!client.state().connected, "nobody needs it");
-            client.publish("rare", "now", QoS::AtLeastOnce).await.expect("it is sent");
+            client.publish("rare", "now").await.expect("it is sent");
             let sent = Instant::now();
             assert_eq!(client.state().connects, round);
             until("the connection rests", || !client.state().connected).await;

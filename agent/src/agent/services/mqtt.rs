@@ -14,6 +14,9 @@ use crate::config::{self, Config};
 use crate::mqtt::{self, Client, Message, Options, QoS};
 use crate::system::sandbox::Needs;
 
+/// Where durable messages wait, in the directory of the state.
+const OUTBOX: &str = "mqtt.outbox";
+
 /// How long the client stays away when it is asked to leave.
 const CLOSED: Duration = Duration::from_secs(60 * 60);
 
@@ -51,7 +54,7 @@ async fn run(
 ) -> Result<(), ServiceError> {
     let settings = config.mqtt.clone();
     let options = signed(Options::from_config(&settings, &device)?, &config)?;
-    let (client, connection) = mqtt::new(options);
+    let (client, connection) = mqtt::open(options.outbox(config.directories.state.join(OUTBOX)))?;
     let last = LastTopic::default();
     report.figures({
         let (client, last) = (client.clone(), last.clone());
@@ -153,6 +156,14 @@ fn figures(client: &Client, last: &LastTopic) -> Map<String, Value> {
         "queued": state.queued,
         "inFlight": state.in_flight,
         "lost": state.lost,
+        "dropped": {
+            "oldest": state.dropped.oldest,
+            "newest": state.dropped.newest,
+            "coalesced": state.dropped.coalesced,
+            "expired": state.dropped.expired,
+            "hungUp": state.dropped.hung_up,
+            "notStored": state.dropped.not_stored,
+        },
         "subscriptions": state.subscriptions,
         "lastTopic": last,
         "lastError": state.last_error.filter(|_| !state.connected),

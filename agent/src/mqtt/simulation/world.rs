@@ -444,7 +444,7 @@ impl World {
         let priority = self.random.choice(Priority::ALL).unwrap();
         let lane = format!("t/{}/{qos:?}/{priority:?}", self.random.u8(..3));
         let message = Message::new(lane.clone(), payload(index), qos);
-        let outgoing = Outgoing { message, priority, is_durable: self.random.bool() };
+        let outgoing = Outgoing { message, priority, is_durable: self.random.bool(), reports_sent: false };
         let is_durable = self.nature.has_disk && (outgoing.is_durable || qos == QoS::ExactlyOnce);
         if let Ok(id) = self.session.publish(outgoing, self.now) {
             self.published.push(Published {
