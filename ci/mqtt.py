@@ -11,10 +11,12 @@ import sys
 import tempfile
 import time
 
-# Name, quality of service, messages of a round, goal: our CPU time by theirs.
+# Name, quality of service, messages of a round, goal: our CPU time by theirs. What is durable of ours is beside what they
+# hold in memory.
 CASES = [
     ("qos0", 0, 200_000, 0.25),
     ("qos1", 1, 50_000, 0.9),
+    ("durable", 1, 50_000, 2.0),
 ]
 BYTES, WINDOW = 64, 100
 
@@ -40,19 +42,20 @@ def start_broker(directory, port):
     sys.exit("mosquitto does not start")
 
 
-def measure(program, port, qos, messages):
-    words = [program, str(port), str(qos), str(messages), str(BYTES), str(WINDOW)]
+def measure(program, port, qos, messages, outbox=()):
+    words = [program, str(port), str(qos), str(messages), str(BYTES), str(WINDOW), *outbox]
     output = subprocess.run(["taskset", "--cpu-list", "1", *words], stdout=subprocess.PIPE, check=True, timeout=300)
     figures = json.loads(output.stdout)
     return figures["cpu"] / messages * 1e6, figures["rss"]
 
 
-def compare(case, programs, port, rounds):
+def compare(case, programs, port, rounds, directory):
     name, qos, messages, goal = case
     cpu, rss = {who: [] for who in programs}, {who: [] for who in programs}
-    for _ in range(rounds):
+    for number in range(rounds):
         for who, program in programs.items():
-            used, memory = measure(program, port, qos, messages)
+            outbox = [os.path.join(directory, f"outbox{number}")] if (name, who) == ("durable", "ours") else []
+            used, memory = measure(program, port, qos, messages, outbox)
             cpu[who].append(used)
             rss[who].append(memory)
             print(f"{name} {who}: {used:.2f} us, {memory} KB", file=sys.stderr)
@@ -76,7 +79,7 @@ def main():
         port = free_port()
         broker = start_broker(directory, port)
         try:
-            rows = [compare(case, programs, port, arguments.rounds) for case in CASES]
+            rows = [compare(case, programs, port, arguments.rounds, directory) for case in CASES]
         finally:
             broker.send_signal(signal.SIGTERM)
             broker.wait()
