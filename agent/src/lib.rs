@@ -8,7 +8,7 @@ pub mod config;
 pub mod device;
 pub mod net;
 
-#[cfg(any(feature = "web", feature = "fetch"))]
+#[cfg(any(feature = "web", feature = "fetch", feature = "mqtt"))]
 pub mod http1;
 
 #[cfg(feature = "web")]

@@ -32,6 +32,19 @@ static double cpu(void) {
     return used.ru_utime.tv_sec + used.ru_stime.tv_sec + (used.ru_utime.tv_usec + used.ru_stime.tv_usec) / 1e6;
 }
 
+/* The most memory so far, in KB. What getrusage says counts what the parent had before exec. */
+static long memory(void) {
+    char line[256];
+    long found = 0;
+    FILE *status = fopen("/proc/self/status", "r");
+    while (status && fgets(line, sizeof line, status))
+        if (sscanf(line, "VmHWM: %ld", &found) == 1)
+            break;
+    if (status)
+        fclose(status);
+    return found;
+}
+
 int main(int count, char **words) {
     if (count != 6)
         return 2;
@@ -61,9 +74,7 @@ int main(int count, char **words) {
     while (done < messages || mosquitto_want_write(m))
         step(m, 1000);
     double took = cpu() - before;
-    struct rusage used;
-    getrusage(RUSAGE_SELF, &used);
-    printf("{\"cpu\": %.6f, \"rss\": %ld}\n", took, used.ru_maxrss);
+    printf("{\"cpu\": %.6f, \"rss\": %ld}\n", took, memory());
     mosquitto_disconnect(m);
     return 0;
 }

@@ -8,7 +8,7 @@ mod plan;
 mod run;
 mod services;
 mod signals;
-#[cfg(any(feature = "web", feature = "db"))]
+#[cfg(any(feature = "web", feature = "db", feature = "mqtt"))]
 mod slot;
 mod status;
 mod stop;

@@ -187,7 +187,7 @@ mod tests {
 
     const NOW: i64 = 1_369_353_600_000;
     const SCOPE: Scope = Scope { region: "us-east-1", service: "s3" };
-    const BODY: [u8; 66_560] = [b'a'; 66_560];
+    static BODY: [u8; 66_560] = [b'a'; 66_560];
 
     fn credentials() -> Credentials {
         Credentials::new("AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY")
