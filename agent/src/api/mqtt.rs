@@ -87,7 +87,7 @@ fn message(body: &Value) -> Result<Message, &'static str> {
     };
     let qos = match &body["qos"] {
         Value::Null => QoS::AtLeastOnce,
-        qos => qos.as_u64().and_then(qos_of).ok_or("`qos` must be a quality of service that this client speaks")?,
+        qos => qos.as_u64().and_then(QoS::of).ok_or("`qos` must be a quality of service that this client speaks")?,
     };
     let retain = body["retain"].as_bool().unwrap_or(false);
     Ok(Message { retain, ..Message::new(topic, payload, qos) })
@@ -101,7 +101,7 @@ async fn subscribe(client: &Client, exchange: &Exchange) -> Result<Vec<Listener>
             "filter" if filters.len() < MAX_FILTERS => filters.push(value),
             "filter" => return Err(refusal(400, "invalid", "there are more than 16 filters")),
             "qos" => {
-                let known = value.parse().ok().and_then(qos_of);
+                let known = value.parse().ok().and_then(QoS::of);
                 qos = known.ok_or_else(|| refusal(400, "invalid", "`qos` is none that this client speaks"))?;
             }
             _ => return Err(refusal(400, "invalid", "only `filter` and `qos` are known")),
@@ -137,26 +137,9 @@ async fn stream(listeners: &[Listener], exchange: &mut Exchange) -> Result<(), E
         };
         let Some(message) = events.wait(next).await? else { return events.finish().await };
         let payload = base64::encode(&message.payload);
-        let (qos, retain) = (level(message.qos), message.retain);
+        let (qos, retain) = (message.qos.number(), message.retain);
         let data = json!({"topic": message.topic, "payload": payload, "qos": qos, "retain": retain});
         events.send(&Event::new(&data.to_string())).await?;
-    }
-}
-
-fn qos_of(level: u64) -> Option<QoS> {
-    match level {
-        0 => Some(QoS::AtMostOnce),
-        1 => Some(QoS::AtLeastOnce),
-        2 => Some(QoS::ExactlyOnce),
-        _ => None,
-    }
-}
-
-fn level(qos: QoS) -> u8 {
-    match qos {
-        QoS::AtMostOnce => 0,
-        QoS::AtLeastOnce => 1,
-        QoS::ExactlyOnce => 2,
     }
 }
 

@@ -47,6 +47,7 @@ mod units;
 mod unread;
 mod web;
 mod web_limits;
+mod will;
 
 pub use self::access_log::{AccessFormat, AccessLog, AccessTarget};
 pub use self::auth::{Auth, AuthAlgorithm, AuthType, CertificateUser, SessionStorage, Sessions, Token, User};
@@ -86,3 +87,4 @@ pub use self::tls::{ClientCertificates, Tls, TlsCertificate};
 pub use self::units::{FOREVER, UNLIMITED};
 pub use self::web::{Cache as WebCache, Route, Web};
 pub use self::web_limits::{Limits as WebLimits, Timeouts as WebTimeouts};
+pub use self::will::Will;

@@ -14,6 +14,7 @@ use super::node::{Node, Value, quote};
 use super::outbound::OutboundProxy;
 use super::section::{Section, text};
 use super::tls::pair;
+use super::will::Will;
 
 /// <https://docs.aws.amazon.com/iot/latest/developerguide/protocols.html>
 const AWS_ALPN: &str = "x-amzn-mqtt-ca";
@@ -50,7 +51,7 @@ pub enum MqttSchedule {
 pub struct Subscription {
     /// The topic filter.
     pub filter: String,
-    /// The highest quality of service wanted, 0 or 1.
+    /// The highest quality of service wanted, 0 to 2.
     pub qos: u8,
 }
 
@@ -104,6 +105,8 @@ pub struct Mqtt {
     pub jitter: Duration,
     /// `mqtt.throttle`: messages that match this filter slow the client down; none by default.
     pub throttle: Option<String>,
+    /// `mqtt.will`: the last will.
+    pub will: Will,
     /// `mqtt.subscribe`: filters whose messages the agent takes and shows in `ioto status`.
     pub subscribe: Vec<Subscription>,
 }
@@ -133,6 +136,7 @@ impl Default for Mqtt {
             delay: Duration::ZERO,
             jitter: Duration::ZERO,
             throttle: None,
+            will: Will::default(),
             subscribe: Vec::new(),
         }
     }
@@ -210,6 +214,7 @@ impl Mqtt {
             delay: s.duration("delay", day(), d.delay),
             jitter: s.duration("jitter", day(), d.jitter),
             throttle: s.value("throttle", None, |filter: &Option<String>| Json::from(filter.clone()), throttle),
+            will: Will::read(&s.section("will")),
             subscribe: s.list("subscribe", d.subscribe, show_subscription, subscription),
         }
     }
@@ -252,7 +257,7 @@ fn throttle(node: &Node) -> Result<Option<String>, String> {
 
 fn subscription(node: &Node, s: Section) -> Result<Subscription, String> {
     let (filter, qos) = match &node.value {
-        Value::Object(_) => (s.text("filter", ""), s.count("qos", 0..=1, 1)),
+        Value::Object(_) => (s.text("filter", ""), s.count("qos", 0..=2, 1)),
         _ => (text(node)?, 1),
     };
     match is_filter(&filter) {

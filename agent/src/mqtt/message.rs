@@ -18,6 +18,24 @@ pub enum QoS {
     ExactlyOnce,
 }
 
+impl QoS {
+    /// The one with this number, 0 to 2.
+    pub fn of(number: u64) -> Option<Self> {
+        [Self::AtMostOnce, Self::AtLeastOnce, Self::ExactlyOnce]
+            .into_iter()
+            .find(|qos| u64::from(qos.number()) == number)
+    }
+
+    /// Its number in packets.
+    pub fn number(self) -> u8 {
+        match self {
+            Self::AtMostOnce => 0,
+            Self::AtLeastOnce => 1,
+            Self::ExactlyOnce => 2,
+        }
+    }
+}
+
 /// Which message goes first. Messages of one priority keep their order; one of a higher priority overtakes those that
 /// wait.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]

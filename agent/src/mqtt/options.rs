@@ -11,7 +11,7 @@ use super::queue::{Policy, QueueLimits};
 use super::session::Limits;
 use super::topic::MAX_LENGTH;
 use super::websocket::Signer;
-use super::{Error, Message, Priority};
+use super::{Error, Message, Priority, QoS};
 use crate::config::{self, MqttSchedule, MqttUrl, Secret};
 use crate::net::{Proxy, TlsClient};
 
@@ -121,6 +121,11 @@ impl Options {
                 Some(user) => proxy.login(user, config.proxy.password.clone()),
                 None => proxy,
             });
+        }
+        if !config.will.topic.is_empty() {
+            let config::Will { topic, payload, qos, retain } = &config.will;
+            let message = Message::new(topic, payload.clone(), QoS::of((*qos).into()).unwrap_or(QoS::AtMostOnce));
+            options = options.will(Message { retain: *retain, ..message });
         }
         options.username.clone_from(&config.username);
         options.password = config.password.clone();

@@ -134,7 +134,7 @@ async fn obey(client: Client, filter: String) {
 
 /// Takes the messages of one filter: they are logged, and the last topic is shown in the status.
 async fn subscribe(client: Client, wanted: config::Subscription, last: LastTopic) {
-    let qos = if wanted.qos == 0 { QoS::AtMostOnce } else { QoS::AtLeastOnce };
+    let qos = QoS::of(wanted.qos.into()).unwrap_or(QoS::AtLeastOnce);
     let handler = async move |message: Message| {
         log::info!("message on {}: {} bytes", message.topic, message.payload.len());
         *last.lock().unwrap_or_else(PoisonError::into_inner) = Some(message.topic);

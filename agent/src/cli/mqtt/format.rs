@@ -2,7 +2,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use ioto::mqtt::{Message, QoS};
+use ioto::mqtt::Message;
 use ioto::net::{base64, iso8601, utc_ms};
 use serde_json::{Map, Value, json};
 
@@ -70,7 +70,7 @@ impl Format {
                     line.extend(if *upper { format!("{byte:02X}") } else { format!("{byte:02x}") }.bytes());
                 }),
                 Part::Base64 => line.extend(base64::encode(&message.payload).bytes()),
-                Part::QoS => line.extend(level(message.qos).to_string().bytes()),
+                Part::QoS => line.extend(message.qos.number().to_string().bytes()),
                 Part::Retain => line.push(if message.retain { b'1' } else { b'0' }),
                 Part::Time => line.extend(iso8601(utc_ms()).bytes()),
                 Part::UnixTime => {
@@ -132,7 +132,7 @@ fn object(message: &Message, parse: bool) -> Value {
     let members = [
         ("tst", Value::from(iso8601(utc_ms()))),
         ("topic", message.topic.as_str().into()),
-        ("qos", level(message.qos).into()),
+        ("qos", message.qos.number().into()),
         ("retain", u8::from(message.retain).into()),
         ("payloadlen", message.payload.len().into()),
         ("payload", payload),
@@ -140,20 +140,11 @@ fn object(message: &Message, parse: bool) -> Value {
     json!(members.into_iter().map(|(name, value)| (name.to_owned(), value)).collect::<Map<_, _>>())
 }
 
-/// The number of a quality of service.
-pub fn level(qos: QoS) -> u8 {
-    match qos {
-        QoS::AtMostOnce => 0,
-        QoS::AtLeastOnce => 1,
-        QoS::ExactlyOnce => 2,
-        _ => 2,
-    }
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use ioto::mqtt::QoS;
 
     fn shown(format: &str) -> String {
         let message = Message { retain: true, ..Message::new("a/b", "\u{e4}1", QoS::AtLeastOnce) };

@@ -262,12 +262,9 @@ fn text(args: &Args, name: &str) -> Option<String> {
 }
 
 fn qos(args: &Args) -> Result<QoS, Usage> {
-    match text(args, "qos").as_deref() {
-        None | Some("0") => Ok(QoS::AtMostOnce),
-        Some("1") => Ok(QoS::AtLeastOnce),
-        Some("2") => Ok(QoS::ExactlyOnce),
-        Some(other) => Err(Usage(format!("-q: expected 0, 1 or 2, found `{other}`"))),
-    }
+    let Some(text) = text(args, "qos") else { return Ok(QoS::AtMostOnce) };
+    let known = text.parse().ok().and_then(QoS::of);
+    known.ok_or_else(|| Usage(format!("-q: expected 0, 1 or 2, found `{text}`")))
 }
 
 fn timed_out(timeout: Duration) -> Failure {

@@ -10,7 +10,6 @@ use ioto::net::base64;
 use serde_json::{Value, json};
 
 use super::super::output::complain;
-use super::format::level;
 use super::payloads::Payloads;
 use super::{Failure, Publication, Subscription, timed_out};
 
@@ -26,7 +25,7 @@ pub fn publish(client: &Client, order: &Publication, mut payloads: Payloads) -> 
             _ => client.clone(),
         };
         let body = json!({
-            "topic": order.topic, "payload": base64::encode(&payload), "qos": level(order.qos), "retain": order.retain,
+            "topic": order.topic, "payload": base64::encode(&payload), "qos": order.qos.number(), "retain": order.retain,
             "wait": order.wait,
         });
         match patient.request(Method::Post, "/api/mqtt", Some(&body)) {
@@ -51,7 +50,7 @@ pub fn subscribe(client: &Client, mut order: Subscription) -> Result<(), Failure
         });
     }
     let filters = order.filters.iter().map(|filter| format!("filter={}", percent_encode(filter)));
-    let target = format!("/api/mqtt?{}&qos={}", filters.collect::<Vec<_>>().join("&"), level(order.qos));
+    let target = format!("/api/mqtt?{}&qos={}", filters.collect::<Vec<_>>().join("&"), order.qos.number());
     let mut outcome = Ok(());
     let mut is_over = false;
     let answer = client.events(&target, |data| {
@@ -81,11 +80,7 @@ pub fn subscribe(client: &Client, mut order: Subscription) -> Result<(), Failure
 
 fn message(data: &str) -> Option<Message> {
     let data: Value = serde_json::from_str(data).ok()?;
-    let qos = match data["qos"].as_u64()? {
-        0 => QoS::AtMostOnce,
-        1 => QoS::AtLeastOnce,
-        _ => QoS::ExactlyOnce,
-    };
+    let qos = QoS::of(data["qos"].as_u64()?)?;
     let payload = base64::decode(data["payload"].as_str()?)?;
     Some(Message { retain: data["retain"].as_bool()?, ..Message::new(data["topic"].as_str()?, payload, qos) })
 }
