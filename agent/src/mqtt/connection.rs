@@ -1,5 +1,6 @@
 //! The connection to the broker, made again whenever it ends.
 
+use std::cell::Cell;
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
@@ -102,11 +103,13 @@ impl Connection {
         let Some(mut link) = closing.or(connecting).await? else { return Ok(()) };
         let start = Instant::now();
         let outcome = self.serve(&mut link, presence, handlers).await;
-        *ended = Ended { lived: Some(start.elapsed()), by_broker: matches!(outcome, Err(Error::Hangup)) };
+        *ended =
+            Ended { lived: Some(start.elapsed()), by_broker: matches!(outcome, Err(Error::Hangup | Error::Reset)) };
         if outcome.is_ok() {
             say_goodbye(&mut link).await;
         }
-        if ended.by_broker {
+        // Links that break are often reset; only who closes a connection in order has an opinion of what came over it.
+        if matches!(outcome, Err(Error::Hangup)) {
             self.shared.lock().session.hung_up();
         }
         self.disconnected(link);
@@ -117,12 +120,16 @@ impl Connection {
     async fn connect(&self) -> Result<Link, Error> {
         let options = &self.options;
         let connect = options.connect_packet()?;
+        let is_asked = Cell::new(false);
         let hello = async {
             let mut link = Link::new(Transport::connect(options).await?, options.max_packet);
             link.send(&Packet::Connect(connect))?;
+            is_asked.set(true);
             match link.receive().await {
-                Err(Error::Hangup) => Err(Error::HangupAtConnect),
-                other => Ok((link, other?)),
+                Ok(Packet::ConnAck(answer)) => Ok((link, answer)),
+                Ok(_) => Err(Error::NoConnAck),
+                Err(Error::Hangup | Error::Reset) => Err(Error::HangupAtConnect),
+                Err(error) => Err(error),
             }
         };
         let too_late = async {
@@ -130,12 +137,15 @@ impl Connection {
             Err(Error::NoAnswer(options.timeout))
         };
         // An error of the network that comes with the same deadline says more.
-        let (link, answer) = hello.or(too_late).await?;
-        match answer {
-            Packet::ConnAck(ack) if ack.code == ConnectReturnCode::Success => self.connected(ack.session_present),
-            Packet::ConnAck(ack) => return Err(Error::Rejected(ack.code as u8)),
-            _ => return Err(Error::NoConnAck),
+        let outcome = hello.or(too_late).await;
+        if outcome.is_err() && is_asked.get() {
+            self.shared.lock().session.unanswered();
         }
+        let (link, answer) = outcome?;
+        if answer.code != ConnectReturnCode::Success {
+            return Err(Error::Rejected(answer.code as u8));
+        }
+        self.connected(answer.session_present);
         Ok(link)
     }
 

@@ -311,7 +311,7 @@ impl Outbox {
         }
     }
 
-    /// The broker closed the connection; to be said before [`disconnected`](Self::disconnected). When it does so again and
+    /// The broker closed the connection in order; to be said before [`disconnected`](Self::disconnected). When it does so again and
     /// again on the same message and nothing else, the message is given up.
     pub fn hung_up(&mut self, ids: &mut PacketIds, journal: &mut Journal, actions: &mut VecDeque<Action>) {
         let is_alone = self.sent == 1 && self.window.is_fruitless();

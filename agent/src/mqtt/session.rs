@@ -40,6 +40,8 @@ pub struct Limits {
 #[derive(Debug)]
 pub struct Session {
     is_connected: bool,
+    /// The broker may have begun a new session without our knowledge.
+    is_doubtful: bool,
     /// Whether packets were wanted when last looked at.
     is_reading: bool,
     is_writable: bool,
@@ -60,6 +62,7 @@ impl Session {
     pub fn new(limits: Limits, now: Instant) -> Self {
         Self {
             is_connected: false,
+            is_doubtful: false,
             is_reading: true,
             is_writable: true,
             ids: PacketIds::default(),
@@ -97,6 +100,12 @@ impl Session {
         self.outbox.waiting() + self.outbox.in_flight() > 0 || self.subscriptions.are_asked()
     }
 
+    /// CONNECT went out and no answer came. If the broker had forgotten the session it has begun a new one, and will say of
+    /// that the next time that it is present: so the subscriptions are then restored whatever it says.
+    pub fn unanswered(&mut self) {
+        self.is_doubtful = true;
+    }
+
     /// The broker accepted us. What was not acknowledged goes out again, oldest first [MQTT-4.4.0-1]; also when the
     /// broker has forgotten the session, and then the subscriptions are restored before.
     pub fn connected(&mut self, session_present: bool, now: Instant) {
@@ -105,12 +114,13 @@ impl Session {
         self.is_writable = true;
         self.inbox.connected(session_present, &mut self.journal, now);
         self.outbox.connected(session_present, &mut self.ids, &mut self.journal);
-        self.subscriptions.connected(session_present);
+        let is_doubtful = std::mem::take(&mut self.is_doubtful);
+        self.subscriptions.connected(session_present && !is_doubtful);
         self.alive.sent(now);
         self.alive.restart(now);
     }
 
-    /// The broker closed the connection; [`disconnected`](Self::disconnected) follows.
+    /// The broker closed the connection in order, not by a reset; [`disconnected`](Self::disconnected) follows.
     pub fn hung_up(&mut self) {
         self.outbox.hung_up(&mut self.ids, &mut self.journal, &mut self.answers);
     }
