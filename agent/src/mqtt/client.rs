@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::outbox_file::OutboxFile;
 use super::profile::Profile;
-use super::session::{RequestId, Session};
+use super::session::{Kept, RequestId, Session, Store};
 use super::shared::{Core, End, Shared};
 use super::topic;
 use super::writer::Writer;
@@ -31,12 +31,17 @@ pub fn new(options: Options) -> (Client, Connection) {
 pub fn open(options: Options) -> Result<(Client, Connection), Error> {
     let Some(path) = options.outbox.clone() else { return Ok(new(options)) };
     let (file, kept) = OutboxFile::open(&path)?;
+    resume(options, Box::new(file), kept)
+}
+
+/// Goes on with what a store keeps.
+pub(super) fn resume(options: Options, store: Box<dyn Store>, kept: Kept) -> Result<(Client, Connection), Error> {
     let now = Instant::now();
     let mut session = Session::new(options.limits(), now);
     session.keep_to(options.profile, now);
     session.restore(kept, now);
     let (client, connection) = connect(options, session);
-    let writer = Writer::start(Box::new(file), Arc::downgrade(&client.shared))?;
+    let writer = Writer::start(store, Arc::downgrade(&client.shared))?;
     client.shared.lock().writer = Some(writer);
     Ok((client, connection))
 }

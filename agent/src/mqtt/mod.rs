@@ -60,6 +60,8 @@ mod writer;
 mod session_tests;
 #[cfg(test)]
 mod simulation;
+#[cfg(test)]
+mod trials;
 
 pub use self::client::{Client, new, open};
 pub use self::connection::Connection;

@@ -17,12 +17,12 @@ const DELAY: Duration = Duration::from_secs(2);
 
 pub struct Broker {
     /// It passes a message of QoS 2 on at the PUBREL, and otherwise at the PUBLISH: both are allowed (section 4.3.3).
-    is_late: bool,
+    pub is_late: bool,
     pub has_session: bool,
     /// What it passed on, in that order.
     pub arrived: Vec<u32>,
     /// Packet ids of QoS 2 that wait for their PUBREL.
-    received: BTreeMap<u16, u32>,
+    pub received: BTreeMap<u16, u32>,
     pub subscribed: HashSet<String>,
     /// Packets on their way to the client, each with the time it arrives at the earliest.
     pub answers: VecDeque<(Instant, Packet)>,
@@ -40,7 +40,7 @@ pub struct Broker {
     pub repeats: usize,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub struct Outgoing {
     pub index: u32,
     qos: WireQoS,

@@ -11,8 +11,8 @@
 
 #![allow(clippy::unwrap_used)]
 
-mod broker;
-mod nature;
+pub(super) mod broker;
+pub(super) mod nature;
 mod store;
 mod world;
 
