@@ -219,7 +219,7 @@ fn run(seed: u64) -> (u32, u32, usize) {
     let broker = Broker::start(random.u64(..), serve);
     broker.seen.lock().unwrap().handled = directory.0.join("handled");
     for life in 0..=LIVES {
-        let mut agent = start_agent("inbound::agent", &directory.0, broker.port, Some(("KILLS_LIFE", life)));
+        let mut agent = start_agent("inbound::agent", &directory.0, broker.port, &[("KILLS_LIFE", life)]);
         if life < LIVES {
             thread::sleep(Duration::from_millis(random.u64(20..250)));
         } else {

@@ -4,6 +4,7 @@
 #![cfg(feature = "mqtt")]
 #![allow(clippy::unwrap_used)]
 
+mod full_disk;
 mod inbound;
 mod outbound;
 
@@ -105,11 +106,11 @@ impl Drop for Directory {
 }
 
 /// Starts this program again as the agent, which is an ignored test.
-fn start_agent(test: &str, directory: &Path, port: u16, variable: Option<(&str, u32)>) -> Child {
+fn start_agent(test: &str, directory: &Path, port: u16, variables: &[(&str, u32)]) -> Child {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args([test, "--exact", "--ignored", "--nocapture"]).env_clear();
     command.env("KILLS_DIRECTORY", directory).env("KILLS_PORT", port.to_string());
-    command.envs(variable.map(|(name, value)| (name, value.to_string())));
+    command.envs(variables.iter().map(|(name, value)| (name, value.to_string())));
     command.stdout(Stdio::null()).spawn().unwrap()
 }
 

@@ -117,7 +117,7 @@ fn take_message(seen: &mut Seen, id: u16, number: u32, dup: bool) {
 
 /// Starts the agent: it publishes from number `first` on, or, without one, ends when all is sent.
 fn start_life(directory: &Path, port: u16, first: Option<u32>) -> Child {
-    start_agent("outbound::agent", directory, port, first.map(|first| ("KILLS_FIRST", first)))
+    start_agent("outbound::agent", directory, port, first.map(|first| ("KILLS_FIRST", first)).as_slice())
 }
 
 #[test]
