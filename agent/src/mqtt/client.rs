@@ -70,6 +70,13 @@ impl Client {
     /// messages, first those for the same client, while messages can still be published. The subscription
     /// outlives connections, and this future if it is dropped.
     ///
+    /// A message of QoS 2 comes once. With an [outbox](Options::outbox) that outlasts kills too, but for those in the
+    /// moment between the end of its handlers and the note of it on the disk: then it is handled again. Handlers whose
+    /// work must not be done twice have to know it again.
+    ///
+    /// Subscribe before the connection is run: what the broker has kept meanwhile comes at once, and a message without a
+    /// handler is dropped.
+    ///
     /// A filter can have more than one handler. If filters overlap, brokers may send a message once for each of them, and
     /// each copy goes to every handler that takes it.
     ///
