@@ -1,6 +1,5 @@
 //! Publishing: what a caller says about a message, and what he waits for.
 
-use std::collections::HashSet;
 use std::fmt;
 use std::future::{Future, IntoFuture};
 use std::pin::Pin;
@@ -10,6 +9,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
+use super::answers::Numbered;
 use super::session::MessageId;
 use super::shared::{Core, End, Shared};
 use super::{Client, Error, Message, Outgoing, Priority, QoS};
@@ -138,6 +138,9 @@ impl Future for Publishing {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let Self { shared, wait, stage } = &mut *self;
+        if let Stage::Refused(error) = stage {
+            return Poll::Ready(Err(error.take().unwrap_or(Error::Closed)));
+        }
         let mut core = shared.lock();
         if let Stage::Entering(outgoing, ticket) = stage {
             if core.end != End::Open {
@@ -151,13 +154,16 @@ impl Future for Publishing {
             let Some(outgoing) = outgoing.take() else { return Poll::Ready(Err(Error::Closed)) };
             *stage = enter(&mut core, outgoing, ticket.take(), *wait)?;
         }
-        match stage {
-            Stage::Refused(error) => Poll::Ready(Err(error.take().unwrap_or(Error::Closed))),
+        let answer = match stage {
             Stage::Queued(id) => core.publishes.poll(id, cx),
             Stage::Keeping(id) => core.stored.poll(id, cx),
-            Stage::Entering(..) => Poll::Pending,
+            Stage::Entering(..) | Stage::Refused(_) => Poll::Pending,
             Stage::Done => Poll::Ready(Ok(())),
+        };
+        if answer.is_ready() {
+            *stage = Stage::Done;
         }
+        answer
     }
 }
 
@@ -193,12 +199,11 @@ fn enter(core: &mut Core, mut outgoing: Outgoing, ticket: Option<u64>, wait: Wai
 
 impl Drop for Publishing {
     fn drop(&mut self) {
-        let mut core = self.shared.lock();
         match &self.stage {
             Stage::Refused(_) | Stage::Done | Stage::Entering(_, None) => {}
-            Stage::Entering(_, ticket) => core.room.leave(*ticket),
-            Stage::Queued(id) => core.publishes.forget(id),
-            Stage::Keeping(id) => core.stored.forget(id),
+            Stage::Entering(_, ticket) => self.shared.lock().room.leave(*ticket),
+            Stage::Queued(id) => self.shared.lock().publishes.forget(id),
+            Stage::Keeping(id) => self.shared.lock().stored.forget(id),
         }
     }
 }
@@ -210,4 +215,4 @@ impl fmt::Debug for Publishing {
 }
 
 /// Messages of QoS 1 and 2 whose callers wait until they are written, no longer.
-pub(super) type Passing = HashSet<MessageId>;
+pub(super) type Passing = Numbered<MessageId>;

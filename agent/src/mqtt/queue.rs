@@ -78,6 +78,8 @@ pub(super) struct Waiting {
 #[derive(Debug)]
 pub(super) struct Queue {
     lanes: [Lane; 3],
+    /// Whether any message can wait too long.
+    has_ages: bool,
 }
 
 #[derive(Debug)]
@@ -95,7 +97,7 @@ impl Queue {
             bytes: 0,
             limits: QueueLimits { count: limits.count.max(1), ..limits },
         };
-        Self { lanes: limits.map(lane) }
+        Self { lanes: limits.map(lane), has_ages: limits.iter().any(|limits| limits.age.is_some()) }
     }
 
     /// Whether the message would be taken now; if not, one has to wait. `others` are bytes that are held elsewhere.
@@ -162,6 +164,9 @@ impl Queue {
 
     /// Takes one message out that has waited too long.
     pub fn expired(&mut self, now: Instant) -> Option<Waiting> {
+        if !self.has_ages {
+            return None;
+        }
         self.lanes.iter_mut().find_map(|lane| {
             let age = lane.limits.age?;
             if now < lane.waiting.front()?.since + age {

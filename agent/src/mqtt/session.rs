@@ -53,6 +53,9 @@ pub struct Session {
     pace: Pace,
     /// Messages wait until then for their turn.
     held_until: Option<Instant>,
+    /// The connection was found well at that moment, so that it need not be looked at again for each packet that goes out
+    /// at the same one.
+    well_at: Option<Instant>,
 }
 
 impl Session {
@@ -71,6 +74,7 @@ impl Session {
             answers: VecDeque::new(),
             pace: Pace::default(),
             held_until: None,
+            well_at: None,
         }
     }
 
@@ -237,9 +241,16 @@ impl Session {
             self.alive.restart(now);
         }
         self.is_reading = is_reading;
-        if self.alive.dead_at(is_reading).is_some_and(|dead| now >= dead) {
-            self.disconnected();
-            return Some(Action::Close(Reason::Dead));
+        if self.well_at != Some(now) {
+            if self.alive.dead_at(is_reading).is_some_and(|dead| now >= dead) {
+                self.disconnected();
+                return Some(Action::Close(Reason::Dead));
+            }
+            if self.alive.ping_due(is_reading).is_some_and(|due| now >= due) {
+                self.alive.pinged(now);
+                return Some(Action::Send(Packet::PingReq));
+            }
+            self.well_at = Some(now);
         }
         let packet = self.next_packet(now)?;
         self.alive.sent(now);
@@ -248,7 +259,9 @@ impl Session {
 
     /// The next thing to do that needs no connection and hands out nothing: what came of messages and requests.
     pub fn poll_answer(&mut self, now: Instant) -> Option<Action> {
-        self.outbox.expire(&mut self.journal, &mut self.answers, now);
+        if self.answers.is_empty() {
+            self.outbox.expire(&mut self.journal, &mut self.answers, now);
+        }
         self.answers.pop_front()
     }
 
@@ -323,12 +336,9 @@ impl Session {
         Ok(())
     }
 
-    /// What keeps the connection alive first; then acknowledgements, they free the broker; then requests and messages.
+    /// What keeps the connection alive went before. First acknowledgements, they free the broker; then requests and
+    /// messages.
     fn next_packet(&mut self, now: Instant) -> Option<Packet> {
-        if self.alive.ping_due(self.is_reading).is_some_and(|due| now >= due) {
-            self.alive.pinged(now);
-            return Some(Packet::PingReq);
-        }
         if !self.is_writable {
             return None;
         }

@@ -81,7 +81,7 @@ impl Shared {
         let core = Core {
             session,
             handlers: Handlers::default(),
-            passing: Passing::new(),
+            passing: Passing::default(),
             publishes: Answers::default(),
             stored: Answers::default(),
             requests: Answers::default(),
@@ -277,7 +277,11 @@ impl Line {
 
     /// Leaves the line, and lets the next one try.
     pub fn leave(&mut self, ticket: Option<u64>) {
-        self.waiting.retain(|(known, _)| Some(*known) != ticket);
+        match self.waiting.front() {
+            None => {}
+            Some((first, _)) if Some(*first) == ticket => drop(self.waiting.pop_front()),
+            Some(_) => self.waiting.retain(|(known, _)| Some(*known) != ticket),
+        }
         self.call();
     }
 
