@@ -148,6 +148,11 @@ impl Outbox {
         }
     }
 
+    /// Whether any message can wait too long.
+    pub fn is_timed(&self) -> bool {
+        self.queue.has_ages()
+    }
+
     /// When the next message will have waited too long.
     pub fn expires(&self) -> Option<Instant> {
         self.queue.expires()

@@ -5,7 +5,6 @@ use std::future::{Future, IntoFuture};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Instant;
 
 use bytes::Bytes;
 
@@ -169,14 +168,16 @@ impl Future for Publishing {
 
 /// Queues the message, and says what to wait for.
 fn enter(core: &mut Core, mut outgoing: Outgoing, ticket: Option<u64>, wait: Wait) -> Result<Stage, Error> {
-    let now = Instant::now();
+    let now = core.time_to_publish();
     let qos = outgoing.message.qos;
     let is_kept =
         core.writer.is_some() && (qos == QoS::ExactlyOnce || (outgoing.is_durable && qos == QoS::AtLeastOnce));
     outgoing.reports_sent = wait == Wait::Sent && qos != QoS::AtMostOnce;
     let reports_sent = outgoing.reports_sent;
     let queued = core.session.publish(outgoing, now);
-    core.room.leave(ticket);
+    if ticket.is_some() {
+        core.room.leave(ticket);
+    }
     let id = queued?;
     let stage = match wait {
         Wait::None if is_kept => {

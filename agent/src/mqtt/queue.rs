@@ -162,11 +162,13 @@ impl Queue {
         self.lanes.iter_mut().find_map(Lane::pop)
     }
 
+    /// Whether any message can wait too long.
+    pub fn has_ages(&self) -> bool {
+        self.has_ages
+    }
+
     /// Takes one message out that has waited too long.
     pub fn expired(&mut self, now: Instant) -> Option<Waiting> {
-        if !self.has_ages {
-            return None;
-        }
         self.lanes.iter_mut().find_map(|lane| {
             let age = lane.limits.age?;
             if now < lane.waiting.front()?.since + age {

@@ -50,6 +50,8 @@ pub struct Session {
     alive: KeepAlive,
     journal: Journal,
     answers: VecDeque<Action>,
+    /// The message of the packet that was given out last, if that is to be said.
+    written: Option<MessageId>,
     pace: Pace,
     /// Messages wait until then for their turn.
     held_until: Option<Instant>,
@@ -72,6 +74,7 @@ impl Session {
             alive: KeepAlive::new(limits.keep_alive, now),
             journal: Journal::default(),
             answers: VecDeque::new(),
+            written: None,
             pace: Pace::default(),
             held_until: None,
             well_at: None,
@@ -169,6 +172,13 @@ impl Session {
         self.outbox.push(message.into(), &mut self.journal, &mut self.answers, now)
     }
 
+    /// Whether the time of what is done matters. As long as no message can wait too long and nothing is kept, an earlier
+    /// moment than the present one will do for [`publish`](Self::publish) and for
+    /// [`poll_answer`](Self::poll_answer).
+    pub fn is_timed(&self) -> bool {
+        self.journal.is_on() || self.outbox.is_timed()
+    }
+
     /// Whether [`publish`](Self::publish) would take this message now.
     pub fn has_room(&self, message: &Outgoing) -> bool {
         self.outbox.has_room(message)
@@ -259,7 +269,10 @@ impl Session {
 
     /// The next thing to do that needs no connection and hands out nothing: what came of messages and requests.
     pub fn poll_answer(&mut self, now: Instant) -> Option<Action> {
-        if self.answers.is_empty() {
+        if let Some(id) = self.written.take() {
+            return Some(Action::Written(id));
+        }
+        if self.answers.is_empty() && self.outbox.is_timed() {
             self.outbox.expire(&mut self.journal, &mut self.answers, now);
         }
         self.answers.pop_front()
@@ -357,9 +370,7 @@ impl Session {
         }
         let (packet, written) = self.outbox.next(&mut self.ids, &mut self.journal)?;
         self.pace.published(now);
-        if let Some(id) = written {
-            self.answers.push_back(Action::Written(id));
-        }
+        self.written = written;
         Some(packet)
     }
 

@@ -64,6 +64,8 @@ pub(super) struct Core {
     pub writer: Option<Writer>,
     driver: Option<Waker>,
     is_woken: bool,
+    /// When the connection last looked at the clock.
+    looked: Instant,
 }
 
 /// Whether the connection is to go on.
@@ -92,6 +94,7 @@ impl Shared {
             writer: None,
             driver: None,
             is_woken: false,
+            looked: Instant::now(),
         };
         Arc::new(Self { core: Mutex::new(core) })
     }
@@ -150,25 +153,39 @@ impl Core {
         }
     }
 
+    /// The time as a message that is published now needs it. To look at the clock for each would be a tenth of all that
+    /// is done for one of QoS 0, so it is not done where the time of the connection will do.
+    pub fn time_to_publish(&mut self) -> Instant {
+        if self.session.is_timed() {
+            self.looked = Instant::now();
+        }
+        self.looked
+    }
+
     /// Carries out what the session wants, until it wants nothing; without a connection only what needs none.
     pub fn carry_out(&mut self, mut link: Option<&mut Link>, now: Instant, shared: &Arc<Shared>) -> Result<(), Error> {
+        self.looked = now;
         loop {
             self.session.set_writable(link.as_ref().is_some_and(|link| link.has_room()));
             let Some(action) = self.session.poll(now) else {
                 self.write_notes(now);
                 return Ok(());
             };
-            match (action, link.as_deref_mut()) {
-                (Action::Send(packet), Some(link)) => link.send(&packet)?,
-                (Action::Written(id), Some(link)) => link.mark(id),
-                (Action::Deliver(receipt, message), _) => {
+            // Not a pair of action and link: an action is large, and would be copied into it.
+            match action {
+                Action::Send(packet) => link.as_deref_mut().map_or(Ok(()), |link| link.send(&packet))?,
+                Action::Written(id) => match &mut link {
+                    Some(link) => link.mark(id),
+                    None => self.lost(id),
+                },
+                Action::Deliver(receipt, message) => {
                     self.figures.received += 1;
                     if let Some(unhandled) = self.handlers.deliver(receipt, message, shared) {
                         self.session.finished(unhandled, now);
                     }
                 }
-                (Action::Close(reason), _) => return Err(Error::GivenUp(reason)),
-                (answer, _) => self.answer(answer),
+                Action::Close(reason) => return Err(Error::GivenUp(reason)),
+                answer => self.answer(answer),
             }
         }
     }
