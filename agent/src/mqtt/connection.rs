@@ -156,7 +156,7 @@ impl Connection {
                 while let Some(id) = link.next_written() {
                     core.written(id);
                 }
-                core.room.call();
+                core.call_waiting();
                 if core.end != End::Open {
                     return Ok(());
                 }
@@ -203,7 +203,7 @@ impl Connection {
         if let Err(error) = core.carry_out(None, Instant::now(), &self.shared) {
             log::debug!("after the end of the connection: {error}");
         }
-        core.room.call();
+        core.call_waiting();
     }
 
     /// Resolves when the connection is not wanted any more.
@@ -283,3 +283,7 @@ impl Alarm {
         rung.map(|_| ())
     }
 }
+
+#[cfg(test)]
+#[path = "connection_tests.rs"]
+mod tests;

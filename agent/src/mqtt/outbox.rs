@@ -110,6 +110,11 @@ impl Outbox {
         self.queue.has_room(outgoing, self.in_flight_bytes)
     }
 
+    /// How many messages more of each priority may wait, as far as their number alone counts.
+    pub fn room(&self) -> [usize; 3] {
+        self.queue.room()
+    }
+
     /// Appends a message. The ones that it drives out of the queue are said to have failed.
     pub fn push(
         &mut self,

@@ -145,9 +145,9 @@ impl Future for Publishing {
             if core.end != End::Open {
                 return Poll::Ready(Err(Error::Closed));
             }
-            let has_room = outgoing.as_ref().is_some_and(|outgoing| core.session.has_room(outgoing));
-            if !has_room || !core.room.is_turn(*ticket) {
-                *ticket = Some(core.room.wait(*ticket, cx.waker()));
+            let Some(queued) = outgoing else { return Poll::Ready(Err(Error::Closed)) };
+            if !core.session.has_room(queued) || !core.room.is_turn(*ticket) {
+                *ticket = Some(core.room.wait(*ticket, queued.priority, cx.waker()));
                 return Poll::Pending;
             }
             let Some(outgoing) = outgoing.take() else { return Poll::Ready(Err(Error::Closed)) };
@@ -175,8 +175,8 @@ fn enter(core: &mut Core, mut outgoing: Outgoing, ticket: Option<u64>, wait: Wai
     outgoing.reports_sent = wait == Wait::Sent && qos != QoS::AtMostOnce;
     let reports_sent = outgoing.reports_sent;
     let queued = core.session.publish(outgoing, now);
-    if ticket.is_some() {
-        core.room.leave(ticket);
+    if let Some(ticket) = ticket {
+        core.leave_line(ticket);
     }
     let id = queued?;
     let stage = match wait {
@@ -202,7 +202,7 @@ impl Drop for Publishing {
     fn drop(&mut self) {
         match &self.stage {
             Stage::Refused(_) | Stage::Done | Stage::Entering(_, None) => {}
-            Stage::Entering(_, ticket) => self.shared.lock().room.leave(*ticket),
+            Stage::Entering(_, Some(ticket)) => self.shared.lock().leave_line(*ticket),
             Stage::Queued(id) => self.shared.lock().publishes.forget(id),
             Stage::Keeping(id) => self.shared.lock().stored.forget(id),
         }

@@ -106,6 +106,11 @@ impl Queue {
         lane.limits.policy != Policy::Block || lane.fits(outgoing.message.size(), others)
     }
 
+    /// How many messages more of each priority may wait, as far as their number alone counts.
+    pub fn room(&self) -> [usize; 3] {
+        self.lanes.each_ref().map(|lane| lane.limits.count.saturating_sub(lane.waiting.len()))
+    }
+
     /// Appends a message, and gives the ones that it drives out.
     pub fn push(
         &mut self,
@@ -220,7 +225,8 @@ impl Lane {
     }
 }
 
-fn place(priority: Priority) -> usize {
+/// Where something is that is there for each of [`Priority::ALL`].
+pub(super) fn place(priority: Priority) -> usize {
     match priority {
         Priority::High => 0,
         Priority::Normal => 1,

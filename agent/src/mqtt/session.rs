@@ -184,6 +184,11 @@ impl Session {
         self.outbox.has_room(message)
     }
 
+    /// How many messages more may wait, for each of [`Priority::ALL`], as far as their number alone counts.
+    pub fn room(&self) -> [usize; 3] {
+        self.outbox.room()
+    }
+
     /// Asks for the messages of a filter; the answer is [`Action::Subscribed`]. Asking again for a filter never lowers
     /// its quality of service. Errors: a bad filter, or too many.
     pub fn subscribe(&mut self, filter: &str, qos: QoS) -> Result<RequestId, Error> {
