@@ -56,6 +56,7 @@ impl Nature {
         let (has_disk, is_full, hangs_up) = (!one_in(4), one_in(16), one_in(8));
         let (forgets, loses_connacks, is_unseen) = (one_in(2), one_in(3), one_in(4));
         let (is_silent, sends_garbage, is_cut) = (one_in(12), one_in(2), !one_in(4));
+        let few = if one_in(3) { 60 } else { 12 };
         let policy = match random.u8(..8) {
             0 => Policy::DropOldest,
             1 => Policy::DropNewest,
@@ -63,8 +64,8 @@ impl Nature {
             _ => Policy::Block,
         };
         Self {
-            window: random.u16(1..12),
-            queue: QueueLimits { count: random.usize(1..12), bytes: 1 << 20, age: None, policy },
+            window: random.u16(1..few),
+            queue: QueueLimits { count: random.usize(1..few.into()), bytes: 1 << 20, age: None, policy },
             share: random.usize(5..25),
             incoming: random.u32(..40),
             kills: if has_disk { random.usize(..4) } else { 0 },
