@@ -214,8 +214,8 @@ fn no_fault_and_no_kill_makes_the_client_lose_repeat_or_reorder_a_message() {
     }
     println!("{RUNS} runs in {:?}: {messages} messages, {repeats} repeats, {sum:?}", start.elapsed());
     assert!(messages > RUNS * 20 && repeats > RUNS, "the faults were not there");
-    assert!(sum.kills > RUNS / 2 && sum.losses > RUNS / 4 && sum.lost_connacks > RUNS / 4, "{sum:?}");
-    assert!(sum.garbage > RUNS / 4 && sum.silences > RUNS / 20 && sum.full > RUNS / 20, "{sum:?}");
+    assert!(sum.kills > RUNS / 2 && sum.losses > RUNS / 8 && sum.lost_connacks > RUNS / 8, "{sum:?}");
+    assert!(sum.garbage > RUNS / 16 && sum.silences > RUNS / 100 && sum.full > RUNS / 50, "{sum:?}");
 }
 
 #[test]
