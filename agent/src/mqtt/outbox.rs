@@ -40,6 +40,9 @@ pub(super) struct Outbox {
     next: u64,
     max_packet: usize,
     dropped: Dropped,
+    /// The note of the last durable message that was given up. What comes after that message must not go out before: with
+    /// a kill in between, the one given up would come back and be late.
+    given_up: Mark,
 }
 
 #[derive(Debug)]
@@ -78,6 +81,7 @@ impl Outbox {
             next: 0,
             max_packet,
             dropped: Dropped::default(),
+            given_up: 0,
         }
     }
 
@@ -204,7 +208,7 @@ impl Outbox {
                 is_durable: waiting.is_durable,
                 reports_sent: waiting.reports_sent,
                 phase: Phase::Publish,
-                awaits: if waiting.is_durable { journal.note(note) } else { 0 },
+                awaits: if waiting.is_durable { journal.note(note) } else { self.given_up },
                 is_repeated: false,
                 hangups: 0,
             });
@@ -360,7 +364,8 @@ impl Outbox {
         actions: &mut VecDeque<Action>,
     ) {
         if is_durable {
-            journal.note(Note::Done(id));
+            self.given_up = journal.note(Note::Done(id));
+            journal.hurry();
         }
         self.dropped.count(&why);
         actions.push_back(Action::Failed(id, why));
