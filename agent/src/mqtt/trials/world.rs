@@ -12,7 +12,7 @@ use super::line::Then;
 use super::nature::{BACKOFF, KEEP_ALIVE, Nature, TIMEOUT};
 use crate::mqtt::packet::{self, Packet, PubAck, PubComp, PubRec, SubAck, UnsubAck, WireQoS};
 use crate::mqtt::session::{Kept, Note};
-use crate::mqtt::simulation::broker::{Broker, number};
+use crate::mqtt::simulation::broker::{Broker, Outgoing, number};
 use crate::mqtt::simulation::nature::{MAX_PACKET, payload};
 use crate::mqtt::{Dropped, Error, QoS};
 
@@ -435,8 +435,10 @@ impl World {
                 && !broker.received.contains_key(&kept.packet_id)
                 && !has_arrived(&number(&kept.message.payload))
         });
-        let is_known =
-            |pkid: &u16| broker.outgoing.get(pkid).is_some_and(|outgoing| self.handled.contains_key(&outgoing.index));
+        let is_known = |pkid: &u16| {
+            let is_handled = |outgoing: &&Outgoing| self.handled.contains_key(&outgoing.index);
+            broker.outgoing.get(pkid).filter(is_handled).is_some_and(|outgoing| outgoing.qos() == WireQoS::ExactlyOnce)
+        };
         if is_stale || !kept.received.iter().all(is_known) {
             // Killed before it had written down that the session was forgotten.
             assert!(self.counts.losses > 0, "the disk has what is over: {kept:?}");
