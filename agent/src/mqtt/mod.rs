@@ -34,6 +34,7 @@ mod journal;
 mod keep_alive;
 mod link;
 mod listener;
+mod lull;
 mod message;
 mod options;
 mod outbox;
@@ -60,6 +61,8 @@ mod writer;
 mod session_tests;
 #[cfg(test)]
 mod simulation;
+#[cfg(test)]
+mod trials;
 
 pub use self::client::{Client, new, open};
 pub use self::connection::Connection;

@@ -40,6 +40,9 @@ pub(super) struct Outbox {
     next: u64,
     max_packet: usize,
     dropped: Dropped,
+    /// The note of the last durable message that was given up. What comes after that message must not go out before: with
+    /// a kill in between, the one given up would come back and be late.
+    given_up: Mark,
 }
 
 #[derive(Debug)]
@@ -78,6 +81,7 @@ impl Outbox {
             next: 0,
             max_packet,
             dropped: Dropped::default(),
+            given_up: 0,
         }
     }
 
@@ -108,6 +112,11 @@ impl Outbox {
     /// Whether one more message may wait, or is dealt with otherwise. A single message always may wait, however large.
     pub fn has_room(&self, outgoing: &Outgoing) -> bool {
         self.queue.has_room(outgoing, self.in_flight_bytes)
+    }
+
+    /// How many messages more of each priority may wait, as far as their number alone counts.
+    pub fn room(&self) -> [usize; 3] {
+        self.queue.room()
     }
 
     /// Appends a message. The ones that it drives out of the queue are said to have failed.
@@ -146,6 +155,11 @@ impl Outbox {
         while let Some(old) = self.queue.expired(now) {
             self.give_up(old.id, old.is_durable, Undelivered::Expired, journal, actions);
         }
+    }
+
+    /// Whether any message can wait too long.
+    pub fn is_timed(&self) -> bool {
+        self.queue.has_ages()
     }
 
     /// When the next message will have waited too long.
@@ -194,7 +208,7 @@ impl Outbox {
                 is_durable: waiting.is_durable,
                 reports_sent: waiting.reports_sent,
                 phase: Phase::Publish,
-                awaits: if waiting.is_durable { journal.note(note) } else { 0 },
+                awaits: if waiting.is_durable { journal.note(note) } else { self.given_up },
                 is_repeated: false,
                 hangups: 0,
             });
@@ -311,7 +325,7 @@ impl Outbox {
         }
     }
 
-    /// The broker closed the connection; to be said before [`disconnected`](Self::disconnected). When it does so again and
+    /// The broker closed the connection in order; to be said before [`disconnected`](Self::disconnected). When it does so again and
     /// again on the same message and nothing else, the message is given up.
     pub fn hung_up(&mut self, ids: &mut PacketIds, journal: &mut Journal, actions: &mut VecDeque<Action>) {
         let is_alone = self.sent == 1 && self.window.is_fruitless();
@@ -350,7 +364,8 @@ impl Outbox {
         actions: &mut VecDeque<Action>,
     ) {
         if is_durable {
-            journal.note(Note::Done(id));
+            self.given_up = journal.note(Note::Done(id));
+            journal.hurry();
         }
         self.dropped.count(&why);
         actions.push_back(Action::Failed(id, why));

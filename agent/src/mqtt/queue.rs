@@ -78,6 +78,8 @@ pub(super) struct Waiting {
 #[derive(Debug)]
 pub(super) struct Queue {
     lanes: [Lane; 3],
+    /// Whether any message can wait too long.
+    has_ages: bool,
 }
 
 #[derive(Debug)]
@@ -95,13 +97,19 @@ impl Queue {
             bytes: 0,
             limits: QueueLimits { count: limits.count.max(1), ..limits },
         };
-        Self { lanes: limits.map(lane) }
+        Self { lanes: limits.map(lane), has_ages: limits.iter().any(|limits| limits.age.is_some()) }
     }
 
     /// Whether the message would be taken now; if not, one has to wait. `others` are bytes that are held elsewhere.
     pub fn has_room(&self, outgoing: &Outgoing, others: usize) -> bool {
         let lane = self.lane(outgoing.priority);
-        lane.limits.policy != Policy::Block || lane.fits(outgoing.message.size(), others)
+        let fits = lane.fits(outgoing.message.size(), others) || broken::has(Defect::UnboundedQueue);
+        fits || lane.limits.policy != Policy::Block
+    }
+
+    /// How many messages more of each priority may wait, as far as their number alone counts.
+    pub fn room(&self) -> [usize; 3] {
+        self.lanes.each_ref().map(|lane| lane.limits.count.saturating_sub(lane.waiting.len()))
     }
 
     /// Appends a message, and gives the ones that it drives out.
@@ -160,6 +168,11 @@ impl Queue {
         self.lanes.iter_mut().find_map(Lane::pop)
     }
 
+    /// Whether any message can wait too long.
+    pub fn has_ages(&self) -> bool {
+        self.has_ages
+    }
+
     /// Takes one message out that has waited too long.
     pub fn expired(&mut self, now: Instant) -> Option<Waiting> {
         self.lanes.iter_mut().find_map(|lane| {
@@ -213,7 +226,8 @@ impl Lane {
     }
 }
 
-fn place(priority: Priority) -> usize {
+/// Where something is that is there for each of [`Priority::ALL`].
+pub(super) fn place(priority: Priority) -> usize {
     match priority {
         Priority::High => 0,
         Priority::Normal => 1,
