@@ -26,6 +26,7 @@ mod log;
 mod log_sources;
 mod logs;
 mod mqtt;
+mod mqtt_queue;
 mod mqtt_url;
 mod node;
 mod origin;
@@ -68,6 +69,7 @@ pub use self::log_sources::{
 };
 pub use self::logs::{Logs, LogsSpool, SinkKind, SinkUrl};
 pub use self::mqtt::{Mqtt, MqttProfile, MqttSchedule, Subscription};
+pub use self::mqtt_queue::{MqttQueue, QueuePolicy};
 pub use self::mqtt_url::MqttUrl;
 pub use self::node::{Member, Node, Value};
 pub use self::origin::{Origin, Source};

@@ -69,7 +69,7 @@ pub use self::message::{Message, Outgoing, Priority, QoS};
 pub use self::options::Options;
 pub use self::outbox_file::OutboxError;
 pub use self::publish::{Publish, Publishing, Wait};
-pub use self::queue::{Dropped, Policy, QueueLimits};
+pub use self::queue::{Dropped, Policy, QueueLimits, QueueState};
 pub use self::request::Request;
 pub use self::shared::State;
 pub use self::websocket::Signer;

@@ -16,7 +16,7 @@ use super::broken::{self, Defect};
 use super::journal::{Journal, Kept, Mark, Note};
 use super::packet::{Packet, PubRel, Publish};
 use super::packet_ids::PacketIds;
-use super::queue::{Dropped, Queue, QueueLimits};
+use super::queue::{Dropped, Queue, QueueLimits, QueueState};
 use super::session::{Action, MessageId, Undelivered, Violation};
 use super::window::Window;
 use super::{Error, Message, Outgoing, Priority, QoS};
@@ -143,7 +143,7 @@ impl Outbox {
 
     /// Gives up what has waited too long.
     pub fn expire(&mut self, journal: &mut Journal, actions: &mut VecDeque<Action>, now: Instant) {
-        while let Some(old) = self.queue.expired(now) {
+        for old in self.queue.expired(now) {
             self.give_up(old.id, old.is_durable, Undelivered::Expired, journal, actions);
         }
     }
@@ -364,6 +364,11 @@ impl Outbox {
     /// Those of one priority.
     pub fn waiting_of(&self, priority: Priority) -> usize {
         self.queue.waiting(priority)
+    }
+
+    /// Figures of the queue of one priority.
+    pub fn queue_state(&self, priority: Priority, now: Instant) -> QueueState {
+        self.queue.state(priority, now)
     }
 
     /// Messages that were sent and not acknowledged.
