@@ -105,9 +105,9 @@ const WRONG_FILES: &[(&str, &str, &str)] = &[
     (WEB, "{limits: {header: 'unlimited'}}", "1: web.limits.header: `unlimited` is out of range, expected 1KB to 1MB"),
     (IOTO, "{mqtt: {queue: 100}}", "1: mqtt.queue: expected an object, found the number 100"),
     (IOTO, "{mqtt: {queue: {count: 0}}}", "1: mqtt.queue.count: the number 0 is out of range, expected 1 to 100000"),
-    (IOTO, "{mqtt: {queue: {high: {size: '2GB'}}}}", "1: mqtt.queue.high.size: the text '2GB' is out of range, expected 1KB to 1GB"),
+    (IOTO, "{mqtt: {queue: {high: {size: '2GB'}}}}", "1: mqtt.queue.high.size: `2GB` is out of range, expected 1KB to 1GB"),
     (IOTO, "{mqtt: {queue: {low: {age: 0}}}}", "1: mqtt.queue.low.age: the number 0 is out of range, expected 1 sec to never"),
-    (IOTO, "{mqtt: {queue: {policy: 'drop'}}}", "1: mqtt.queue.policy: expected 'block' or 'dropOldest' or 'dropNewest' or 'coalesce', found the text 'drop'"),
+    (IOTO, "{mqtt: {queue: {policy: 'drop'}}}", "1: mqtt.queue.policy: expected 'block' or 'dropOldest' or 'dropNewest' or 'coalesce', found `drop`"),
     (IOTO, "{mqtt: {queue: {urgent: {}}}}", "1: mqtt.queue.urgent: unknown key"),
     (IOTO, "{mqtt: {inflight: 1.5}}", "1: mqtt.inflight: expected a whole number as 100, '20k' or '1MB', found the number 1.5"),
     // Keys

@@ -165,7 +165,8 @@ fn a_tunnel_through_a_proxy_carries_tls_to_the_server_and_its_connection_is_kept
         let _ = std::io::copy(&mut far, stream);
     });
     let tls = Some(trusting(&directory).build().unwrap());
-    let client = Client::new(Options { tls, proxy: Some(proxy.url.parse().unwrap()), ..Options::default() });
+    let client =
+        Client::new(Options { tls, proxies: proxy.url.parse::<net::Proxy>().unwrap().into(), ..Options::default() });
     for _ in 0..3 {
         let request = client.get(&format!("https://localhost:{port}/hello.txt"));
         let text = smol::block_on(async { request.send().await.unwrap().text(LIMIT).await.unwrap() });

@@ -2,5 +2,10 @@
 
 mod alone;
 mod beside_curl;
+mod digest;
+#[path = "../../../agent/tests/fetch_support/gate.rs"]
+mod gate;
+mod hostile;
+mod proxies;
 mod server;
 mod signed;

@@ -4,6 +4,7 @@ mod data;
 mod failure;
 mod meter;
 mod plan;
+mod proxies;
 #[cfg_attr(not(feature = "aws"), path = "unsigned.rs")]
 mod sign;
 mod sink;
@@ -93,7 +94,8 @@ fn prepare(args: &Args, plan: &Plan) -> Result<(Client, Option<Signer>), Refusal
         tls: trust::read(args, is_dev)?,
         timeouts: Timeouts { connect, tls: connect, head: patience, idle: patience, ..Timeouts::default() },
         redirects: if plan.follow { REDIRECTS } else { 0 },
-        proxy: plan.proxy.clone(),
+        proxies: plan.proxies.clone(),
+        direct: plan.direct.clone(),
         ..Options::default()
     };
     let client = Client::new(options);
