@@ -11,6 +11,9 @@ use ioto_tests::{Scratch, program};
 /// Address space that the command may have, in KB: that of the program with its libraries and threads, and some.
 const SPACE: u32 = 400_000;
 
+/// How long each may take: little more than `-m`, on a busy machine.
+const LIMIT: Duration = Duration::from_secs(20);
+
 /// Bytes that a client without limits would take.
 const ENDLESS: usize = 2 << 30;
 
@@ -60,7 +63,7 @@ fn each_bad_answer_is_one_line_in_bounded_time_and_memory() {
         ("a field without end", 8, &[], serve(b"HTTP/1.1 200 OK\r\nX: ", b"yyyyyyyy", true)),
         ("a status line without end", 8, &[], serve(b"HTTP/1.1 200 ", b"yyyyyyyy", true)),
         ("1xx without end", 8, &[], serve(b"", b"HTTP/1.1 102 Processing\r\n\r\n", true)),
-        ("a head that breaks off", 8, &[], serve(b"HTTP/1.1 200 OK\r\nConte", b"", true)),
+        ("a head that breaks off", 52, &[], serve(b"HTTP/1.1 200 OK\r\nConte", b"", true)),
         ("a short body", 18, &[], serve(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nshort", b"", true)),
         (
             "chunks that break off",
@@ -100,7 +103,7 @@ fn each_bad_answer_is_one_line_in_bounded_time_and_memory() {
         ),
         (
             "a redirection to nowhere",
-            8,
+            1,
             &["-L"],
             serve(b"HTTP/1.1 302 Found\r\nLocation: http://[/\r\nContent-Length: 0\r\n\r\n", b"", true),
         ),
@@ -140,29 +143,33 @@ fn each_bad_answer_is_one_line_in_bounded_time_and_memory() {
     ];
     let scratch = Scratch::new();
     let limited = format!("ulimit -v {SPACE} && exec \"$@\"");
-    for (what, status, options, url) in cases {
-        let start = Instant::now();
-        let output = Command::new("/bin/sh")
-            .args(["-c", &limited, "sh"])
-            .arg(program("ioto"))
-            .args(["fetch", "-o", "/dev/null", &url])
-            .args(options)
-            .env_clear()
-            .current_dir(scratch.path())
-            .stdin(Stdio::null())
-            .output()
-            .expect("start ioto");
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(status), "{what}: {said}");
-        assert_eq!(said.lines().count(), usize::from(status != 0), "{what}: {said}");
-        assert!(status == 0 || said.contains("127.0.0.1"), "{what} does not say who: {said}");
-        assert!(start.elapsed() < Duration::from_secs(20), "{what}: {:?}", start.elapsed());
-    }
+    let wrong: Vec<String> = cases
+        .into_iter()
+        .filter_map(|(what, status, options, url)| {
+            let start = Instant::now();
+            let output = Command::new("/bin/sh")
+                .args(["-c", &limited, "sh"])
+                .arg(program("ioto"))
+                .args(["fetch", "-o", "/dev/null", &url])
+                .args(options)
+                .env_clear()
+                .current_dir(scratch.path())
+                .stdin(Stdio::null())
+                .output()
+                .expect("start ioto");
+            let (said, took) = (String::from_utf8_lossy(&output.stderr), start.elapsed());
+            let is_one_line = said.lines().count() == usize::from(status != 0);
+            let is_named = status == 0 || said.contains("127.0.0.1") || said.contains("'http://[/'");
+            let is_right = output.status.code() == Some(status) && is_one_line && is_named && took < LIMIT;
+            (!is_right).then(|| format!("{what}: {} after {took:?}, {status} expected: {said}", output.status))
+        })
+        .collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// 256 MB of zeros, compressed to a thousandth of it.
+/// 64 MB of zeros, compressed to a thousandth of it.
 fn bomb() -> Vec<u8> {
-    let output = Command::new("sh").args(["-c", "head -c 268435456 /dev/zero | gzip -9"]).output().expect("run gzip");
+    let output = Command::new("sh").args(["-c", "head -c 67108864 /dev/zero | gzip -9"]).output().expect("run gzip");
     assert!(output.status.success());
     output.stdout
 }

@@ -6,6 +6,7 @@ mod digest;
 #[path = "../../../agent/tests/fetch_support/gate.rs"]
 mod gate;
 mod hostile;
+mod names;
 mod proxies;
 mod server;
 mod signed;
