@@ -1,6 +1,6 @@
 //! WebSockets against tungstenite's server, and against servers that are none.
 
-#![cfg(feature = "fetch")]
+#![cfg(all(feature = "fetch", feature = "web"))]
 #![allow(clippy::unwrap_used, clippy::result_large_err)]
 
 mod fetch_support;

@@ -9,10 +9,10 @@ use serde_json::{Value as Json, json};
 
 use super::Secret;
 use super::cron::Cron;
-use super::mqtt_queue::MqttQueue;
 use super::mqtt_url::{AWS_PORT, MqttUrl};
 use super::node::{Node, Value, quote};
 use super::outbound::OutboundProxy;
+use super::queue::QueueLimits;
 use super::section::{Section, text};
 use super::tls::pair;
 use super::will::Will;
@@ -83,7 +83,7 @@ pub struct Mqtt {
     /// `mqtt.inflight`: publishes that wait for their acknowledgement at a time.
     pub inflight: u16,
     /// `mqtt.queue`: bounds of the messages that wait to be sent, of the priorities high, normal and low.
-    pub queue: [MqttQueue; 3],
+    pub queue: [QueueLimits; 3],
     /// `mqtt.maxPacket`: bytes of one packet, in either direction.
     pub max_packet: usize,
     /// `mqtt.profile`
@@ -126,7 +126,7 @@ impl Default for Mqtt {
             keep_alive: Duration::from_secs(60),
             timeout: Duration::from_secs(30),
             inflight: 50,
-            queue: [MqttQueue::default(); 3],
+            queue: [QueueLimits::default(); 3],
             max_packet: 129 * 1024,
             profile: MqttProfile::Auto,
             sign: false,
@@ -203,7 +203,7 @@ impl Mqtt {
             keep_alive,
             timeout: s.duration("timeout", Duration::from_secs(1)..=Duration::from_secs(60 * 60), d.timeout),
             inflight: s.count("inflight", 1..=65_535, d.inflight),
-            queue: MqttQueue::read_all(&s.section("queue")),
+            queue: QueueLimits::read_all(&s.section("queue")),
             // The longest packet that MQTT can say [MQTT 3.1.1 §2.2.3].
             max_packet: s.size("maxPacket", 1024..=268_435_455, d.max_packet),
             profile,

@@ -88,4 +88,5 @@ pub use self::ranges::ContentRange;
 pub use self::request::Request;
 pub use self::response::Response;
 pub use self::url::{Scheme, Url};
-pub use self::websocket::{Message, WebSocket};
+pub use self::websocket::WebSocket;
+pub use crate::http1::WebSocketMessage as Message;

@@ -7,11 +7,10 @@ use std::time::Duration;
 use super::packet::{Connect, LastWill, Login};
 use super::presence::Wishes;
 use super::profile::{self, Profile};
-use super::queue::QueueLimits;
 use super::session::Limits;
 use super::topic::MAX_LENGTH;
 use super::websocket::Signer;
-use super::{Error, Message, Priority, QoS};
+use super::{Error, Message, Priority, QoS, QueueLimits};
 use crate::config::{self, MqttSchedule, MqttUrl, Secret};
 use crate::net::{Proxy, TlsClient};
 
@@ -67,7 +66,7 @@ impl Options {
             keep_alive: defaults.keep_alive,
             timeout: defaults.timeout,
             inflight: defaults.inflight,
-            queue_limits: defaults.queue.map(QueueLimits::from),
+            queue_limits: defaults.queue,
             max_packet: defaults.max_packet,
             backoff: (BACKOFF_BASE, BACKOFF_CAP),
             clean_session: false,
@@ -99,7 +98,7 @@ impl Options {
             .timeout(config.timeout)
             .inflight(config.inflight)
             .max_packet(config.max_packet);
-        options.queue_limits = config.queue.map(QueueLimits::from);
+        options.queue_limits = config.queue;
         options.path.clone_from(&config.url.path);
         options.profile = if config.is_aws() { &profile::AWS } else { &profile::GENERIC };
         options.presence = Wishes {

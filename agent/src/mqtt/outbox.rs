@@ -16,10 +16,10 @@ use super::broken::{self, Defect};
 use super::journal::{Journal, Kept, Mark, Note};
 use super::packet::{Packet, PubRel, Publish};
 use super::packet_ids::PacketIds;
-use super::queue::{Dropped, Queue, QueueLimits, QueueState};
+use super::queue::{Dropped, Queue, QueueState};
 use super::session::{Action, MessageId, Undelivered, Violation};
 use super::window::Window;
-use super::{Error, Message, Outgoing, Priority, QoS};
+use super::{Error, Message, Outgoing, Priority, QoS, QueueLimits};
 
 /// Connections that the broker may close on a message before it is given up. Some brokers, as AWS IoT Core, say so that
 /// the client may not publish to the topic; without an end to it the message would keep back all others for ever.

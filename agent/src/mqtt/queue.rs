@@ -5,48 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::broken::{self, Defect};
 use super::session::{MessageId, Undelivered};
-use super::{Error, Message, Outgoing, Priority};
-use crate::config::{MqttQueue, QueuePolicy};
-
-/// What happens when there is no room for a new message.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Policy {
-    /// Who publishes waits.
-    #[default]
-    Block,
-    /// The oldest messages make room.
-    DropOldest,
-    /// The new message is refused.
-    DropNewest,
-    /// A message takes the place of the one of the same topic that waits, whether or not there is room; beyond that the
-    /// oldest ones make room.
-    Coalesce,
-}
-
-/// Bounds of the messages of one priority that wait.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct QueueLimits {
-    /// Messages; at least 1.
-    pub count: usize,
-    /// Bytes of them and of those that wait for their acknowledgement. A single message always may wait.
-    pub bytes: usize,
-    /// How long a message may wait; counted anew after a restart.
-    pub age: Option<Duration>,
-    /// What happens when count or bytes are reached.
-    pub policy: Policy,
-}
-
-impl From<MqttQueue> for QueueLimits {
-    fn from(MqttQueue { count, size, age, policy }: MqttQueue) -> Self {
-        let policy = match policy {
-            QueuePolicy::Block => Policy::Block,
-            QueuePolicy::DropOldest => Policy::DropOldest,
-            QueuePolicy::DropNewest => Policy::DropNewest,
-            QueuePolicy::Coalesce => Policy::Coalesce,
-        };
-        Self { count, bytes: size, age, policy }
-    }
-}
+use super::{Error, Message, Outgoing, Policy, Priority, QueueLimits};
 
 /// How many messages were given up, and why.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

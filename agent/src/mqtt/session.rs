@@ -21,7 +21,8 @@ use super::{Error, Message, Outgoing, Priority, QoS};
 
 pub use super::action::{Action, MessageId, Reason, Receipt, RequestId, Undelivered, Violation};
 pub use super::journal::{Kept, KeptInFlight, Note, Store};
-pub use super::queue::{Dropped, Policy, QueueLimits, QueueState};
+pub use super::queue::{Dropped, QueueState};
+pub use super::{Policy, QueueLimits};
 
 /// Bounds of a session.
 #[derive(Clone, Copy, Debug)]

@@ -87,11 +87,11 @@ fn prepare(args: &Args, plan: &Plan) -> Result<(Client, Option<Signer>), Refusal
     if args.flag("insecure") || plan.sigv4.is_some() {
         let _ = loaded.set(load(args).map_err(Refusal::Said)?);
     }
-    let is_dev = || Ok(loaded.get().is_some_and(|loaded| loaded.config.profile == Profile::Dev));
+    let profile = loaded.get().map_or(Profile::Prod, |loaded| loaded.config.profile);
     let connect = plan.connect_timeout.unwrap_or(Timeouts::default().connect);
     let patience = plan.max_time.unwrap_or_default().max(PATIENCE);
     let options = Options {
-        tls: trust::read(args, is_dev)?,
+        tls: trust::read(args, profile)?,
         timeouts: Timeouts { connect, tls: connect, head: patience, idle: patience, ..Timeouts::default() },
         redirects: if plan.follow { REDIRECTS } else { 0 },
         proxies: plan.proxies.clone(),
