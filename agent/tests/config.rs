@@ -109,6 +109,8 @@ const WRONG_FILES: &[(&str, &str, &str)] = &[
     (IOTO, "{mqtt: {queue: {low: {age: 0}}}}", "1: mqtt.queue.low.age: the number 0 is out of range, expected 1 sec to never"),
     (IOTO, "{mqtt: {queue: {policy: 'drop'}}}", "1: mqtt.queue.policy: expected 'block' or 'dropOldest' or 'dropNewest' or 'coalesce', found `drop`"),
     (IOTO, "{mqtt: {queue: {urgent: {}}}}", "1: mqtt.queue.urgent: unknown key"),
+    (IOTO, "{aws: {proxy: {url: 'http://me:s3cret@gate'}}}", "1: aws.proxy.url: holds a user or a password; they belong into `username` and `password` beside it"),
+    (IOTO, "{aws: {proxy: {password: 'x'}}}", "1: aws.proxy.password: needs `username` beside it"),
     (IOTO, "{mqtt: {inflight: 1.5}}", "1: mqtt.inflight: expected a whole number as 100, '20k' or '1MB', found the number 1.5"),
     // Keys
     (IOTO, "{\n web: {\n  lisen: []}}", "3: web.lisen: unknown key, did you mean `listen`?"),

@@ -34,7 +34,7 @@ impl Headers {
     }
 
     /// Those of a test.
-    #[cfg(test)]
+    #[cfg(all(test, feature = "fetch"))]
     pub(crate) fn of(fields: &[(&str, &str)]) -> Self {
         let mut headers = Self::new();
         fields.iter().for_each(|(name, value)| headers.append(name, value).expect("they are good"));

@@ -108,14 +108,8 @@ impl Options {
             delay: config.delay,
             jitter: config.jitter,
         };
-        if !config.proxy.url.is_empty() {
-            let proxy: Proxy =
-                config.proxy.url.parse().map_err(|text| Error::Options(format!("mqtt.proxy: {text}")))?;
-            options.proxy = Some(match &config.proxy.username {
-                Some(user) => proxy.login(user, config.proxy.password.clone()),
-                None => proxy,
-            });
-        }
+        options.proxy =
+            Proxy::from_config(&config.proxy).map_err(|text| Error::Options(format!("mqtt.proxy: {text}")))?;
         if !config.will.topic.is_empty() {
             let config::Will { topic, payload, qos, retain } = &config.will;
             let message = Message::new(topic, payload.clone(), QoS::of((*qos).into()).unwrap_or(QoS::AtMostOnce));
