@@ -6,6 +6,7 @@ Usage: names.py DIRECTORY a|aaaa COMMAND…
 Writes the exit status and the time that the command took, in seconds.
 """
 
+import fcntl
 import http.server
 import os
 import socket
@@ -17,10 +18,13 @@ import time
 
 A, AAAA = 1, 28
 
+# netdevice(7)
+SIOCSIFFLAGS, IFF_UP = 0x8914, 1
+
 
 def main():
     directory, answered, *command = sys.argv[1:]
-    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+    loopback_up()
     with open(f"{directory}/resolv.conf", "w", encoding="ascii") as file:
         file.write("nameserver 127.0.0.1\n")
     subprocess.run(["mount", "--bind", f"{directory}/resolv.conf", "/etc/resolv.conf"], check=True)
@@ -36,6 +40,11 @@ def main():
     print(done.returncode, done.stdout.strip() or "-", round(time.monotonic() - start, 3))
     sys.stdout.flush()
     os._exit(0)
+
+
+def loopback_up():
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
+        fcntl.ioctl(control, SIOCSIFFLAGS, struct.pack("16sh22x", b"lo", IFF_UP))
 
 
 def answer(names, known):

@@ -50,6 +50,8 @@ fn requests_go_through_proxies_of_both_kinds() {
     let (far, http) = ("http://far.example:PORT/text", "http://me:s3cret@GATE");
     assert_eq!(carried(&[], &["-x", http, far]), ["GET http://far.example:PORT/text"]);
     assert_eq!(carried(&[], &["-x", "me:s3cret@GATE", far, far]), ["GET http://far.example:PORT/text"; 2]);
+    assert_eq!(carried(&[], &["-x", "GATE", "-U", "me:s3cret", far]), ["GET http://far.example:PORT/text"]);
+    assert_eq!(carried(&[("http_proxy", "GATE")], &["-U", "me:s3cret", far]), ["GET http://far.example:PORT/text"]);
     assert_eq!(carried(&[], &["-x", http, "-d", "a=1", far]), ["POST http://far.example:PORT/text"]);
     for socks in ["socks5h://me:s3cret@GATE", "socks5://me:s3cret@GATE"] {
         // curl looks the name up itself with socks5, and there is nobody to ask.

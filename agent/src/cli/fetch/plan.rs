@@ -100,7 +100,7 @@ impl Plan {
             urls,
             method,
             headers: headers(args, &data)?,
-            user: user(args)?,
+            user: credentials(args, "user")?,
             digest: args.flag("digest"),
             sigv4: text(args, "sigv4")?.map(|service| match service.split_once('/') {
                 Some((service, region)) => (service.to_owned(), Some(region.to_owned())),
@@ -219,13 +219,14 @@ fn header(line: &str) -> Result<(String, String), Failure> {
     }
 }
 
-fn user(args: &Args) -> Result<Option<(String, String)>, Failure> {
-    let Some(text) = text(args, "user")? else { return Ok(None) };
+/// `NAME:PASSWORD`; who gives the name alone is asked for the password.
+pub(super) fn credentials(args: &Args, option: &str) -> Result<Option<(String, String)>, Failure> {
+    let Some(text) = text(args, option)? else { return Ok(None) };
     match text.split_once(':') {
         Some((name, password)) => Ok(Some((name.into(), password.into()))),
         None => match password::ask_once() {
             Ok(password) => Ok(Some((text.into(), password))),
-            Err(reason) => Err(Failure::usage(format!("-u: {reason}"))),
+            Err(reason) => Err(Failure::usage(format!("--{option}: {reason}"))),
         },
     }
 }

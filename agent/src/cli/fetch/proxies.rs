@@ -1,10 +1,11 @@
 //! The proxies of the transfers: those of the options, or of the variables that other programs know too.
 
+use ioto::config::Secret;
 use ioto::fetch::{Exceptions, Proxies};
 use ioto::net::Proxy;
 
 use super::failure::Failure;
-use super::plan::text;
+use super::plan::{credentials, text};
 use crate::cli::args::Args;
 
 /// A variable of the environment; one without a value is as if it were not there.
@@ -26,12 +27,25 @@ pub fn read(args: &Args, variable: impl Fn(&str) -> Option<String>) -> Result<(P
             https: proxy(&["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"])?,
         },
     };
+    let proxies = match login(args)? {
+        None => proxies,
+        Some((name, password)) => {
+            let with = |proxy: Option<Proxy>| proxy.map(|proxy| proxy.login(&name, password.clone()));
+            Proxies { http: with(proxies.http), https: with(proxies.https) }
+        }
+    };
     let direct = match (text(args, "noproxy")?, first(&["no_proxy", "NO_PROXY"])) {
         (Some(list), _) => list.parse().map_err(|wrong| Failure::usage(format!("--noproxy: {wrong}")))?,
         (None, Some((_, list))) => tolerant(&list),
         (None, None) => Exceptions::default(),
     };
     Ok((proxies, direct))
+}
+
+/// Who we are at the proxy; it counts before what its URL says.
+fn login(args: &Args) -> Result<Option<(String, Secret)>, Failure> {
+    let Some((name, password)) = credentials(args, "proxy-user")? else { return Ok(None) };
+    Ok(Some((name, Secret::new(password))))
 }
 
 /// A proxy without scheme is one of HTTP, as curl has it.
@@ -75,6 +89,8 @@ mod tests {
         assert_eq!(shown("", &all[3..]), ["", ""]);
         assert_eq!(shown("-x socks5h://e:5", &all), ["socks5://e:5", "socks5://e:5"]);
         assert_eq!(shown("-x EMPTY", &all), ["", ""]);
+        let (proxies, _) = plan("-U me:secret", &all).unwrap();
+        assert_eq!(proxies.http.unwrap().authorization().unwrap(), "Basic bWU6c2VjcmV0");
         let error = plan("", &[("https_proxy", "https://a")]).unwrap_err();
         assert!(error.to_string().starts_with("https_proxy: "), "{error}");
     }
