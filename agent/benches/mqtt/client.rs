@@ -56,10 +56,11 @@ fn main() {
 
 /// QoS 0, as a program sends that waits for nothing but room in the queue.
 async fn unanswered(client: &Client, messages: usize, payload: &Bytes) -> Result<(), Error> {
+    let publish = || client.publish("bench/topic", payload.clone()).qos(QoS::AtMostOnce);
     for _ in 1..messages {
-        client.publish("bench/topic", payload.clone()).wait(Wait::None).await?;
+        publish().wait(Wait::None).await?;
     }
-    client.publish("bench/topic", payload.clone()).wait(Wait::Sent).await
+    publish().wait(Wait::Sent).await
 }
 
 /// QoS 1, with so many messages under way.

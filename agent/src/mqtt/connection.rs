@@ -11,6 +11,7 @@ use smol::future::{FutureExt, yield_now};
 use smol::{LocalExecutor, Timer};
 
 use super::link::Link;
+use super::lull::Lull;
 use super::packet::{ConnectReturnCode, Packet};
 use super::presence::{Decision, Moment, Presence};
 use super::reconnect::{Ended, Reconnect};
@@ -141,7 +142,7 @@ impl Connection {
 
     /// Reads, writes and does what the session wants, until the connection breaks or is to be closed.
     async fn serve(&self, link: &mut Link, presence: &mut Presence, handlers: &LocalExecutor<'_>) -> Result<(), Error> {
-        let mut alarm = Alarm::default();
+        let (mut alarm, mut lull) = (Alarm::default(), Lull::default());
         loop {
             let now = Instant::now();
             let (deadline, is_reading) = {
@@ -155,16 +156,20 @@ impl Connection {
                 while let Some(id) = link.next_written() {
                     core.written(id);
                 }
-                core.room.call();
+                core.call_waiting();
                 if core.end != End::Open {
                     return Ok(());
                 }
                 let Decision::Up(look) = presence.decide(moment(&core, now)) else { return Ok(()) };
-                (core.session.deadline().into_iter().chain(look).min(), core.session.wants_input(now))
+                if link.take_drained() {
+                    lull.begin(core.session.in_flight(), now);
+                }
+                let is_reading = core.session.wants_input(now) && lull.is_over(now);
+                (core.session.deadline().into_iter().chain(look).min(), is_reading)
             };
             poll_fn(|cx| {
                 let is_woken = self.shared.poll_woken(cx).is_ready();
-                let is_late = alarm.poll(cx, deadline).is_ready();
+                let is_late = alarm.poll(cx, deadline).is_ready() | lull.poll(cx).is_ready();
                 match link.poll_io(cx, is_reading) {
                     Poll::Pending if is_woken || is_late => Poll::Ready(Ok(())),
                     other => other,
@@ -198,7 +203,7 @@ impl Connection {
         if let Err(error) = core.carry_out(None, Instant::now(), &self.shared) {
             log::debug!("after the end of the connection: {error}");
         }
-        core.room.call();
+        core.call_waiting();
     }
 
     /// Resolves when the connection is not wanted any more.
@@ -278,3 +283,7 @@ impl Alarm {
         rung.map(|_| ())
     }
 }
+
+#[cfg(test)]
+#[path = "connection_tests.rs"]
+mod tests;

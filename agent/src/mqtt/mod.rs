@@ -34,6 +34,7 @@ mod journal;
 mod keep_alive;
 mod link;
 mod listener;
+mod lull;
 mod message;
 mod options;
 mod outbox;

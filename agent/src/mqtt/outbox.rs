@@ -110,6 +110,11 @@ impl Outbox {
         self.queue.has_room(outgoing, self.in_flight_bytes)
     }
 
+    /// How many messages more of each priority may wait, as far as their number alone counts.
+    pub fn room(&self) -> [usize; 3] {
+        self.queue.room()
+    }
+
     /// Appends a message. The ones that it drives out of the queue are said to have failed.
     pub fn push(
         &mut self,
@@ -146,6 +151,11 @@ impl Outbox {
         for old in self.queue.expired(now) {
             self.give_up(old.id, old.is_durable, Undelivered::Expired, journal, actions);
         }
+    }
+
+    /// Whether any message can wait too long.
+    pub fn is_timed(&self) -> bool {
+        self.queue.has_ages()
     }
 
     /// When the next message will have waited too long.

@@ -31,7 +31,8 @@ pub struct QueueState {
     pub messages: usize,
     /// Bytes of them.
     pub bytes: usize,
-    /// How long the one waits that is to be sent next.
+    /// How long the one waits that is to be sent next; of a client without outbox and without bounds of age, which looks at
+    /// the clock less often, at most so long.
     pub age: Option<Duration>,
     /// Messages that it gave up since the start: those that [`Policy`] drops or replaces, and those that waited too long.
     pub dropped: u64,
@@ -63,6 +64,8 @@ pub(super) struct Waiting {
 #[derive(Debug)]
 pub(super) struct Queue {
     lanes: [Lane; 3],
+    /// Whether any message can wait too long.
+    has_ages: bool,
 }
 
 #[derive(Debug)]
@@ -85,13 +88,18 @@ impl Queue {
             good_until: None,
             limits: QueueLimits { count: limits.count.max(1), ..limits },
         };
-        Self { lanes: limits.map(lane) }
+        Self { lanes: limits.map(lane), has_ages: limits.iter().any(|limits| limits.age.is_some()) }
     }
 
     /// Whether the message would be taken now; if not, one has to wait. `others` are bytes that are held elsewhere.
     pub fn has_room(&self, outgoing: &Outgoing, others: usize) -> bool {
         let lane = self.lane(outgoing.priority);
         lane.limits.policy != Policy::Block || lane.fits(outgoing.message.size(), others)
+    }
+
+    /// How many messages more of each priority may wait, as far as their number alone counts.
+    pub fn room(&self) -> [usize; 3] {
+        self.lanes.each_ref().map(|lane| lane.limits.count.saturating_sub(lane.waiting.len()))
     }
 
     /// Appends a message, and gives the ones that it drives out.
@@ -151,6 +159,11 @@ impl Queue {
     /// Takes that message out.
     pub fn pop(&mut self) -> Option<Waiting> {
         self.lanes.iter_mut().find_map(Lane::pop)
+    }
+
+    /// Whether any message can wait too long.
+    pub fn has_ages(&self) -> bool {
+        self.has_ages
     }
 
     /// Takes the messages out that have waited too long.
@@ -242,7 +255,8 @@ impl Lane {
     }
 }
 
-fn place(priority: Priority) -> usize {
+/// Where something is that is there for each of [`Priority::ALL`].
+pub(super) fn place(priority: Priority) -> usize {
     match priority {
         Priority::High => 0,
         Priority::Normal => 1,

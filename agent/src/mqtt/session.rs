@@ -51,9 +51,14 @@ pub struct Session {
     alive: KeepAlive,
     journal: Journal,
     answers: VecDeque<Action>,
+    /// The message of the packet that was given out last, if that is to be said.
+    written: Option<MessageId>,
     pace: Pace,
     /// Messages wait until then for their turn.
     held_until: Option<Instant>,
+    /// The connection was found well at that moment, so that it need not be looked at again for each packet that goes out
+    /// at the same one.
+    well_at: Option<Instant>,
 }
 
 impl Session {
@@ -70,8 +75,10 @@ impl Session {
             alive: KeepAlive::new(limits.keep_alive, now),
             journal: Journal::default(),
             answers: VecDeque::new(),
+            written: None,
             pace: Pace::default(),
             held_until: None,
+            well_at: None,
         }
     }
 
@@ -166,9 +173,21 @@ impl Session {
         self.outbox.push(message.into(), &mut self.journal, &mut self.answers, now)
     }
 
+    /// Whether the time of what is done matters. As long as no message can wait too long and nothing is kept, an earlier
+    /// moment than the present one will do for [`publish`](Self::publish) and for
+    /// [`poll_answer`](Self::poll_answer).
+    pub fn is_timed(&self) -> bool {
+        self.journal.is_on() || self.outbox.is_timed()
+    }
+
     /// Whether [`publish`](Self::publish) would take this message now.
     pub fn has_room(&self, message: &Outgoing) -> bool {
         self.outbox.has_room(message)
+    }
+
+    /// How many messages more may wait, for each of [`Priority::ALL`], as far as their number alone counts.
+    pub fn room(&self) -> [usize; 3] {
+        self.outbox.room()
     }
 
     /// Asks for the messages of a filter; the answer is [`Action::Subscribed`]. Asking again for a filter never lowers
@@ -238,9 +257,16 @@ impl Session {
             self.alive.restart(now);
         }
         self.is_reading = is_reading;
-        if self.alive.dead_at(is_reading).is_some_and(|dead| now >= dead) {
-            self.disconnected();
-            return Some(Action::Close(Reason::Dead));
+        if self.well_at != Some(now) {
+            if self.alive.dead_at(is_reading).is_some_and(|dead| now >= dead) {
+                self.disconnected();
+                return Some(Action::Close(Reason::Dead));
+            }
+            if self.alive.ping_due(is_reading).is_some_and(|due| now >= due) {
+                self.alive.pinged(now);
+                return Some(Action::Send(Packet::PingReq));
+            }
+            self.well_at = Some(now);
         }
         let packet = self.next_packet(now)?;
         self.alive.sent(now);
@@ -249,7 +275,12 @@ impl Session {
 
     /// The next thing to do that needs no connection and hands out nothing: what came of messages and requests.
     pub fn poll_answer(&mut self, now: Instant) -> Option<Action> {
-        self.outbox.expire(&mut self.journal, &mut self.answers, now);
+        if let Some(id) = self.written.take() {
+            return Some(Action::Written(id));
+        }
+        if self.answers.is_empty() && self.outbox.is_timed() {
+            self.outbox.expire(&mut self.journal, &mut self.answers, now);
+        }
         self.answers.pop_front()
     }
 
@@ -329,12 +360,9 @@ impl Session {
         Ok(())
     }
 
-    /// What keeps the connection alive first; then acknowledgements, they free the broker; then requests and messages.
+    /// What keeps the connection alive went before. First acknowledgements, they free the broker; then requests and
+    /// messages.
     fn next_packet(&mut self, now: Instant) -> Option<Packet> {
-        if self.alive.ping_due(self.is_reading).is_some_and(|due| now >= due) {
-            self.alive.pinged(now);
-            return Some(Packet::PingReq);
-        }
         if !self.is_writable {
             return None;
         }
@@ -353,9 +381,7 @@ impl Session {
         }
         let (packet, written) = self.outbox.next(&mut self.ids, &mut self.journal)?;
         self.pace.published(now);
-        if let Some(id) = written {
-            self.answers.push_back(Action::Written(id));
-        }
+        self.written = written;
         Some(packet)
     }
 
