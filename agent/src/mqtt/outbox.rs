@@ -16,10 +16,10 @@ use super::broken::{self, Defect};
 use super::journal::{Journal, Kept, Mark, Note};
 use super::packet::{Packet, PubRel, Publish};
 use super::packet_ids::PacketIds;
-use super::queue::{Dropped, Queue, QueueLimits};
+use super::queue::{Dropped, Queue, QueueState};
 use super::session::{Action, MessageId, Undelivered, Violation};
 use super::window::Window;
-use super::{Error, Message, Outgoing, Priority, QoS};
+use super::{Error, Message, Outgoing, Priority, QoS, QueueLimits};
 
 /// Connections that the broker may close on a message before it is given up. Some brokers, as AWS IoT Core, say so that
 /// the client may not publish to the topic; without an end to it the message would keep back all others for ever.
@@ -152,7 +152,7 @@ impl Outbox {
 
     /// Gives up what has waited too long.
     pub fn expire(&mut self, journal: &mut Journal, actions: &mut VecDeque<Action>, now: Instant) {
-        while let Some(old) = self.queue.expired(now) {
+        for old in self.queue.expired(now) {
             self.give_up(old.id, old.is_durable, Undelivered::Expired, journal, actions);
         }
     }
@@ -379,6 +379,11 @@ impl Outbox {
     /// Those of one priority.
     pub fn waiting_of(&self, priority: Priority) -> usize {
         self.queue.waiting(priority)
+    }
+
+    /// Figures of the queue of one priority.
+    pub fn queue_state(&self, priority: Priority, now: Instant) -> QueueState {
+        self.queue.state(priority, now)
     }
 
     /// Messages that were sent and not acknowledged.

@@ -132,6 +132,13 @@ enum Stage {
     Done,
 }
 
+impl Publishing {
+    /// Whether the message was queued, so that it goes on its way also when nobody awaits this any more.
+    pub fn is_queued(&self) -> bool {
+        !matches!(self.stage, Stage::Refused(_) | Stage::Entering(..))
+    }
+}
+
 impl Future for Publishing {
     type Output = Result<(), Error>;
 

@@ -21,7 +21,8 @@ use super::{Error, Message, Outgoing, Priority, QoS};
 
 pub use super::action::{Action, MessageId, Reason, Receipt, RequestId, Undelivered, Violation};
 pub use super::journal::{Kept, KeptInFlight, Note, Store};
-pub use super::queue::{Dropped, Policy, QueueLimits};
+pub use super::queue::{Dropped, QueueState};
+pub use super::{Policy, QueueLimits};
 
 /// Bounds of a session.
 #[derive(Clone, Copy, Debug)]
@@ -328,6 +329,11 @@ impl Session {
     /// Messages of one priority that were not sent yet.
     pub fn queued_of(&self, priority: Priority) -> usize {
         self.outbox.waiting_of(priority)
+    }
+
+    /// Figures of the queue of one priority.
+    pub fn queue_state(&self, priority: Priority, now: Instant) -> QueueState {
+        self.outbox.queue_state(priority, now)
     }
 
     /// Messages that were given up.

@@ -9,7 +9,7 @@ use super::answers::Answers;
 use super::handlers::Handlers;
 use super::link::Link;
 use super::publish::Passing;
-use super::queue::{Dropped, place};
+use super::queue::{Dropped, QueueState, place};
 use super::session::{Action, MessageId, Note, Receipt, RequestId, Session};
 use super::writer::Writer;
 use super::{Error, Priority, QoS};
@@ -29,8 +29,8 @@ pub struct State {
     pub received: u64,
     /// Messages that wait to be sent.
     pub queued: usize,
-    /// The same by priority, those of [`Priority::ALL`].
-    pub queued_by_priority: [usize; 3],
+    /// Where they wait: the queues of [`Priority::ALL`].
+    pub queues: [QueueState; 3],
     /// Messages that were given up, and why.
     pub dropped: Dropped,
     /// Messages sent and not acknowledged yet.
@@ -131,10 +131,11 @@ impl Shared {
     }
 
     pub fn state(&self) -> State {
+        let now = Instant::now();
         let core = self.lock();
         State {
             queued: core.session.queued(),
-            queued_by_priority: Priority::ALL.map(|priority| core.session.queued_of(priority)),
+            queues: Priority::ALL.map(|priority| core.session.queue_state(priority, now)),
             dropped: core.session.given_up(),
             in_flight: core.session.in_flight(),
             subscriptions: core.session.subscriptions(),
