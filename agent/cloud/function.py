@@ -57,25 +57,25 @@ def received(event, context):
         return
     request = {}
     try:
-        request = parse(event["data"])
+        request = parse(event.get("data"))
         kinds = {"push": push, "pull": pull, "all": everything}
         kind = request.get("type")
         if not isinstance(kind, str) or kind not in kinds:
             raise Malformed("type is none of push, pull, all")
         kinds[kind](thing, request, context)
     except Malformed as error:
-        answer(thing, request, {"type": "error", "retry": False, "reason": str(error)})
+        answer(thing, request, {"type": "error", "retry": False, "reason": str(error)[:300]})
     except ClientError as error:
         is_final = code(error) in REFUSED
-        answer(thing, request, {"type": "error", "retry": not is_final, "reason": str(error)})
+        answer(thing, request, {"type": "error", "retry": not is_final, "reason": str(error)[:300]})
     except BotoCoreError as error:
-        answer(thing, request, {"type": "error", "retry": True, "reason": str(error)})
+        answer(thing, request, {"type": "error", "retry": True, "reason": str(error)[:300]})
 
 
 def parse(data):
     try:
         request = json.loads(base64.b64decode(data, validate=True))
-    except (ValueError, RecursionError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise Malformed(f"the message is not JSON: {error}") from None
     if not isinstance(request, dict) or request.get("v") != 1:
         raise Malformed("the message is not an object with v: 1")
@@ -110,7 +110,7 @@ def write(thing, site, schema, change):
     try:
         update = expression(thing, site, schema, change)
     except Malformed as error:
-        return {"status": "refused", "reason": str(error)}
+        return {"status": "refused", "reason": str(error)[:300]}
     try:
         dynamodb.update_item(TableName=TABLE, ReturnValuesOnConditionCheckFailure="ALL_OLD", **update)
         return {"status": "stored"}
@@ -119,11 +119,11 @@ def write(thing, site, schema, change):
             item = error.response.get("Item")
             return {"status": "differs", **fitting(item)} if item else {"status": "differs"}
         status = "throttled" if code(error) in THROTTLED else "refused" if code(error) in REFUSED else "failed"
-        return {"status": status, "reason": str(error)}
+        return {"status": status, "reason": str(error)[:300]}
     except BotoCoreError as error:
         # Values of wrong types do not get as far as the network; everything else may have been stored.
         status = "refused" if type(error).__name__ == "ParamValidationError" else "failed"
-        return {"status": status, "reason": str(error)}
+        return {"status": status, "reason": str(error)[:300]}
 
 
 def expression(thing, site, schema, change):
@@ -236,12 +236,12 @@ def pages(entries):
     """Groups that fit in a message each; at least one group."""
     groups, room = [[]], MESSAGE - 1024
     for entry in entries:
-        bytes = size(entry) + 1
-        if groups[-1] and bytes > room:
+        needed = size(entry) + 1
+        if groups[-1] and needed > room:
             groups.append([])
             room = MESSAGE - 1024
         groups[-1].append(entry)
-        room -= bytes
+        room -= needed
     return groups
 
 
@@ -250,7 +250,7 @@ def size(value):
 
 
 def dump(value):
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False, default=plain).encode()
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False, default=plain).encode(errors="replace")
 
 
 def plain(value):
@@ -359,7 +359,7 @@ def missing(thing, old, new):
     stamps = {}
     is_signed = "_op" in new and "_v" in new and "_w" in new and new["_op"] != old.get("_op")
     if not is_signed:
-        version = max(int(image.get("_v", {}).get("N", "0")) for image in (old, new))
+        version = max(map(version_of, (old, new)))
         stamps |= {"_v": {"N": str(version + 1)}, "_op": {"B": os.urandom(16)}, "_w": {"S": "cloud:unsigned"}}
         # They tell which of the device's changes came before this one.
         stamps |= {name: old[name] for name in ("_dn", "_ds") if name in old and name not in new}
@@ -369,6 +369,15 @@ def missing(thing, old, new):
         now = datetime.datetime.now(datetime.timezone.utc)
         stamps |= {"gpk": {"S": thing}, "_ts": {"S": now.strftime("%Y-%m-%dT%H:%M:%S.%fZ")}}
     return stamps
+
+
+def version_of(image):
+    try:
+        version = int(image.get("_v", {}).get("N", "0"))
+    except ValueError:
+        return 0
+    # Higher ones count as spoiled on the device too.
+    return version if 0 <= version < 2**62 else 0
 
 
 def stamp(keys, seen, stamps):
