@@ -166,7 +166,7 @@ async fn subscribe(client: Client, world: Arc<Mutex<World>>, mut random: Rng) {
 fn check_bounds(client: &Client, nature: &super::Nature) {
     let state = client.state();
     let window = usize::from(nature.window);
-    for queued in state.queued_by_priority {
+    for queued in state.queues.map(|queue| queue.messages) {
         // What was kept may have been in flight before a kill.
         let bound = nature.queue.count + if nature.kills > 0 { window } else { 0 };
         assert!(queued <= bound, "the queue has no bound: {queued}");
