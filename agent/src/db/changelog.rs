@@ -18,6 +18,8 @@ pub struct Pending {
     pub op: [u8; 16],
     /// The version of the cloud's item that the row was last known to have; 0: none.
     pub base: u64,
+    /// Whether the row was made anew after it had been removed: that the cloud has no item of it is then no surprise.
+    pub is_anew: bool,
     /// The row now; `None`: it was removed.
     pub item: Option<Item>,
     /// When the oldest change in it was made, milliseconds of UTC. For people: nothing is decided by it.

@@ -183,7 +183,7 @@ impl Editor {
         for settled in settlements {
             let model = schema.demand(&settled.model)?;
             self.fresh.settled(&settled.model, &settled.key);
-            match self.outbox.settle(&self.rows.connection, settled)? {
+            match self.outbox.settle(&self.rows.connection, settled, model.sync().down())? {
                 Some(Some(item)) => self.put(model, &settled.key, item, document(item))?,
                 Some(None) => self.delete(model, &settled.key).map(drop)?,
                 None => {}

@@ -169,7 +169,11 @@ impl Editor {
         let values = params![model.name(), range.after.as_deref().unwrap_or(""), range.to, present];
         let sql = format!("DELETE FROM {} AS t WHERE {within} AND {owned}", table(model));
         let removed = self.connection().prepare_cached(&sql)?.execute(values)?;
-        let sql = format!("DELETE FROM _sync_row AS t WHERE model = ?1 AND {within} AND {idle}");
+        // Where the device writes as well, the version stays, for it must not come twice.
+        let sql = match model.sync() {
+            Sync::Down => format!("DELETE FROM _sync_row AS t WHERE model = ?1 AND {within}"),
+            _ => format!("UPDATE _sync_row AS t SET deleted = 1 WHERE model = ?1 AND {within} AND {idle} AND base > 0"),
+        };
         self.connection().prepare_cached(&sql)?.execute(values)?;
         Ok(removed as u64)
     }

@@ -11,7 +11,8 @@ use super::query::Item;
 /// The tables beside those of the models.
 ///
 /// - `_sync_state`: `site`, the counter `n`, and what the schema was when the file was last opened.
-/// - `_sync_row`: what the cloud was last known to have of a row; also of a removed one (`deleted`) until that is settled.
+/// - `_sync_row`: what the cloud was last known to have of a row; also of a removed one (`deleted` 1), until that is settled or,
+///   where rows come from the cloud as well, from then on: versions must not come twice. `deleted` 2: it was made anew since.
 /// - `_sync_out`: the pending change of a row.
 /// - `_sync_conflict`: both sides of conflicts.
 pub(super) const TABLES: &[&str] = &[
@@ -80,7 +81,8 @@ impl Outbox {
         let op: [u8; 16] = generator.bytes()?;
         self.n += 1;
         let sql = "INSERT INTO _sync_row (model, key, op, deleted) VALUES (?1, ?2, ?3, ?4) \
-                   ON CONFLICT (model, key) DO UPDATE SET op = excluded.op, deleted = excluded.deleted";
+                   ON CONFLICT (model, key) DO UPDATE SET op = excluded.op, \
+                   deleted = CASE WHEN excluded.deleted THEN 1 WHEN deleted THEN 2 ELSE 0 END";
         connection.prepare_cached(sql)?.execute(params![model, key, op, deleted])?;
         let sql = "INSERT INTO _sync_out (model, key, n, op, recorded) VALUES (?1, ?2, ?3, ?4, ?5) \
                    ON CONFLICT (model, key) DO UPDATE SET n = excluded.n, op = excluded.op";
@@ -103,11 +105,13 @@ impl Outbox {
         self.saved = self.n;
     }
 
-    /// Carries out the part of a settlement that concerns these tables. Returns what the row has to become, when it has to.
+    /// Carries out the part of a settlement that concerns these tables; `comes_down` says whether rows of this model come from the
+    /// cloud as well, which may show what is past. Returns what the row has to become, when it has to.
     pub(super) fn settle<'s>(
         &mut self,
         connection: &Connection,
         settled: &'s Settlement,
+        comes_down: bool,
     ) -> Result<Option<Option<&'s Item>>, Error> {
         let Settlement { model, key, n, base, outcome, .. } = settled;
         // Only the change that was sent: a newer one of the same row has not been seen by the cloud.
@@ -123,9 +127,11 @@ impl Outbox {
         // A newer change was made without knowing theirs: its push must still find that it differs, to be logged as a conflict.
         let moves_base = !(queued && matches!(outcome, Outcome::Theirs(_)));
         if moves_base {
-            let sql = "INSERT INTO _sync_row (model, key, base) VALUES (?1, ?2, ?3) \
-                       ON CONFLICT (model, key) DO UPDATE SET base = excluded.base";
-            connection.prepare_cached(sql)?.execute(params![model, key, base])?;
+            // The cloud has the row now, so that it is not new to it any more.
+            let is_there = matches!(outcome, Outcome::Applied);
+            let sql = "INSERT INTO _sync_row (model, key, base) VALUES (?1, ?2, ?3) ON CONFLICT (model, key) \
+                       DO UPDATE SET base = excluded.base, deleted = iif(?4 AND deleted = 2, 0, deleted)";
+            connection.prepare_cached(sql)?.execute(params![model, key, base, is_there])?;
         }
         let replacement = match outcome {
             Outcome::Theirs(item) if !queued => {
@@ -134,8 +140,8 @@ impl Outbox {
                 connection.prepare_cached(sql)?.execute(params![model, key, item.is_none()])?;
                 Some(item.as_ref())
             }
-            Outcome::Applied if !queued => {
-                let sql = "DELETE FROM _sync_row WHERE model = ?1 AND key = ?2 AND deleted";
+            Outcome::Applied if !queued && !comes_down => {
+                let sql = "DELETE FROM _sync_row WHERE model = ?1 AND key = ?2 AND deleted = 1";
                 connection.prepare_cached(sql)?.execute(params![model, key])?;
                 None
             }

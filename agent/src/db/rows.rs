@@ -22,7 +22,7 @@ use super::worker::Owner;
 
 /// The pending changes, oldest first. The `+` keeps SQLite from looking for models first and sorting all their changes
 /// afterwards, which takes long and much memory when a million are pending.
-const PENDING: &str = "SELECT model, key, n, o.op, coalesce(r.base, 0), recorded FROM _sync_out AS o \
+const PENDING: &str = "SELECT model, key, n, o.op, coalesce(r.base, 0), recorded, coalesce(r.deleted, 0) = 2 FROM _sync_out AS o \
                        LEFT JOIN _sync_row AS r USING (model, key) \
                        WHERE +o.model IN (SELECT value FROM json_each(?1)) ORDER BY n";
 
@@ -204,6 +204,7 @@ fn change(row: &Row<'_>) -> rusqlite::Result<Pending> {
         n: row.get(2)?,
         op: row.get(3)?,
         base: row.get(4)?,
+        is_anew: row.get(6)?,
         item: None,
         recorded: row.get(5)?,
     })

@@ -108,7 +108,7 @@ impl Rules {
         if self.mutant == Some(super::simulation::Mutant::LeaveDeleted) {
             return verdict(push, 0, Outcome::Applied, None);
         }
-        let conflict = (push.over == Over::Known).then(|| conflict(push, None));
+        let conflict = (push.over == Over::Known && !push.row.is_anew).then(|| conflict(push, None));
         if conflict.is_some() && self.policy(push) == Policy::Cloud {
             return verdict(push, push.row.base, Outcome::Theirs(None), conflict);
         }
@@ -169,6 +169,7 @@ mod tests {
             n: 7,
             op: MINE,
             base,
+            is_anew: false,
             item: json!({"value": 1}).as_object().cloned(),
             recorded: 0,
         };

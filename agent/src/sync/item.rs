@@ -18,7 +18,8 @@
 //! `_op` to a new random value and `_w` to its own name, and leaves `_dn` and `_ds` alone.
 //! It removes an item with a tombstone; if it ever deletes for good, a new item of that key begins with a `_v` above any
 //! that the old one had, for a version must not come twice. An item that somebody put there without `_v` is taken for a
-//! conflict once; a second such put before the device writes cannot be told from the first.
+//! conflict once; a second such put before the device writes cannot be told from the first. Where a count began anew in one of
+//! these ways while the index was behind, a device that reads may take a past version; its next read of the whole puts that right.
 //!
 //! **Reserved names.** A field whose name begins with `_`, or is `pk`, `sk`, `gpk` or `ttl`, would collide with the
 //! above. It travels as `_.NAME` (`pk` as `_.pk`), and gets its own name back on the device; nothing is dropped and no
@@ -261,7 +262,7 @@ mod tests {
     fn push(base: u64, over: Over, item: Option<Value>) -> Push {
         let item = item.map(|item| item.as_object().unwrap().clone());
         let (model, key) = ("Reading".to_owned(), "r1".to_owned());
-        let row = Pending { model, key, n: 7, op: [0; 16], base, item, recorded: 0 };
+        let row = Pending { model, key, n: 7, op: [0; 16], base, is_anew: false, item, recorded: 0 };
         Push { id: 1, row: Arc::new(row), over }
     }
 

@@ -69,7 +69,7 @@ impl Bench {
 
 fn row(key: &str, n: u64) -> Pending {
     let (model, key) = ("Reading".to_owned(), key.to_owned());
-    Pending { model, key, n, op: [n as u8; 16], base: 0, item: Some(Default::default()), recorded: 0 }
+    Pending { model, key, n, op: [n as u8; 16], base: 0, is_anew: false, item: Some(Default::default()), recorded: 0 }
 }
 
 fn failed() -> Answer {

@@ -143,6 +143,12 @@ impl Cloud {
         question::page(&place, &Query { id: 0, scope: scope.clone(), start: None }, &answer).unwrap()
     }
 
+    /// Whether the item's count of versions ever began anew: it was deleted for good, or put there without the rules. An index that
+    /// is behind may then show a higher version of the past, which only a read of the whole puts right.
+    pub fn lost_count(&self, key: &str) -> bool {
+        self.foreign.iter().any(|(other, version, _)| other == key && *version == 0)
+    }
+
     pub fn was_deleted(&self, key: &str) -> bool {
         self.foreign.iter().any(|(deleted, version, item)| deleted == key && *version == 0 && item.is_none())
     }

@@ -27,7 +27,8 @@ impl World {
                 continue;
             };
             let is_ours = current.writer.as_deref() == Some("thing") && current.site.as_ref() == Some(&self.store.site);
-            if self.store.is_pending(key) || !is_ours && !strict {
+            let may_be_past = self.is_both && self.cloud.lost_count(key);
+            if self.store.is_pending(key) || !strict && (!is_ours || may_be_past) {
                 continue;
             }
             let mut theirs = current.item;

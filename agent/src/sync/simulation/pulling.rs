@@ -130,8 +130,7 @@ impl World {
     /// I1 for what the index has: whatever others wrote by the rules is on the device, unless a newer change waits there.
     pub(super) fn check_pulled(&self, with_all: bool) -> Result<(), String> {
         for (key, current) in self.cloud.all() {
-            // An item that was deleted for good and made anew begins to count anew: only the whole says that.
-            let is_counted = with_all || self.cloud.is_indexed(&key) && !self.cloud.was_deleted(&key);
+            let is_counted = with_all || self.cloud.is_indexed(&key) && !self.cloud.lost_count(&key);
             let is_counted = is_counted && current.version.is_some();
             if !is_counted || self.store.is_pending(&key) {
                 continue;

@@ -13,6 +13,8 @@ use super::mutant::Mutant;
 pub struct Row {
     pub item: Option<Item>,
     base: u64,
+    /// It was made anew after it had been removed.
+    is_anew: bool,
 }
 
 struct Change {
@@ -51,7 +53,9 @@ impl Store {
 
     pub fn write(&mut self, key: &str, item: Option<Item>, random: &mut fastrand::Rng) {
         self.n += 1;
-        self.rows.entry(key.to_owned()).or_default().item = item;
+        let row = self.rows.entry(key.to_owned()).or_default();
+        row.is_anew = item.is_some() && (row.is_anew || row.item.is_none() && row.base > 0);
+        row.item = item;
         self.log.insert(key.to_owned(), Change { n: self.n, op: random.u128(..).to_be_bytes() });
     }
 
@@ -62,7 +66,7 @@ impl Store {
         let row = |(key, change): (&String, &Change)| {
             let row = &self.rows[key];
             let (model, key, n, op) = ("M".to_owned(), key.clone(), change.n, change.op);
-            Pending { model, key, n, op, base: row.base, item: row.item.clone(), recorded: 0 }
+            Pending { model, key, n, op, base: row.base, is_anew: row.is_anew, item: row.item.clone(), recorded: 0 }
         };
         changes.into_iter().take(limit).map(row).collect()
     }
@@ -78,7 +82,10 @@ impl Store {
                 row.base = settled.base;
                 return None;
             }
-            Outcome::Applied => row.base = settled.base,
+            Outcome::Applied => {
+                row.base = settled.base;
+                row.is_anew = false;
+            }
             Outcome::Theirs(item) if is_newest => {
                 row.item = item.clone();
                 row.base = settled.base;
@@ -144,11 +151,9 @@ impl Store {
                     if self.mutant == Some(Mutant::SweepPending) {
                         return Err(format!("I2 {key} was removed while its change waits"));
                     }
-                } else if row.base > 0 || row.item.is_none() {
-                    if row.item.is_some() {
-                        removed.push((key.clone(), row.base));
-                    }
-                    *row = Row::default();
+                } else if row.base > 0 && row.item.is_some() {
+                    removed.push((key.clone(), row.base));
+                    row.item = None;
                 }
             }
         }
