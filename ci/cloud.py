@@ -71,12 +71,17 @@ def serve(port, table, actions, until_stdin_ends):
 def set_up(endpoint, table, actions):
     """The table, a user who may do this and nothing else, and from then on no request without a valid signature."""
     dynamodb = client("dynamodb", endpoint, "setup", "setup")
-    keys = [("pk", "HASH"), ("sk", "RANGE")]
+    def schema(*keys):
+        return [{"AttributeName": name, "KeyType": kind} for name, kind in zip(keys, ("HASH", "RANGE"))]
     dynamodb.create_table(
         TableName=table,
         BillingMode="PAY_PER_REQUEST",
-        KeySchema=[{"AttributeName": name, "KeyType": kind} for name, kind in keys],
-        AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name, _ in keys],
+        KeySchema=schema("pk", "sk"),
+        # The changes that others make, in the order of their times.
+        GlobalSecondaryIndexes=[
+            {"IndexName": "changes", "KeySchema": schema("gpk", "_ts"), "Projection": {"ProjectionType": "ALL"}}
+        ],
+        AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name in ("pk", "sk", "gpk", "_ts")],
     )
     # moto does not look for the table in a DynamoDB request, so that it matches no resource but `*`.
     allowed = {"Effect": "Allow", "Action": actions, "Resource": "*"}

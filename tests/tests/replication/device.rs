@@ -1,6 +1,6 @@
 //! The device: the real program, changed over its web API and killed, and what its rows must be by that.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::thread;
 use std::time::Duration;
@@ -10,6 +10,8 @@ use ioto_tests::{Agent, Client, Response};
 use serde_json::{Value, json};
 
 use crate::history::{By, Write};
+use crate::link::Link;
+use crate::run::Mode;
 use crate::same;
 
 /// What a row can be.
@@ -29,21 +31,28 @@ pub struct Device {
     pub changes: u64,
     /// By key: one state, or two after a change that was not answered.
     ledger: BTreeMap<String, Vec<State>>,
+    /// When a row was seen to be absent: its key, and how many writes the cloud had by then.
+    absences: Vec<(String, usize)>,
+    /// Changes in whose place an edit of the cloud came, although no write of the device says that it was made on top of them.
+    pub lost: Vec<(String, Vec<State>)>,
+    mode: Mode,
     random: fastrand::Rng,
 }
 
 impl Device {
-    pub fn new(agent: Agent, seed: u64) -> Self {
-        Self { agent, changes: 0, ledger: BTreeMap::new(), random: fastrand::Rng::with_seed(seed) }
+    pub fn new(agent: Agent, mode: Mode, seed: u64) -> Self {
+        let random = fastrand::Rng::with_seed(seed);
+        let (ledger, absences, lost) = (BTreeMap::new(), Vec::new(), Vec::new());
+        Self { agent, changes: 0, ledger, absences, lost, mode, random }
     }
 
     /// Changes rows; with `kill`, the program is killed at a random moment of that.
-    pub fn work(&mut self, kill: bool, between: &mut dyn FnMut()) -> Result<(), String> {
+    pub fn work(&mut self, link: &Link, kill: bool, between: &mut dyn FnMut()) -> Result<(), String> {
         let (mut client, count) = (self.agent.client(), self.random.usize(3..20));
         for _ in 0..count {
             between();
             thread::sleep(Duration::from_millis(self.random.u64(..40)));
-            if !self.change(&mut client)? {
+            if !self.change(link, &mut client)? {
                 return Err("the agent closed a connection although nobody killed it".into());
             }
         }
@@ -51,14 +60,14 @@ impl Device {
             return Ok(());
         }
         let moment = Duration::from_micros(self.random.u64(..60_000));
-        let Self { agent, changes, ledger, random } = self;
+        let Self { agent, mode, changes, ledger, absences, random, .. } = self;
         let address = agent.address();
         thread::scope(|scope| {
             let killer = scope.spawn(|| {
                 thread::sleep(moment);
                 agent.kill();
             });
-            let mut worker = Worker { changes, ledger, random };
+            let mut worker = Worker { link, mode: *mode, changes, ledger, absences, random };
             let mut client = Client::connect(address).ok();
             while let Some(client) = &mut client {
                 if !worker.change(client)? {
@@ -72,31 +81,40 @@ impl Device {
         Ok(())
     }
 
-    fn change(&mut self, client: &mut Client) -> Result<bool, String> {
-        let Self { changes, ledger, random, .. } = self;
-        Worker { changes, ledger, random }.change(client)
+    /// Whether a row was absent after so many writes of the cloud, and before so many.
+    pub fn was_absent(&self, key: &str, after: usize, before: usize) -> bool {
+        self.absences.iter().any(|(absent, writes)| absent == key && (after + 1..=before).contains(writes))
+    }
+
+    fn change(&mut self, link: &Link, client: &mut Client) -> Result<bool, String> {
+        let Self { mode, changes, ledger, absences, random, .. } = self;
+        Worker { link, mode: *mode, changes, ledger, absences, random }.change(client)
     }
 
     /// What a row is, if the ledger and the cloud's writes allow it: the last acknowledged change, or a later one that
     /// was not answered, or an edit of the cloud that was made on top of one of these.
-    pub fn check(&mut self, key: &str, row: Option<&Item>, writes: &[Write]) -> Result<State, String> {
-        let none = || vec![State { change: 0, item: None, unanswered: None }];
-        let possible = self.ledger.entry(key.to_owned()).or_insert_with(none);
+    fn check(&mut self, key: &str, row: Option<&Item>, writes: &[Write]) -> Result<State, String> {
+        let possible = self.ledger.entry(key.to_owned()).or_insert_with(|| vec![State::none()]);
         let found = possible.iter().rev().find(|state| state.fits(row));
         let state = match found {
             Some(state) => State { item: row.cloned(), unanswered: None, ..state.clone() },
-            None => {
-                let change = replaced(key, row, possible, writes)
-                    .ok_or_else(|| format!("I2 {key} is {row:?} on the device, and should be one of {possible:?}"))?;
-                State { change, item: row.cloned(), unanswered: None }
-            }
+            None => match replaced(key, row, possible, writes) {
+                Some(change) => State { change, item: row.cloned(), unanswered: None },
+                None if self.mode.takes_edits() && is_edit(key, row, writes) => {
+                    self.lost.push((key.to_owned(), possible.clone()));
+                    State { change: 0, item: row.cloned(), unanswered: None }
+                }
+                None => {
+                    return Err(format!("I2 {key} is {row:?} on the device, and should be one of {possible:?}"));
+                }
+            },
         };
         *possible = vec![state.clone()];
         Ok(state)
     }
 
     /// All rows that it has.
-    pub fn rows(&self) -> BTreeMap<String, Item> {
+    fn rows(&self) -> BTreeMap<String, Item> {
         let page = self.agent.client().get("/api/db/Reading?limit=500").expect("ask for the rows").json();
         let rows = page["items"].as_array().expect("a page has items").iter();
         let rows = rows.map(|row| row.as_object().expect("a row is an object").clone());
@@ -104,14 +122,21 @@ impl Device {
     }
 
     /// Compares all rows with the ledger.
-    pub fn check_all(&mut self, writes: &[Write]) -> Result<BTreeMap<String, State>, String> {
+    pub fn check_all(&mut self, link: &Link) -> Result<BTreeMap<String, State>, String> {
         let rows = self.rows();
-        let keys: Vec<String> = rows.keys().chain(self.ledger.keys()).cloned().collect();
-        keys.into_iter().map(|key| Ok((key.clone(), self.check(&key, rows.get(&key), writes)?))).collect()
+        // What the cloud did is among the writes before it is on the device.
+        let writes = link.cloud().writes.clone();
+        let keys: BTreeSet<String> = rows.keys().chain(self.ledger.keys()).cloned().collect();
+        keys.into_iter().map(|key| Ok((key.clone(), self.check(&key, rows.get(&key), &writes)?))).collect()
     }
 }
 
 impl State {
+    /// There never was a row.
+    pub fn none() -> Self {
+        Self { change: 0, item: None, unanswered: None }
+    }
+
     fn fits(&self, row: Option<&Item>) -> bool {
         match (&self.unanswered, row) {
             // It may have been made on top of an edit of the cloud, whose other fields are then there as well.
@@ -135,6 +160,12 @@ fn replaced(key: &str, row: Option<&Item>, possible: &[State], writes: &[Write])
     })
 }
 
+/// Whether the cloud made the row what it is.
+fn is_edit(key: &str, row: Option<&Item>, writes: &[Write]) -> bool {
+    let mut edits = writes.iter().filter(|write| write.key == key && matches!(write.by, By::Cloud { .. }));
+    edits.any(|write| same(&json!(write.item), &json!(row)))
+}
+
 /// Whether this write of the device brought the change that made this state.
 pub fn made_by(write: &Write, state: &State) -> bool {
     let value = |item: &Item| item.get("value").and_then(Value::as_f64);
@@ -146,8 +177,11 @@ pub fn made_by(write: &Write, state: &State) -> bool {
 
 /// Borrows of a [`Device`] what changes need, so that it can be killed meanwhile.
 struct Worker<'a> {
+    link: &'a Link,
+    mode: Mode,
     changes: &'a mut u64,
     ledger: &'a mut BTreeMap<String, Vec<State>>,
+    absences: &'a mut Vec<(String, usize)>,
     random: &'a mut fastrand::Rng,
 }
 
@@ -157,6 +191,17 @@ impl Worker<'_> {
         let key = format!("r{}", self.random.u8(..12));
         let path = format!("/api/db/Reading/{key}");
         let Ok(found) = client.get(&path) else { return Ok(false) };
+        if found.status == 404 {
+            self.absences.push((key.clone(), self.link.cloud().writes.len()));
+        }
+        if !self.mode.writes() {
+            let refused = client.post("/api/db/Reading", &json!({"id": key, "name": "not here"}));
+            return match refused.map(|answer| answer.status) {
+                Ok(400..500) => Ok(true),
+                Ok(status) => Err(format!("a change of what comes down was answered {status}")),
+                Err(_) => Ok(false),
+            };
+        }
         *self.changes += 1;
         let number = *self.changes;
         let mut fields = json!({"name": format!("n{number}"), "value": number as f64 / 8.0});
@@ -181,7 +226,7 @@ impl Worker<'_> {
         };
         let states = self.ledger.entry(key.clone()).or_default();
         if states.is_empty() {
-            states.push(State { change: 0, item: None, unanswered: None });
+            states.push(State::none());
         }
         let fields = fields.as_object().cloned();
         match answer {

@@ -1,6 +1,7 @@
 //! Somebody who works in the cloud by the rules: UpdateItem, on the condition that the item is as it was read.
 
 use ioto::aws::{DynamoDb, attribute};
+use ioto::net::{iso8601, utc_ms};
 use serde_json::{Value, json};
 
 use crate::history::{By, Write, document};
@@ -9,15 +10,18 @@ use crate::link::Link;
 /// Edits items of one thing.
 pub struct Editor {
     partition: String,
+    thing: String,
     table: String,
+    creates: bool,
     number: u64,
     random: fastrand::Rng,
 }
 
 impl Editor {
-    pub fn new(thing: &str, table: &str, seed: u64) -> Self {
-        let random = fastrand::Rng::with_seed(seed);
-        Self { partition: format!("{thing}#Reading"), table: table.to_owned(), number: 0, random }
+    /// `creates`: it also makes items that the device does not know.
+    pub fn new(thing: &str, table: &str, creates: bool, seed: u64) -> Self {
+        let (random, partition) = (fastrand::Rng::with_seed(seed), format!("{thing}#Reading"));
+        Self { partition, thing: thing.to_owned(), table: table.to_owned(), creates, number: 0, random }
     }
 
     /// Now and then changes or removes a random item, if it is there.
@@ -37,15 +41,28 @@ impl Editor {
         let name = json!({"pk": {"S": self.partition}, "sk": {"S": key}});
         let read = json!({"TableName": self.table, "Key": name, "ConsistentRead": true});
         let found = dynamo.call("GetItem", &read).await.expect("read an item");
-        let version = found["Item"]["_v"]["N"].as_str()?.parse::<u64>().expect("a version is a number") + 1;
+        let version = found["Item"]["_v"]["N"].as_str().map(|text| text.parse::<u64>().expect("a version is a number"));
+        if version.is_none() && !self.creates {
+            return None;
+        }
         self.number += 1;
         let is_removal = self.random.u8(..6) == 0;
+        let next = version.unwrap_or(0) + 1;
         let mut values = attribute::encode_item(&json!({
-            ":was": version - 1, ":v": version, ":w": "cloud:test", ":more": self.number, ":d": is_removal,
+            ":v": next, ":w": "cloud:test", ":more": self.number, ":d": is_removal, ":thing": self.thing,
+            ":now": iso8601(utc_ms()),
         }));
         values[":op"] = json!({"B": "Y2xvdWQ="});
-        let mut update = "SET #v = :v, #op = :op, #w = :w, #d = :d, cloudOnly = :more".to_owned();
-        let mut names = json!({"#v": "_v", "#op": "_op", "#w": "_w", "#d": "_d"});
+        let mut update =
+            "SET #v = :v, #op = :op, #w = :w, #d = :d, cloudOnly = :more, gpk = :thing, #ts = :now".to_owned();
+        let mut names = json!({"#v": "_v", "#op": "_op", "#w": "_w", "#d": "_d", "#ts": "_ts"});
+        let condition = match version {
+            None => "attribute_not_exists(pk)",
+            Some(version) => {
+                values[":was"] = json!({"N": version.to_string()});
+                "#v = :was"
+            }
+        };
         if !is_removal {
             update += ", #name = :name, id = :id";
             names["#name"] = json!("name");
@@ -53,11 +70,11 @@ impl Editor {
             values[":id"] = json!({"S": key});
         }
         let request = json!({
-            "TableName": self.table, "Key": name, "ConditionExpression": "#v = :was", "UpdateExpression": update,
+            "TableName": self.table, "Key": name, "ConditionExpression": condition, "UpdateExpression": update,
             "ExpressionAttributeNames": names, "ExpressionAttributeValues": values, "ReturnValues": "ALL_NEW",
         });
         let answer: Value = dynamo.call("UpdateItem", &request).await.expect("edit an item");
         let item = document(answer["Attributes"].as_object().expect("the item as it is now"));
-        Some(Write { key: key.to_owned(), version, by: By::Cloud { number: self.number }, item })
+        Some(Write { key: key.to_owned(), version: next, by: By::Cloud { number: self.number }, item })
     }
 }

@@ -76,7 +76,7 @@ pub fn document(attributes: &serde_json::Map<String, Value>) -> Option<Item> {
     let fields = attributes.iter().filter_map(|(name, value)| {
         let name = match name.strip_prefix("_.") {
             Some(name) => name,
-            None if name.starts_with('_') || name == "pk" || name == "sk" => return None,
+            None if name.starts_with('_') || ["pk", "sk", "gpk", "ttl"].contains(&name.as_str()) => return None,
             None => name,
         };
         Some((name.to_owned(), attribute::decode(value)))
@@ -86,12 +86,13 @@ pub fn document(attributes: &serde_json::Map<String, Value>) -> Option<Item> {
 
 /// Whether each write of the device stands on a version that it knew, once, and in order.
 ///
-/// `explained` says whether the device had the edit of the cloud, or kept it in its conflict log.
-pub fn judge(writes: &[Write], explained: impl Fn(&Write, &Write) -> bool) -> Result<(), String> {
+/// `is_explained` says whether the device had the edit of the cloud, or kept it in its conflict log; of both writes it gets the
+/// places.
+pub fn judge(writes: &[Write], is_explained: impl Fn(usize, usize) -> bool) -> Result<(), String> {
     let mut ops = HashSet::new();
     for (at, write) in writes.iter().enumerate() {
-        let before = writes[..at].iter().rev().find(|before| before.key == write.key);
-        let version = before.map_or(0, |before| before.version);
+        let before = writes[..at].iter().rposition(|before| before.key == write.key);
+        let version = before.map_or(0, |before| writes[before].version);
         if write.version != version + 1 {
             return Err(format!("I4 version {version} of {} was followed by {}", write.key, write.version));
         }
@@ -109,10 +110,8 @@ pub fn judge(writes: &[Write], explained: impl Fn(&Write, &Write) -> bool) -> Re
         if base.unwrap_or(0) != version {
             return Err(format!("I3 {} was written over version {version} in place of {base:?}", write.key));
         }
-        if let Some(before) = before.filter(|before| matches!(before.by, By::Cloud { .. })) {
-            if !explained(before, write) {
-                return Err(format!("I3 {write:?} silently took the place of {before:?}"));
-            }
+        if let Some(before) = before.filter(|before| !is_explained(*before, at)) {
+            return Err(format!("I3 {write:?} silently took the place of {:?}", writes[before]));
         }
     }
     Ok(())

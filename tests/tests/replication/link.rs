@@ -180,7 +180,7 @@ impl Link {
         &self.shared.dynamo
     }
 
-    /// Requests so far, and those that are still to be delivered.
+    /// Writes that the device asked for so far, and requests that are still to be delivered.
     pub fn requests(&self) -> (u64, u64) {
         (self.shared.requests.load(Ordering::SeqCst), self.shared.held.load(Ordering::SeqCst))
     }
@@ -196,7 +196,7 @@ fn serve(client: &TcpStream, shared: &Arc<Shared>) -> io::Result<()> {
     let mut reader = BufReader::new(client);
     loop {
         let request = Request::read(&mut reader)?;
-        shared.requests.fetch_add(1, Ordering::SeqCst);
+        shared.requests.fetch_add(u64::from(writes(&request)), Ordering::SeqCst);
         pass(client, &request, shared)?;
     }
 }
@@ -277,8 +277,11 @@ fn pass(mut client: &TcpStream, request: &Request, shared: &Arc<Shared>) -> io::
 }
 
 impl Shared {
-    /// Has moto carry it out, and writes down what that did.
+    /// Has moto carry it out, and writes down what that did. What only reads is none of the mutants' business.
     fn deliver(&self, request: &Request) -> io::Result<Vec<u8>> {
+        if !writes(request) {
+            return request.forward(self.server);
+        }
         let mut cloud = lock(&self.cloud);
         let mut body: Value = serde_json::from_slice(request.body()).unwrap_or_default();
         let answer = match self.mutant {
@@ -320,6 +323,10 @@ impl Shared {
     fn count(&self, what: &'static str) {
         *lock(&self.faults).entry(what).or_default() += 1;
     }
+}
+
+fn writes(request: &Request) -> bool {
+    request.field("x-amz-target") == Some("DynamoDB_20120810.UpdateItem")
 }
 
 /// When a request was signed, from `20260102T030405Z`.
