@@ -28,6 +28,9 @@ const RUNS: u64 = 4;
 const AT_A_TIME: u64 = 4;
 
 const UP: Mode = Mode { sync: "up", conflict: None };
+const DOWN: Mode = Mode { sync: "down", conflict: None };
+const CLOUD_WINS: Mode = Mode { sync: "both", conflict: Some("cloud") };
+const DEVICE_WINS: Mode = Mode { sync: "both", conflict: Some("device") };
 
 /// Numbers by value: the cloud does not know how they were written.
 fn same(a: &Value, b: &Value) -> bool {
@@ -71,6 +74,24 @@ fn all_runs(mode: Mode) -> Figures {
 #[test]
 fn up_nothing_is_lost_or_overwritten_silently_whatever_the_link_does_and_whoever_kills() {
     let total = all_runs(UP);
+    assert!(total.kills > 0 && total.edits > 0 && total.writes > 0);
+}
+
+#[test]
+fn down_what_others_write_is_on_the_device_and_nothing_goes_back() {
+    let total = all_runs(DOWN);
+    assert!(total.kills > 0 && total.edits > 0 && total.writes == 0);
+}
+
+#[test]
+fn both_where_the_cloud_wins_what_the_device_had_is_in_the_log() {
+    let total = all_runs(CLOUD_WINS);
+    assert!(total.kills > 0 && total.edits > 0 && total.writes > 0);
+}
+
+#[test]
+fn both_where_the_device_wins_what_the_cloud_had_is_in_the_log() {
+    let total = all_runs(DEVICE_WINS);
     assert!(total.kills > 0 && total.edits > 0 && total.writes > 0);
 }
 
