@@ -8,6 +8,7 @@ use super::changelog::Settlement;
 use super::date;
 use super::error::Error;
 use super::generate::Generator;
+use super::inbound::Fresh;
 use super::kept;
 use super::outbox::{Outbox, document};
 use super::query::{Item, MAX_ITEM};
@@ -25,6 +26,7 @@ pub(super) struct Editor {
     schema: Arc<Schema>,
     outbox: Outbox,
     generator: Generator,
+    fresh: Fresh,
     changed: smol::channel::Sender<()>,
     failure: Option<Error>,
 }
@@ -53,11 +55,23 @@ impl Editor {
         generator: Generator,
         changed: smol::channel::Sender<()>,
     ) -> Self {
-        Self { rows, schema, outbox, generator, changed, failure: None }
+        Self { rows, schema, outbox, generator, fresh: Fresh::default(), changed, failure: None }
     }
 
     pub(super) fn connection(&self) -> &rusqlite::Connection {
         &self.rows.connection
+    }
+
+    pub(super) fn schema(&self) -> &Arc<Schema> {
+        &self.schema
+    }
+
+    pub(super) fn fresh(&mut self) -> &mut Fresh {
+        &mut self.fresh
+    }
+
+    pub(super) fn stored(&self, model: &Model, key: &str) -> Result<Option<Item>, Error> {
+        self.rows.get(model, key)
     }
 
     pub(super) fn begin(&mut self) -> Result<(), Error> {
@@ -168,6 +182,7 @@ impl Editor {
         let schema = self.schema.clone();
         for settled in settlements {
             let model = schema.demand(&settled.model)?;
+            self.fresh.settled(&settled.model, &settled.key);
             match self.outbox.settle(&self.rows.connection, settled)? {
                 Some(Some(item)) => self.put(model, &settled.key, item, document(item))?,
                 Some(None) => self.delete(model, &settled.key).map(drop)?,
@@ -177,7 +192,7 @@ impl Editor {
         Ok(())
     }
 
-    fn put(&self, model: &Model, key: &str, item: &Item, text: String) -> Result<(), Error> {
+    pub(super) fn put(&self, model: &Model, key: &str, item: &Item, text: String) -> Result<(), Error> {
         let sql = format!(
             "INSERT INTO {} (key, doc, expires) VALUES (?1, ?2, ?3) \
              ON CONFLICT (key) DO UPDATE SET doc = excluded.doc, expires = excluded.expires",
@@ -189,7 +204,7 @@ impl Editor {
     }
 
     /// Deletes the row and returns when its time was to be over; `None`: there was no row.
-    fn delete(&self, model: &Model, key: &str) -> Result<Option<Option<i64>>, Error> {
+    pub(super) fn delete(&self, model: &Model, key: &str) -> Result<Option<Option<i64>>, Error> {
         let sql = format!("DELETE FROM {} WHERE key = ?1 RETURNING expires", table(model));
         let mut statement = self.rows.connection.prepare_cached(&sql)?;
         Ok(statement.query_row([key], |row| row.get(0)).optional()?)

@@ -8,6 +8,7 @@ use super::access_log::AccessBounds;
 use super::changelog::{Backlog, LoggedConflict, Pending, Settlement};
 use super::editor::Editor;
 use super::error::Error;
+use super::inbound::{Batch, Progress};
 use super::query::{Item, Page, Query};
 use super::rows::Rows;
 use super::schema::Schema;
@@ -132,6 +133,22 @@ impl Db {
     /// Records what became of pending changes, all in one transaction.
     pub async fn settle(&self, settlements: Vec<Settlement>) -> Result<(), Error> {
         self.inner.writer.call(move |editor| editor.settle(&settlements)).await
+    }
+
+    /// Applies what was read from the cloud, all in one transaction; returns how many rows it changed.
+    pub async fn apply(&self, batch: Batch) -> Result<u64, Error> {
+        self.inner.writer.call(move |editor| editor.apply(&batch)).await
+    }
+
+    /// To be called before a [range](Batch::range) is read from the cloud: rows that are settled from now on are not taken for
+    /// absent by the next [`apply`](Self::apply) of a range.
+    pub async fn watch_range(&self) -> Result<(), Error> {
+        self.inner.writer.call(|editor| Ok(editor.fresh().watch())).await
+    }
+
+    /// How far the cloud was read.
+    pub async fn progress(&self) -> Result<Progress, Error> {
+        self.inner.reader.call(|rows| rows.progress()).await
     }
 
     /// How far the cloud is behind.

@@ -24,6 +24,7 @@
 //! ```
 
 pub mod changelog;
+pub mod inbound;
 
 mod access_log;
 mod claim;
@@ -47,4 +48,4 @@ pub use self::access_log::AccessBounds;
 pub use self::error::Error;
 pub use self::handle::Db;
 pub use self::query::{DEFAULT_LIMIT, Item, MAX_FILTERS, MAX_ITEM, MAX_KEY, MAX_LIMIT, MAX_PAGE, Page, Query};
-pub use self::schema::{Enable, Field, Generate, Model, Schema, Sync, Type};
+pub use self::schema::{Enable, Field, Generate, Model, Policy, Schema, Sync, Type};

@@ -27,6 +27,7 @@ pub struct Model {
     pub(super) key: usize,
     pub(super) enable: Enable,
     pub(super) sync: Sync,
+    pub(super) conflict: Policy,
     /// Fields by whose value items are found without looking at all: the hash fields of the secondary indexes.
     pub(super) indexes: Vec<String>,
 }
@@ -67,6 +68,17 @@ impl Sync {
     pub fn down(self) -> bool {
         matches!(self, Sync::Down | Sync::Both)
     }
+}
+
+/// Who wins where the device and somebody in the cloud changed the same row: `process.MODEL.conflict`. Both versions are kept in
+/// the conflict log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Policy {
+    /// The device: its row is written over theirs. So it is where a model replicates up.
+    #[default]
+    Device,
+    /// The cloud: its item replaces the row. So it is, when nothing else is said, where a model replicates in both directions.
+    Cloud,
 }
 
 /// A field of a model.
@@ -189,6 +201,11 @@ impl Model {
     /// The direction in which it replicates.
     pub fn sync(&self) -> Sync {
         self.sync
+    }
+
+    /// Who wins a conflict.
+    pub fn conflict(&self) -> Policy {
+        self.conflict
     }
 
     /// Where it lives.

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::error::Error;
-use super::schema::{Enable, Field, Generate, Model, Part, Schema, Sync, Template, Type};
+use super::schema::{Enable, Field, Generate, Model, Part, Policy, Schema, Sync, Template, Type};
 use super::validate;
 use crate::config::{Member, Node, Source, Value, json5};
 
@@ -119,7 +119,7 @@ impl Reader {
             self.named(field, node, &place);
             fields.extend(self.field(field, node, &place));
         }
-        let (enable, sync) = self.process(process, name);
+        let (enable, sync, conflict) = self.process(process, name);
         if fields.iter().filter(|field| field.ttl).count() > 1 {
             self.refuse(node, &place, "has more than one field with `ttl`");
         }
@@ -137,7 +137,7 @@ impl Reader {
             .collect();
         second.sort();
         second.dedup();
-        Some(Model { name: name.into(), fields, key, enable, sync, indexes: second })
+        Some(Model { name: name.into(), fields, key, enable, sync, conflict, indexes: second })
     }
 
     /// The field that is the key: `id`, else the generated one, else the sort field of the primary index.
@@ -273,11 +273,11 @@ impl Reader {
         Some(Template { parts })
     }
 
-    fn process(&mut self, node: Option<&Node>, model: &str) -> (Enable, Sync) {
+    fn process(&mut self, node: Option<&Node>, model: &str) -> (Enable, Sync, Policy) {
         let place = format!("process.{model}");
         let Some(node) = node else { return Default::default() };
         self.object(node, &place, "an object such as {sync: 'up'}");
-        self.only(node, &place, &["enable", "sync"], IGNORED_OF_PROCESS);
+        self.only(node, &place, &["enable", "sync", "conflict"], IGNORED_OF_PROCESS);
         let enable = [("both", Enable::Both), ("device", Enable::Device), ("cloud", Enable::Cloud)];
         let enable = self.choice(node, "enable", &enable, &place).unwrap_or_default();
         let sync = [("none", Sync::None), ("up", Sync::Up), ("down", Sync::Down), ("both", Sync::Both)];
@@ -285,7 +285,13 @@ impl Reader {
         if enable == Enable::Device && sync != Sync::None {
             self.refuse(node, &place, "must have `sync: 'none'`, because the model is enabled on the device only");
         }
-        (enable, sync)
+        let policies = [("device", Policy::Device), ("cloud", Policy::Cloud)];
+        let policy = self.choice(node, "conflict", &policies, &place);
+        let usual = if sync == Sync::Both { Policy::Cloud } else { Policy::Device };
+        if policy == Some(Policy::Cloud) && sync == Sync::Up {
+            self.refuse(node, &place, "must have `conflict: 'device'`, because nothing comes down with `sync: 'up'`");
+        }
+        (enable, sync, policy.unwrap_or(usual))
     }
 
     fn object(&mut self, node: &Node, place: &str, expected: &str) {

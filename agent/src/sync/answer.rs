@@ -1,9 +1,11 @@
 //! The answers of the cloud to a push, and what each of them means for the row (the table of answers).
 
+use std::collections::HashMap;
+
 use super::engine::Push;
 use super::item::Current;
-use crate::db::Item;
 use crate::db::changelog::{Conflict, Outcome, Settlement};
+use crate::db::{Item, Policy};
 
 /// What the cloud said about a push.
 #[derive(Clone, Debug, PartialEq)]
@@ -19,14 +21,6 @@ pub enum Answer {
     Throttled(String),
     /// No answer, or none that says what happened: the row may be stored, or not. With the reason.
     Failed(String),
-}
-
-/// Who wins where the device and somebody else wrote the same item.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Policy {
-    /// The device: its row is written over theirs, and both are kept in the conflict log.
-    #[default]
-    Device,
 }
 
 /// What a write expects to find in the cloud. Whichever it is, the new `_v` is one more than the device last saw, so
@@ -47,7 +41,8 @@ pub enum Over {
 pub(super) struct Rules {
     pub thing: String,
     pub site: String,
-    pub policy: Policy,
+    /// Of models whose conflicts the device does not win.
+    pub policies: HashMap<String, Policy>,
     #[cfg(test)]
     pub mutant: Option<super::simulation::Mutant>,
 }
@@ -87,7 +82,13 @@ impl Rules {
             // Ours was stored, then somebody wrote over it. To write it again would undo their later change.
             return verdict(push, version, Outcome::Theirs(current.item), None);
         }
-        match self.policy {
+        match self.policy(push) {
+            Policy::Cloud => {
+                let conflict = Some(conflict(push, current.item.clone()));
+                #[cfg(test)]
+                let conflict = conflict.filter(|_| self.mutant != Some(super::simulation::Mutant::SilentLoss));
+                verdict(push, version, Outcome::Theirs(current.item), conflict)
+            }
             Policy::Device => {
                 let next = current.version.is_none().then_some(Over::Unversioned);
                 let conflict = Some(conflict(push, current.item));
@@ -96,7 +97,11 @@ impl Rules {
         }
     }
 
-    /// The item is gone altogether, by DynamoDB's TTL or somebody's DeleteItem. The device owns the row: it is made
+    fn policy(&self, push: &Push) -> Policy {
+        self.policies.get(&push.row.model).copied().unwrap_or_default()
+    }
+
+    /// The item is gone altogether, by DynamoDB's TTL or somebody's DeleteItem. Where the device owns the row, it is made
     /// anew. So is the tombstone of a removed row, for it carries the version on.
     fn gone(&self, push: &Push) -> Verdict {
         #[cfg(test)]
@@ -104,6 +109,9 @@ impl Rules {
             return verdict(push, 0, Outcome::Applied, None);
         }
         let conflict = (push.over == Over::Known).then(|| conflict(push, None));
+        if conflict.is_some() && self.policy(push) == Policy::Cloud {
+            return verdict(push, push.row.base, Outcome::Theirs(None), conflict);
+        }
         Verdict { next: Some(Over::Nothing), ..verdict(push, push.row.base, Outcome::Rebase, conflict) }
     }
 
@@ -151,7 +159,7 @@ mod tests {
     const MINE: [u8; 16] = [1; 16];
 
     fn rules() -> Rules {
-        Rules { thing: "lamp".into(), site: "s1".into(), policy: Policy::Device, mutant: None }
+        Rules { thing: "lamp".into(), site: "s1".into(), policies: HashMap::new(), mutant: None }
     }
 
     fn push(base: u64, over: Over) -> Push {

@@ -9,8 +9,9 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::answer::{Answer, Over, Policy, Rules};
+use super::answer::{Answer, Over, Rules};
 use super::pace::{Pace, jitter};
+use crate::db::Policy;
 use crate::db::changelog::{Pending, Settlement};
 
 /// Rows that may wait for another try at a time. When more are refused, the engine rests until one of them is due: so
@@ -43,8 +44,8 @@ pub struct Settings {
     pub window: usize,
     /// How long a change waits for a later one of the same row.
     pub delay: Duration,
-    /// Who wins a conflict.
-    pub policy: Policy,
+    /// Who wins conflicts, by model; the device where nothing is said.
+    pub policies: HashMap<String, Policy>,
 }
 
 /// A row on its way to the cloud.
@@ -177,7 +178,7 @@ impl Engine {
         let rules = Rules {
             thing: settings.thing,
             site: settings.site,
-            policy: settings.policy,
+            policies: settings.policies,
             #[cfg(test)]
             mutant: None,
         };

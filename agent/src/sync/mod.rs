@@ -1,15 +1,19 @@
-//! Replication of the database to DynamoDB: what is in the change log reaches the table, whatever happens on the way.
+//! Replication of the database to and from DynamoDB: what is in the change log reaches the table, and what others write there
+//! reaches the database, whatever happens on the way.
 //!
-//! A model whose schema says `sync: 'up'` belongs to the device: its rows are pushed, and where somebody else wrote the
-//! same item the device's row wins, with both versions kept in the conflict log. The database records a change in the
-//! transaction of the row itself; [`Engine`] decides what to do about the log, without any I/O; [`Replicator`] carries
-//! it out through a [`Transport`]. [`item`] says what a row looks like in the cloud.
+//! A model whose schema says `sync: 'up'` belongs to the device: its rows are pushed. One with `sync: 'down'` belongs to the
+//! cloud and is not changed on the device. One with `sync: 'both'` is changed on either side. Where both changed the same row,
+//! the model's `conflict` says who wins, and both versions are kept in the conflict log. The database records a change in the
+//! transaction of the row itself; [`Engine`] decides what to do about the log and [`pull::Puller`] what to read, without any
+//! I/O; [`Replicator`] carries it out through a [`Transport`]. [`item`] says what a row looks like in the cloud.
 
 mod answer;
 mod engine;
 mod error;
 pub mod item;
 mod pace;
+pub mod pull;
+mod question;
 mod replicator;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
@@ -17,7 +21,7 @@ mod simulation;
 mod state;
 mod transport;
 
-pub use answer::{Answer, Over, Policy};
+pub use answer::{Answer, Over};
 pub use engine::{Action, Engine, Parked, Push, Report, Settings};
 pub use error::Error;
 pub use replicator::Replicator;

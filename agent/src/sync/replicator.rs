@@ -7,15 +7,20 @@ use std::time::{Duration, Instant};
 use smol::channel::{Receiver, Sender};
 use smol::{LocalExecutor, Timer, channel, future};
 
-use super::answer::{Answer, Policy};
+use super::answer::Answer;
 use super::engine::{Action, Engine, Settings};
 use super::error::Error;
+use super::pull::{self, Page, Puller};
 use super::state::{State, lock};
 use super::transport::Transport;
 use crate::config;
 use crate::db::Db;
 use crate::db::changelog::{Backlog, Pending};
+use crate::db::inbound::Progress;
+use crate::net;
 
+/// How far before the watermark changes are read again.
+const OVERLAP: Duration = Duration::from_secs(2 * 60);
 /// The pause between two counts of the backlog, at least, …
 const COUNT_EVERY: Duration = Duration::from_secs(1);
 /// … and so many times what the last one took: the thread that counts also reads for everybody else.
@@ -25,6 +30,7 @@ const COUNT_SHARE: u32 = 20;
 pub struct Replicator<T> {
     db: Db,
     transport: T,
+    pull: pull::Settings,
     shared: Shared,
 }
 
@@ -32,7 +38,9 @@ pub struct Replicator<T> {
 #[derive(Clone)]
 struct Shared {
     engine: Arc<Mutex<Engine>>,
+    puller: Arc<Mutex<Puller>>,
     backlog: Arc<Mutex<Backlog>>,
+    hints: (Sender<()>, Receiver<()>),
 }
 
 /// What came of an action.
@@ -40,8 +48,11 @@ enum Event {
     Pending(Vec<Pending>),
     Answered(u64, Answer),
     Settled,
+    Read(u64, Result<Page, String>),
+    Applied(u64),
     Counted(Backlog),
     Recorded,
+    Hint,
     Deadline,
 }
 
@@ -53,15 +64,30 @@ impl<T: Transport> Replicator<T> {
             site: db.site(),
             window: options.window,
             delay: options.delay,
-            policy: Policy::Device,
+            policies: db.schema().models().map(|model| (model.name().to_owned(), model.conflict())).collect(),
         };
         let engine = Arc::new(Mutex::new(Engine::new(settings, fastrand::u64(..))));
-        Self { db, transport, shared: Shared { engine, backlog: Arc::default() } }
+        let models = db.schema().models().filter(|model| model.sync().down());
+        let pull = pull::Settings {
+            models: models.map(|model| model.name().to_owned()).collect(),
+            has_index: !options.index.is_empty(),
+            every: options.pull,
+            overlap: OVERLAP,
+            whole_every: options.resync,
+        };
+        let puller = Arc::new(Mutex::new(puller(&pull, &Progress::default())));
+        Self {
+            db,
+            transport,
+            pull,
+            shared: Shared { engine, puller, backlog: Arc::default(), hints: channel::bounded(1) },
+        }
     }
 
     /// Sees how it does.
     pub fn state(&self) -> State {
-        State::new(self.shared.engine.clone(), self.shared.backlog.clone())
+        let Shared { engine, puller, backlog, hints } = self.shared.clone();
+        State::new(engine, puller, backlog, hints.0)
     }
 
     /// Replicates until the future is dropped, which loses nothing: what was on its way is sent again by the next run.
@@ -69,6 +95,10 @@ impl<T: Transport> Replicator<T> {
     /// the only listener of [`Db::changes`].
     pub async fn run(&self) -> Error {
         lock(&self.shared.engine).restart();
+        match self.db.progress().await {
+            Ok(progress) => *lock(&self.shared.puller) = puller(&self.pull, &progress),
+            Err(error) => return error.into(),
+        }
         let (sender, events) = channel::unbounded();
         let tasks = LocalExecutor::new();
         match tasks.run(self.drive(&tasks, &sender, &events)).await {
@@ -89,12 +119,16 @@ impl<T: Transport> Replicator<T> {
             while let Some(action) = self.next_action() {
                 tasks.spawn(self.carry_out(action, sender)).detach();
             }
+            while let Some(action) = lock(&self.shared.puller).poll(Instant::now()) {
+                tasks.spawn(self.carry_out_pull(action, sender)).detach();
+            }
             if census.is_due(Instant::now()) {
                 tasks.spawn(self.count(sender)).detach();
             }
             let deadline = lock(&self.shared.engine).deadline();
-            let deadline = deadline.into_iter().chain(census.deadline()).min();
-            let event = next(events, &changes, deadline).await?;
+            let pull = lock(&self.shared.puller).deadline();
+            let deadline = deadline.into_iter().chain(pull).chain(census.deadline()).min();
+            let event = next(events, &changes, &self.shared.hints.1, deadline).await?;
             let now = Instant::now();
             let mut engine = lock(&self.shared.engine);
             match event {
@@ -111,10 +145,20 @@ impl<T: Transport> Replicator<T> {
                     engine.recorded(now);
                     census.changed();
                 }
+                Event::Read(id, page) => {
+                    if let Err(reason) = &page {
+                        log::info!("the cloud cannot be read: {reason}");
+                    }
+                    lock(&self.shared.puller).read(id, page, now);
+                }
+                Event::Applied(rows) => {
+                    lock(&self.shared.puller).applied(rows, now);
+                }
                 Event::Counted(backlog) => {
                     *lock(&self.shared.backlog) = backlog;
                     census.counted(now);
                 }
+                Event::Hint => lock(&self.shared.puller).hint(now),
                 Event::Deadline => {}
             }
         }
@@ -127,6 +171,21 @@ impl<T: Transport> Replicator<T> {
     async fn count(&self, sender: &Sender<Result<Event, Error>>) {
         let counted = self.db.backlog().await.map(Event::Counted).map_err(Error::from);
         let _ = sender.send(counted).await;
+    }
+
+    async fn carry_out_pull(&self, action: pull::Action, sender: &Sender<Result<Event, Error>>) {
+        let event = match action {
+            pull::Action::Query(query) => self.ask(query).await,
+            pull::Action::Apply(batch) => self.db.apply(batch).await.map(Event::Applied).map_err(Error::from),
+        };
+        let _ = sender.send(event).await;
+    }
+
+    async fn ask(&self, query: pull::Query) -> Result<Event, Error> {
+        if matches!(query.scope, pull::Scope::Model(_)) {
+            self.db.watch_range().await?;
+        }
+        Ok(Event::Read(query.id, self.transport.pull(&query).await))
     }
 
     async fn carry_out(&self, action: Action, sender: &Sender<Result<Event, Error>>) {
@@ -145,6 +204,10 @@ impl<T: Transport> Replicator<T> {
         // The receiver lives as long as the executor of this task.
         let _ = sender.send(event).await;
     }
+}
+
+fn puller(settings: &pull::Settings, progress: &Progress) -> Puller {
+    Puller::new(settings.clone(), progress, Instant::now(), net::utc_ms(), fastrand::u64(..))
 }
 
 /// When to count the backlog: at once at the beginning, and soon after a change. One count at a time, for a million rows
@@ -186,10 +249,17 @@ impl Census {
 async fn next(
     events: &Receiver<Result<Event, Error>>,
     changes: &Receiver<()>,
+    hints: &Receiver<()>,
     deadline: Option<Instant>,
 ) -> Result<Event, Error> {
     let answer = async { events.recv().await.unwrap_or(Err(crate::db::Error::Closed.into())) };
     let change = async { changes.recv().await.map(|()| Event::Recorded).map_err(|_| crate::db::Error::Closed.into()) };
+    let hint = async {
+        match hints.recv().await {
+            Ok(()) => Ok(Event::Hint),
+            Err(_) => future::pending().await,
+        }
+    };
     let timer = async {
         match deadline {
             Some(deadline) => Timer::at(deadline).await,
@@ -197,7 +267,7 @@ async fn next(
         };
         Ok(Event::Deadline)
     };
-    future::or(answer, future::or(change, timer)).await
+    future::or(answer, future::or(change, future::or(hint, timer))).await
 }
 
 fn log_answer(answer: &Answer) {
@@ -283,6 +353,10 @@ mod tests {
     }
 
     impl Transport for &Bench {
+        async fn pull(&self, query: &pull::Query) -> Result<Page, String> {
+            Ok(self.cloud.borrow().query(&query.scope, 2, query.start.as_ref(), 0))
+        }
+
         async fn push(&self, push: Push) -> Answer {
             self.busy.set(self.busy.get() + 1);
             self.busiest.set(self.busiest.get().max(self.busy.get()));
@@ -358,7 +432,7 @@ mod tests {
             let replicator = replicator(&bench, 4);
             bench.create("k", "mine").await;
             bench.until(&replicator, |state| state.backlog == 0).await;
-            bench.cloud.borrow_mut().edit("k", "theirs", &mut fastrand::Rng::with_seed(3));
+            bench.cloud.borrow_mut().edit("k", "theirs", "2026-01-01T00:00:00.000Z", &mut fastrand::Rng::with_seed(3));
             let changes = json!({"value": "mine again"}).as_object().unwrap().clone();
             bench.db.update("M", "k", changes).await.unwrap();
             let state = bench.until(&replicator, |state| state.backlog == 0).await;

@@ -4,8 +4,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value, json};
+use smol::channel::Sender;
 
 use super::engine::{Engine, Parked};
+use super::pull::Puller;
 use crate::db::changelog::Backlog;
 use crate::net;
 
@@ -13,7 +15,9 @@ use crate::net;
 #[derive(Clone)]
 pub struct State {
     engine: Arc<Mutex<Engine>>,
+    puller: Arc<Mutex<Puller>>,
     backlog: Arc<Mutex<Backlog>>,
+    hints: Sender<()>,
 }
 
 /// How the replication does.
@@ -27,6 +31,10 @@ pub struct Status {
     pub last_success: Option<i64>,
     /// Changes that the cloud took since the start.
     pub pushed: u64,
+    /// Rows that changed because the cloud did, since the start.
+    pub pulled: u64,
+    /// When the cloud was last read up to its end, in milliseconds of UTC.
+    pub last_pull: Option<i64>,
     /// Requests that wait for their answer.
     pub sent: usize,
     /// Conflicts in the log.
@@ -42,14 +50,29 @@ pub struct Status {
 }
 
 impl State {
-    pub(super) fn new(engine: Arc<Mutex<Engine>>, backlog: Arc<Mutex<Backlog>>) -> Self {
-        Self { engine, backlog }
+    pub(super) fn new(
+        engine: Arc<Mutex<Engine>>,
+        puller: Arc<Mutex<Puller>>,
+        backlog: Arc<Mutex<Backlog>>,
+        hints: Sender<()>,
+    ) -> Self {
+        Self { engine, puller, backlog, hints }
+    }
+
+    /// Says that there may be something new in the cloud: it is asked at once.
+    pub fn hint(&self) {
+        // One that is not taken yet says the same.
+        let _ = self.hints.try_send(());
     }
 
     /// How it does at this moment.
     pub fn status(&self) -> Status {
         let backlog = *lock(&self.backlog);
         let report = lock(&self.engine).report();
+        let (pulled, last_pull, pull_error) = {
+            let puller = lock(&self.puller);
+            (puller.pulled(), puller.last_success(), puller.error().map(str::to_owned))
+        };
         let now = net::utc_ms();
         let since = |recorded: i64| Duration::from_millis(u64::try_from(now - recorded).unwrap_or(0));
         let at = |then: Instant| now.saturating_sub_unsigned(u64::try_from(then.elapsed().as_millis()).unwrap_or(0));
@@ -58,10 +81,12 @@ impl State {
             oldest: backlog.oldest.map(since),
             last_success: report.last_success.map(at),
             pushed: report.pushed,
+            pulled,
+            last_pull: last_pull.map(at),
             sent: report.sent,
             conflicts: backlog.conflicts,
             down: report.down,
-            error: report.error,
+            error: report.error.or(pull_error),
             parked: report.parked,
             examples: report.examples,
         }
@@ -79,6 +104,8 @@ impl State {
             "oldest": status.oldest.map(|age| age.as_secs()),
             "lastSuccess": status.last_success.map(net::iso8601),
             "pushed": status.pushed,
+            "pulled": status.pulled,
+            "lastPull": status.last_pull.map(net::iso8601),
             "sent": status.sent,
             "conflicts": status.conflicts,
             "down": status.down,

@@ -8,7 +8,10 @@ use serde_json::Value;
 use super::answer::Answer;
 use super::engine::Push;
 use super::item::{self, Current, Writer};
+use super::pull::{Page, Query};
+use super::question::{self, Place};
 use crate::aws;
+use crate::config;
 use crate::db::Db;
 
 /// A way to the cloud. Several pushes are on the way at a time, of different rows.
@@ -16,6 +19,9 @@ pub trait Transport {
     /// Sends a row and says what became of it. Every push ends in an answer after a bounded time; what is not known is
     /// [`Answer::Failed`]. Dropping the future gives the request up; it may arrive all the same.
     fn push(&self, push: Push) -> impl Future<Output = Answer>;
+
+    /// Asks for a page. An error says why there is none, in words; the same is asked again later.
+    fn pull(&self, query: &Query) -> impl Future<Output = Result<Page, String>>;
 }
 
 /// Codes for a request that will be refused every time, because of what the row holds.
@@ -29,32 +35,39 @@ const REFUSED: [&str; 4] = [
 /// A DynamoDB table with the keys `pk` and `sk`, written with one conditional UpdateItem a row.
 pub struct DynamoTransport {
     dynamo: aws::DynamoDb,
-    name: String,
+    place: Place,
     writer: Writer,
     /// The fields of each model.
     fields: HashMap<String, Vec<String>>,
 }
 
 impl DynamoTransport {
-    /// The table `name`, written in the name of `thing` with the rows of `db`.
-    pub fn new(dynamo: aws::DynamoDb, name: &str, thing: &str, db: &Db) -> Self {
+    /// The table of `options`, in the name of `thing`, with the rows of `db`.
+    pub fn new(dynamo: aws::DynamoDb, options: &config::Sync, thing: &str, db: &Db) -> Self {
         let schema = db.schema();
         let writer = Writer { thing: thing.to_owned(), site: db.site(), schema: schema.version().to_owned() };
         let fields = schema.models().map(|model| {
             let names = model.fields().iter().map(|field| field.name().to_owned());
             (model.name().to_owned(), names.collect())
         });
-        Self { dynamo, name: name.to_owned(), writer, fields: fields.collect() }
+        let (table, index) = (options.table.clone(), options.index.clone());
+        let place = Place { table, index, thing: thing.to_owned() };
+        Self { dynamo, place, writer, fields: fields.collect() }
     }
 }
 
 impl Transport for DynamoTransport {
     async fn push(&self, push: Push) -> Answer {
         let fields = self.fields.get(&push.row.model).map_or(&[][..], Vec::as_slice);
-        match item::update(&self.name, &self.writer, &push, fields) {
+        match item::update(&self.place.table, &self.writer, &push, fields) {
             Ok(request) => answer(self.dynamo.call("UpdateItem", &request).await),
             Err(reason) => Answer::Refused(reason),
         }
+    }
+
+    async fn pull(&self, query: &Query) -> Result<Page, String> {
+        let answer = self.dynamo.call("Query", &question::request(&self.place, query)).await;
+        question::page(&self.place, query, &answer.map_err(|error| error.to_string())?)
     }
 }
 

@@ -31,7 +31,7 @@ pub fn needs(needs: &mut Needs, config: &Config) {
 async fn run(config: Config, device: String, handles: Handles, stop: Stop, report: Report) -> Result<(), ServiceError> {
     let Some(db) = handles.db.get() else { return Err("the database is not up".into()) };
     let dynamo = DynamoDb::new(Api::new(&config.aws)?);
-    let transport = DynamoTransport::new(dynamo, &config.sync.table, &device, &db);
+    let transport = DynamoTransport::new(dynamo, &config.sync, &device, &db);
     let replicator = Replicator::new(db, transport, &config.sync, &device);
     let state = replicator.state();
     report.figures(move || state.figures());

@@ -9,8 +9,8 @@ struct Bench {
 
 impl Bench {
     fn new(window: usize, delay: Duration) -> Self {
-        let (thing, site, policy) = ("lamp".to_owned(), "s1".to_owned(), Policy::Device);
-        let engine = Engine::new(Settings { thing, site, window, delay, policy }, 1);
+        let (thing, site, policies) = ("lamp".to_owned(), "s1".to_owned(), HashMap::new());
+        let engine = Engine::new(Settings { thing, site, window, delay, policies }, 1);
         Self { engine, now: Instant::now() }
     }
 

@@ -7,6 +7,10 @@ use serde_json::{Map, Value, json};
 use crate::db::Item;
 use crate::sync::answer::Answer;
 use crate::sync::item::Current;
+use crate::sync::pull::{Page, Query, Scope};
+use crate::sync::question::{self, Place};
+
+use super::index::{self, Index};
 
 type Attributes = Map<String, Value>;
 
@@ -24,6 +28,9 @@ pub fn identity((key, version, document): &Foreign) -> String {
 #[derive(Default)]
 pub struct Cloud {
     items: HashMap<String, Attributes>,
+    index: Index,
+    /// From when on the index shows the next change.
+    pub shown_from: u64,
     /// Operations of the device that were stored, ever.
     pub stored: HashSet<String>,
     /// Operations stored since the item was last deleted or put, and the highest counter of each site, by key.
@@ -64,12 +71,13 @@ impl Cloud {
         let mut after = before.cloned().unwrap_or_default();
         update.apply(request["UpdateExpression"].as_str().unwrap(), &mut after);
         self.check(&key, &after, thing, is_known)?;
+        self.index.add(self.shown_from, &key, Some(&after));
         self.items.insert(key, after);
         Ok(Answer::Stored)
     }
 
     /// Somebody else changes the item by the rules: its new document, or nothing to remove it.
-    pub fn edit(&mut self, key: &str, value: &str, random: &mut fastrand::Rng) {
+    pub fn edit(&mut self, key: &str, value: &str, stamp: &str, random: &mut fastrand::Rng) {
         // What lost its version begins above any that it had: the rule for those who delete for good.
         let lost = self.foreign.iter().any(|(lost, version, _)| lost == key && *version == 0);
         let last = if lost { 1000 * self.foreign.len() as u64 } else { 0 };
@@ -79,13 +87,14 @@ impl Cloud {
         item.insert("_v".into(), json!({"N": version.to_string()}));
         item.insert("_op".into(), json!({"B": format!("cloud-{value}")}));
         item.insert("_w".into(), json!({"S": "cloud:app"}));
-        item.insert("_ts".into(), json!({"S": value}));
+        item.insert("_ts".into(), json!({"S": stamp}));
         item.insert("gpk".into(), json!({"S": "thing"}));
         item.insert("_d".into(), json!({"BOOL": random.u8(..) < 40}));
         item.insert("value".into(), json!({"S": value}));
         if random.bool() {
             item.insert("color".into(), json!({"S": value}));
         }
+        self.index.add(self.shown_from, key, Some(item));
         self.remember(key);
     }
 
@@ -93,6 +102,7 @@ impl Cloud {
     pub fn put(&mut self, key: &str, value: &str) {
         self.since_deleted.remove(key);
         let item = json!({"pk": {"S": "thing#M"}, "sk": {"S": key}, "value": {"S": value}});
+        self.index.add(self.shown_from, key, item.as_object());
         self.items.insert(key.to_owned(), item.as_object().unwrap().clone());
         self.remember(key);
     }
@@ -100,8 +110,37 @@ impl Cloud {
     /// The item disappears without a trace.
     pub fn delete(&mut self, key: &str) {
         self.items.remove(key);
+        self.index.add(self.shown_from, key, None);
         self.since_deleted.remove(key);
         self.foreign.push((key.to_owned(), 0, None));
+    }
+
+    /// All items, as they are.
+    pub fn all(&self) -> impl Iterator<Item = (String, Current)> {
+        self.items.iter().map(|(key, item)| (key.clone(), Current::parse(item).unwrap()))
+    }
+
+    /// Whether the index has the item, sooner or later.
+    pub fn is_indexed(&self, key: &str) -> bool {
+        self.items.get(key).is_some_and(|item| item.contains_key("gpk"))
+    }
+
+    /// A page of at most so many items.
+    pub fn query(&self, scope: &Scope, limit: usize, start: Option<&Value>, now: u64) -> Page {
+        let answer = match scope {
+            Scope::Newest | Scope::Changes(_) => self.index.query(scope, limit, start, now),
+            Scope::Model(_) => {
+                let behind = start.map(|start| start["sk"]["S"].as_str().unwrap());
+                let mut keys: Vec<_> =
+                    self.items.keys().filter(|key| behind.is_none_or(|behind| key.as_str() > behind)).collect();
+                keys.sort();
+                let last = keys.get(limit - 1).filter(|_| keys.len() > limit).map(|key| json!({"sk": {"S": key}}));
+                let items = keys.iter().take(limit).map(|key| index::with_key(key, &self.items[*key]));
+                index::answer(items.collect(), last)
+            }
+        };
+        let place = Place { table: "table".into(), index: "changes".into(), thing: "thing".into() };
+        question::page(&place, &Query { id: 0, scope: scope.clone(), start: None }, &answer).unwrap()
     }
 
     pub fn was_deleted(&self, key: &str) -> bool {

@@ -42,7 +42,7 @@ impl World {
     }
 }
 
-fn same(theirs: Option<&Item>, mine: Option<&Item>) -> bool {
+pub(super) fn same(theirs: Option<&Item>, mine: Option<&Item>) -> bool {
     match (theirs, mine) {
         (Some(theirs), Some(mine)) => {
             theirs.len() == mine.len() && theirs.iter().all(|(name, value)| mine.get(name) == Some(value))

@@ -5,8 +5,10 @@
 //! shows every event.
 
 mod cloud;
+mod index;
 mod invariants;
 mod mutant;
+mod pulling;
 mod seen;
 mod store;
 mod world;

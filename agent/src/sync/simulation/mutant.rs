@@ -29,10 +29,26 @@ pub enum Mutant {
     NoRemove,
     /// A refused row is tried before all others.
     HeadOfLine,
+    /// What comes from the cloud replaces a row whose change waits.
+    ApplyOverPending,
+    /// An older version than the one that is known is taken: the index is behind.
+    ApplyOlder,
+    /// The version of a row that was removed on both sides is forgotten while the index still has the row.
+    ForgetRemoved,
+    /// Changes are read from the watermark on, without the overlap.
+    NoOverlap,
+    /// How far the cloud was read is kept before what was read.
+    ProgressFirst,
+    /// A row that reached the cloud while a range was read is taken for absent from it.
+    SweepFresh,
+    /// A row that the cloud does not have is removed although its change waits.
+    SweepPending,
+    /// Where the cloud wins, the device's version is dropped without a word.
+    SilentLoss,
 }
 
 impl Mutant {
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 20] = [
         Self::NotMe,
         Self::AnyN,
         Self::Unconditional,
@@ -45,6 +61,14 @@ impl Mutant {
         Self::Twice,
         Self::NoRemove,
         Self::HeadOfLine,
+        Self::ApplyOverPending,
+        Self::ApplyOlder,
+        Self::ForgetRemoved,
+        Self::NoOverlap,
+        Self::ProgressFirst,
+        Self::SweepFresh,
+        Self::SweepPending,
+        Self::SilentLoss,
     ];
 
     /// A request as the mutant would have made it.

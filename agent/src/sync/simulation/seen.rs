@@ -32,6 +32,9 @@ impl Seen {
             "throttled",
             "deleted",
             "unversioned",
+            "read",
+            "unread",
+            "pulled",
         ];
         for what in all {
             assert!(self.0.contains_key(what), "{what} never happened: {self:?}");

@@ -1,10 +1,12 @@
 //! A database with a change log: every operation is one transaction, and what was done stays done.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use crate::db::Item;
 use crate::db::changelog::{Outcome, Pending, Settlement};
+use crate::db::inbound::{Batch, Progress};
 
+use super::cloud::Foreign;
 use super::mutant::Mutant;
 
 #[derive(Default)]
@@ -18,10 +20,16 @@ struct Change {
     op: [u8; 16],
 }
 
+#[derive(Default)]
 pub struct Store {
     pub site: String,
     pub rows: BTreeMap<String, Row>,
     log: BTreeMap<String, Change>,
+    pub progress: Progress,
+    /// Keys that were settled since a range was asked for.
+    fresh: Option<BTreeSet<String>>,
+    /// Whether rows come from the cloud as well.
+    is_both: bool,
     n: u64,
     mutant: Option<Mutant>,
 }
@@ -33,8 +41,8 @@ pub struct Removed {
 }
 
 impl Store {
-    pub fn new(site: String, mutant: Option<Mutant>) -> Self {
-        Self { site, rows: BTreeMap::new(), log: BTreeMap::new(), n: 0, mutant }
+    pub fn new(site: String, is_both: bool, mutant: Option<Mutant>) -> Self {
+        Self { site, is_both, mutant, ..Self::default() }
     }
 
     pub fn write(&mut self, key: &str, item: Option<Item>, random: &mut fastrand::Rng) {
@@ -56,6 +64,9 @@ impl Store {
     }
 
     pub fn settle(&mut self, settled: &Settlement) -> Option<Removed> {
+        if let Some(fresh) = &mut self.fresh {
+            fresh.insert(settled.key.clone());
+        }
         let row = self.rows.get_mut(&settled.key)?;
         let is_newest = self.log.get(&settled.key).is_none_or(|change| change.n == settled.n);
         match &settled.outcome {
@@ -75,12 +86,81 @@ impl Store {
         if !is_newest && self.mutant != Some(Mutant::AnyN) {
             return None;
         }
-        if row.item.is_none() {
-            // Nothing is kept of a row that is gone on both sides.
+        if row.item.is_none() && (!self.is_both || self.mutant == Some(Mutant::ForgetRemoved)) {
+            // Nothing is kept of a row that is gone on both sides, where nothing can bring it back.
             row.base = 0;
         }
         let change = self.log.remove(&settled.key)?;
         Some(Removed { op: change.op, taken: matches!(settled.outcome, Outcome::Theirs(_)) })
+    }
+
+    pub fn watch_range(&mut self) {
+        self.fresh = Some(BTreeSet::new());
+    }
+
+    /// Applies what was read from the cloud, by the rules of the database. Returns what the rows are now that it changed, and
+    /// the versions of rows that it removed because the cloud does not have them.
+    pub fn apply(&mut self, batch: &Batch) -> Result<(Vec<Foreign>, Vec<(String, u64)>), String> {
+        let (mut taken, mut removed) = (Vec::new(), Vec::new());
+        let fresh = batch.range.as_ref().map(|_| self.fresh.take().unwrap_or_default());
+        for incoming in &batch.items {
+            let key = &incoming.key;
+            if self.log.contains_key(key) {
+                if self.mutant != Some(Mutant::ApplyOverPending) {
+                    continue;
+                }
+                return Err(format!("I2 the change of {key} that waits was overwritten"));
+            }
+            let row = self.rows.entry(key.clone()).or_default();
+            match incoming.version {
+                Some(version) if version == row.base => continue,
+                Some(version) if version < row.base && self.mutant != Some(Mutant::ApplyOlder) => match &fresh {
+                    Some(fresh) if !fresh.contains(key) => {}
+                    _ => continue,
+                },
+                None if row.item == incoming.item => continue,
+                _ => {}
+            }
+            row.item = incoming.item.clone();
+            row.base = incoming.version.unwrap_or(row.base);
+            taken.push((key.clone(), incoming.version.unwrap_or(0), incoming.item.clone()));
+        }
+        if let Some(range) = &batch.range {
+            let mut present = fresh.unwrap_or_default();
+            if self.mutant == Some(Mutant::SweepFresh) {
+                present.clear();
+            }
+            present.extend(batch.items.iter().map(|item| item.key.clone()));
+            for (key, row) in &mut self.rows {
+                let is_within = range.after.as_ref().is_none_or(|after| key > after)
+                    && range.to.as_ref().is_none_or(|to| key <= to);
+                if !is_within || present.contains(key) {
+                    continue;
+                }
+                if self.log.contains_key(key) {
+                    if self.mutant == Some(Mutant::SweepPending) {
+                        return Err(format!("I2 {key} was removed while its change waits"));
+                    }
+                } else if row.base > 0 || row.item.is_none() {
+                    if row.item.is_some() {
+                        removed.push((key.clone(), row.base));
+                    }
+                    *row = Row::default();
+                }
+            }
+        }
+        self.keep_progress(batch);
+        Ok((taken, removed))
+    }
+
+    /// How far the cloud was read with this.
+    pub fn keep_progress(&mut self, batch: &Batch) {
+        if let Some(range) = batch.range.as_ref().filter(|_| batch.is_whole) {
+            self.progress.whole.insert(range.model.clone(), 0);
+        }
+        if batch.watermark.is_some() {
+            self.progress.watermark.clone_from(&batch.watermark);
+        }
     }
 
     pub fn backlog(&self) -> usize {

@@ -1,16 +1,19 @@
 //! One run: events in simulated time, drawn from a seed.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 use crate::db::Item;
+use crate::db::Policy;
 use crate::db::changelog::{Pending, Settlement};
+use crate::db::inbound::{Batch, Progress};
 use crate::net::base64;
-use crate::sync::answer::{Answer, Policy};
+use crate::sync::answer::Answer;
 use crate::sync::engine::{Action, Engine, Push, Settings};
 use crate::sync::item::{self, Writer};
+use crate::sync::pull::{self, Page, Puller};
 
 use super::cloud::{self, Cloud, Foreign, identity};
 use super::mutant::Mutant;
@@ -29,7 +32,7 @@ const UNPARKED: Duration = Duration::from_secs(3 * 60 * 60);
 const EVENTS: usize = 20_000;
 
 #[derive(Debug)]
-enum Event {
+pub(super) enum Event {
     /// The device writes this row, or any.
     Write(Option<String>),
     /// Somebody else writes this item, or any.
@@ -59,34 +62,58 @@ enum Event {
     Settled {
         generation: u64,
     },
+    /// The question reaches the cloud.
+    Asked {
+        generation: u64,
+        query: pull::Query,
+    },
+    Read {
+        generation: u64,
+        id: u64,
+        answer: Result<Page, String>,
+    },
+    /// What was read is committed.
+    Apply {
+        generation: u64,
+        batch: Batch,
+    },
+    Applied {
+        generation: u64,
+    },
     Wake,
 }
 
 pub struct World {
-    random: fastrand::Rng,
-    mutant: Option<Mutant>,
-    now: Instant,
+    pub(super) random: fastrand::Rng,
+    pub(super) mutant: Option<Mutant>,
+    pub(super) now: Instant,
+    begin: Instant,
     end: Instant,
     events: BTreeMap<(Instant, u64), Event>,
     event_id: u64,
     pub(super) cloud: Cloud,
     pub(super) store: Store,
     engine: Engine,
+    pub(super) puller: Puller,
+    /// Whether the model replicates in both directions, and who wins then.
+    pub(super) is_both: bool,
+    policy: Policy,
     window: usize,
     delay: Duration,
     /// When the last [`Event::Wake`] is due.
     wake: Option<Instant>,
+    pub(super) pull_wake: Option<Instant>,
     /// Counts the starts of the device: what an earlier life waited for does not come back.
-    generation: u64,
+    pub(super) generation: u64,
     /// Rows on their way in this life, by request.
     sent: BTreeMap<u64, String>,
     is_down: bool,
-    trouble: bool,
+    pub(super) trouble: bool,
     /// Versions of others that the device recorded as conflicts or took.
-    known: HashSet<String>,
+    pub(super) known: HashSet<String>,
     /// Numbers what is written, so that every value is another.
     writes: u64,
-    seen: Seen,
+    pub(super) seen: Seen,
     is_traced: bool,
 }
 
@@ -94,23 +121,33 @@ impl World {
     pub fn new(seed: u64, mutant: Option<Mutant>) -> Self {
         let mut random = fastrand::Rng::with_seed(seed);
         let now = Instant::now();
-        let store = Store::new(site(&mut random), mutant);
+        let (is_both, policy) =
+            *random.choice([(false, Policy::Device), (true, Policy::Device), (true, Policy::Cloud)].iter()).unwrap();
+        let store = Store::new(site(&mut random), is_both, mutant);
         let window = random.usize(1..=4);
         let delay = if random.bool() { Duration::ZERO } else { Duration::from_millis(random.u64(1..3000)) };
-        let engine = engine(&store.site, window, delay, mutant, random.u64(..));
+        let engine = engine(&store.site, policy, window, delay, mutant, random.u64(..));
+        let none =
+            pull::Settings { models: Vec::new(), has_index: true, every: delay, overlap: delay, whole_every: delay };
+        let puller = Puller::new(none, &Progress::default(), now, 0, 0);
         let mut world = Self {
             random,
             mutant,
             now,
+            begin: now,
             end: now + TROUBLE,
             events: BTreeMap::new(),
             event_id: 0,
             cloud: Cloud::default(),
             store,
             engine,
+            puller,
+            is_both,
+            policy,
             window,
             delay,
             wake: None,
+            pull_wake: None,
             generation: 0,
             sent: BTreeMap::new(),
             is_down: false,
@@ -120,6 +157,10 @@ impl World {
             seen: Seen::default(),
             is_traced: std::env::var_os("TRACE").is_some(),
         };
+        world.puller = world.new_puller(false);
+        if is_both {
+            world.earlier();
+        }
         world.plan();
         world
     }
@@ -135,6 +176,8 @@ impl World {
         self.is_down = false;
         self.drain(&mut left, SETTLED, true)?;
         self.check_rows(false)?;
+        self.read_on(&mut left, false)?;
+        self.read_on(&mut left, true)?;
         for key in KEYS {
             self.write(key, false);
         }
@@ -165,12 +208,12 @@ impl World {
         }
     }
 
-    fn at_random(&mut self, event: Event) {
+    pub(super) fn at_random(&mut self, event: Event) {
         let after = TROUBLE.mul_f64(self.random.f64());
         self.after(after, event);
     }
 
-    fn after(&mut self, delay: Duration, event: Event) {
+    pub(super) fn after(&mut self, delay: Duration, event: Event) {
         self.event_id += 1;
         self.events.insert((self.now + delay, self.event_id), event);
     }
@@ -189,6 +232,31 @@ impl World {
             }
             self.step(left)?;
         }
+    }
+
+    /// Runs until the cloud was read to its end once more, all being well: its changes or, if `whole`, all there is.
+    fn read_on(&mut self, left: &mut usize, whole: bool) -> Result<(), String> {
+        if !self.is_both {
+            return Ok(());
+        }
+        // The index comes up with the table.
+        let caught_up = self.now + Duration::from_secs(11);
+        while self.now < caught_up {
+            self.after(Duration::from_secs(1), Event::Wake);
+            self.step(left)?;
+        }
+        if whole {
+            self.restart_with(true);
+        }
+        let (begun, until) = (self.now, self.now + SETTLED);
+        while self.puller.last_success().is_none_or(|at| at < begun + Duration::from_secs(30)) {
+            if self.now > until {
+                return Err("liveness: the cloud is not read to its end".to_owned());
+            }
+            self.step(left)?;
+        }
+        self.drain(left, SETTLED, true)?;
+        self.check_pulled(whole)
     }
 
     fn step(&mut self, left: &mut usize) -> Result<(), String> {
@@ -230,11 +298,12 @@ impl World {
                     self.generation += 1;
                     self.sent.clear();
                     self.engine.restart();
+                    self.puller = self.new_puller(false);
                 }
             }
             Event::Reset => {
                 self.seen.count("reset");
-                self.store = Store::new(site(&mut self.random), self.mutant);
+                self.store = Store::new(site(&mut self.random), self.is_both, self.mutant);
                 self.restart();
             }
             Event::Outage(is_down) => self.is_down = is_down,
@@ -252,11 +321,24 @@ impl World {
                 self.after(after, Event::Settled { generation });
             }
             Event::Settled { generation } if generation == self.generation => self.engine.settled(self.now),
+            Event::Asked { generation, query } => self.asked(generation, &query),
+            Event::Read { generation, id, answer } if generation == self.generation => {
+                self.puller.read(id, answer, self.now);
+            }
+            Event::Apply { generation, batch } if generation == self.generation => {
+                self.apply(&batch)?;
+                let after = self.short();
+                self.after(after, Event::Applied { generation });
+            }
+            Event::Applied { generation } if generation == self.generation => self.puller.applied(0, self.now),
             // Meant for an earlier life.
             Event::Answer { .. }
             | Event::Pending { .. }
             | Event::Commit { .. }
             | Event::Settled { .. }
+            | Event::Read { .. }
+            | Event::Apply { .. }
+            | Event::Applied { .. }
             | Event::Wake => {}
         }
         Ok(())
@@ -265,6 +347,7 @@ impl World {
     /// Does what the engine wants.
     fn turn(&mut self) -> Result<(), String> {
         let generation = self.generation;
+        self.turn_pull();
         for _ in 0..1000 {
             let Some(action) = self.engine.poll(self.now) else {
                 let wake = self.engine.deadline().map(|at| at.max(self.now + Duration::from_micros(1)));
@@ -347,6 +430,7 @@ impl World {
     }
 
     fn arrive(&mut self, id: u64, generation: u64, request: Value) -> Result<(), String> {
+        self.cloud.shown_from = self.shown_from();
         let known = &self.known;
         let is_known = |version: &Foreign| known.contains(&identity(version));
         let answer = self.cloud.update(&request, "thing", is_known)?;
@@ -392,7 +476,7 @@ impl World {
             self.known.insert(identity(&(key.clone(), settled.base, self.store.rows[key].item.clone())));
         }
         let op = base64::encode(&removed.op);
-        if !self.cloud.stored.contains(&op) {
+        if settled.conflict.is_none() && !self.cloud.stored.contains(&op) {
             return Err(format!("I2 a change of {key} left the log and never reached the cloud"));
         }
         Ok(())
@@ -422,6 +506,8 @@ impl World {
     fn somebody_writes(&mut self, key: &str) {
         self.writes += 1;
         let value = format!("c{}", self.writes);
+        let stamp = self.stamp();
+        self.cloud.shown_from = self.shown_from();
         match self.random.u8(..) {
             ..20 => {
                 self.seen.count("deleted");
@@ -433,7 +519,7 @@ impl World {
                 self.cloud.put(key, &value);
                 self.forget_requests(key);
             }
-            _ => self.cloud.edit(key, &value, &mut self.random),
+            _ => self.cloud.edit(key, &value, &stamp, &mut self.random),
         }
     }
 
@@ -448,28 +534,37 @@ impl World {
     }
 
     fn restart(&mut self) {
+        self.restart_with(false);
+    }
+
+    fn restart_with(&mut self, is_whole_due: bool) {
         self.generation += 1;
         self.sent.clear();
         let seed = self.random.u64(..);
-        self.engine = engine(&self.store.site, self.window, self.delay, self.mutant, seed);
+        self.engine = engine(&self.store.site, self.policy, self.window, self.delay, self.mutant, seed);
+        self.puller = self.new_puller(is_whole_due);
     }
 
-    fn loses(&mut self) -> bool {
+    pub(super) fn elapsed_ms(&self) -> u64 {
+        u64::try_from((self.now - self.begin).as_millis()).unwrap()
+    }
+
+    pub(super) fn loses(&mut self) -> bool {
         self.trouble && (self.is_down || self.random.u8(..) < 35)
     }
 
-    fn short(&mut self) -> Duration {
+    pub(super) fn short(&mut self) -> Duration {
         Duration::from_micros(self.random.u64(1..30_000))
     }
 
-    fn latency(&mut self) -> Duration {
+    pub(super) fn latency(&mut self) -> Duration {
         Duration::from_millis(self.random.u64(1..400))
     }
 }
 
-fn engine(site: &str, window: usize, delay: Duration, mutant: Option<Mutant>, seed: u64) -> Engine {
-    let (thing, site, policy) = ("thing".to_owned(), site.to_owned(), Policy::Device);
-    let mut engine = Engine::new(Settings { thing, site, window, delay, policy }, seed);
+fn engine(site: &str, policy: Policy, window: usize, delay: Duration, mutant: Option<Mutant>, seed: u64) -> Engine {
+    let (thing, site, policies) = ("thing".to_owned(), site.to_owned(), HashMap::from([("M".to_owned(), policy)]));
+    let mut engine = Engine::new(Settings { thing, site, window, delay, policies }, seed);
     engine.rules.mutant = mutant;
     engine
 }
