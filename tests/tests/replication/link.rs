@@ -45,7 +45,7 @@ struct Shared {
     mutant: Option<Mutant>,
     weather: Mutex<Weather>,
     random: Mutex<fastrand::Rng>,
-    /// Locked while moto works: its conditions hold for one request at a time only.
+    /// Locked while moto works: its conditions and items are whole for one request at a time only.
     cloud: Mutex<Cloud>,
     requests: AtomicU64,
     /// Requests that were held and are not delivered yet.
@@ -279,10 +279,11 @@ fn pass(mut client: &TcpStream, request: &Request, shared: &Arc<Shared>) -> io::
 impl Shared {
     /// Has moto carry it out, and writes down what that did. What only reads is none of the mutants' business.
     fn deliver(&self, request: &Request) -> io::Result<Vec<u8>> {
+        // A reader too would see an item that moto has not finished.
+        let mut cloud = lock(&self.cloud);
         if !writes(request) {
             return request.forward(self.server);
         }
-        let mut cloud = lock(&self.cloud);
         let mut body: Value = serde_json::from_slice(request.body()).unwrap_or_default();
         let answer = match self.mutant {
             None => request.forward(self.server)?,
