@@ -7,9 +7,13 @@ cloud.py serve --port PORT [--table NAME] [--allow ACTIONS] [--stdin]
     that it dies with the test that started it).
 cloud.py scan FILE
     Prints the items of the table, one line of JSON each; FILE holds the line that `serve` printed (`-`: standard input).
+cloud.py edit FILE THING MODEL KEY [JSON]
+    Changes the fields of an item as a cloud writer does it, with version, operation, writer and the keys of the index of changes;
+    without JSON it removes the item, with a tombstone.
 """
 
 import argparse
+import datetime
 import decimal
 import json
 import logging
@@ -22,6 +26,7 @@ import urllib.request
 
 import boto3
 import boto3.dynamodb.types
+from boto3.dynamodb.conditions import Attr
 
 REGION = "us-east-1"
 
@@ -36,11 +41,18 @@ def main():
     verb.add_argument("--stdin", action="store_true")
     verb = verbs.add_parser("scan")
     verb.add_argument("file", type=argparse.FileType())
+    verb = verbs.add_parser("edit")
+    verb.add_argument("file", type=argparse.FileType())
+    for name in ["thing", "model", "key"]:
+        verb.add_argument(name)
+    verb.add_argument("fields", type=lambda text: json.loads(text, parse_float=decimal.Decimal), nargs="?")
     arguments = parser.parse_args()
     if arguments.verb == "serve":
         serve(arguments.port, arguments.table, arguments.allow.split(","), arguments.stdin)
-    else:
+    elif arguments.verb == "scan":
         scan(json.load(arguments.file))
+    else:
+        edit(json.load(arguments.file), arguments.thing, arguments.model, arguments.key, arguments.fields)
 
 
 def serve(port, table, actions, until_stdin_ends):
@@ -71,17 +83,14 @@ def serve(port, table, actions, until_stdin_ends):
 def set_up(endpoint, table, actions):
     """The table, a user who may do this and nothing else, and from then on no request without a valid signature."""
     dynamodb = client("dynamodb", endpoint, "setup", "setup")
-    def schema(*keys):
-        return [{"AttributeName": name, "KeyType": kind} for name, kind in zip(keys, ("HASH", "RANGE"))]
     dynamodb.create_table(
         TableName=table,
         BillingMode="PAY_PER_REQUEST",
-        KeySchema=schema("pk", "sk"),
-        # The changes that others make, in the order of their times.
+        KeySchema=keys("pk", "sk"),
+        AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name in ["pk", "sk", "gpk", "_ts"]],
         GlobalSecondaryIndexes=[
-            {"IndexName": "changes", "KeySchema": schema("gpk", "_ts"), "Projection": {"ProjectionType": "ALL"}}
+            {"IndexName": "changes", "KeySchema": keys("gpk", "_ts"), "Projection": {"ProjectionType": "ALL"}}
         ],
-        AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name in ("pk", "sk", "gpk", "_ts")],
     )
     # moto does not look for the table in a DynamoDB request, so that it matches no resource but `*`.
     allowed = {"Effect": "Allow", "Action": actions, "Resource": "*"}
@@ -103,6 +112,40 @@ def set_up(endpoint, table, actions):
         "access_key_id": key["AccessKeyId"],
         "secret_access_key": key["SecretAccessKey"],
     }
+
+
+def keys(partition, sort):
+    return [{"AttributeName": partition, "KeyType": "HASH"}, {"AttributeName": sort, "KeyType": "RANGE"}]
+
+
+def edit(cloud, thing, model, key, fields):
+    """Reads the item and writes it on the condition that it is still what was read, until that succeeds."""
+    resource = boto3.resource(
+        "dynamodb",
+        endpoint_url=cloud["endpoint"],
+        region_name=REGION,
+        aws_access_key_id=cloud["access_key_id"],
+        aws_secret_access_key=cloud["secret_access_key"],
+    )
+    table, place = resource.Table(cloud["table"]), {"pk": f"{thing}#{model}", "sk": key}
+    while True:
+        version = table.get_item(Key=place, ConsistentRead=True).get("Item", {}).get("_v")
+        now = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        stamps = {"_v": (version or 0) + 1, "_op": os.urandom(16), "_w": "cloud:edit", "_d": fields is None}
+        values = {**(fields or {}), **stamps, "gpk": thing, "_ts": now}
+        names = {f"#{number}": name for number, name in enumerate(values)}
+        condition = Attr("_v").eq(version) if version else Attr("_v").not_exists()
+        try:
+            table.update_item(
+                Key=place,
+                UpdateExpression="SET " + ", ".join(f"{name} = :{name[1:]}" for name in names),
+                ConditionExpression=condition,
+                ExpressionAttributeNames=names,
+                ExpressionAttributeValues={f":{number}": value for number, value in enumerate(values.values())},
+            )
+            return
+        except resource.meta.client.exceptions.ConditionalCheckFailedException:
+            continue
 
 
 def scan(cloud):

@@ -103,6 +103,14 @@ const WRONG_FILES: &[(&str, &str, &str)] = &[
     (WEB, "{limits: {header: Infinity}}", "1: web.limits.header: expected a whole number as 100, '20k' or '1MB', found the number inf"),
     (WEB, "{threads: 17}", "1: web.threads: the number 17 is out of range, expected 1 to 16"),
     (WEB, "{limits: {header: 'unlimited'}}", "1: web.limits.header: `unlimited` is out of range, expected 1KB to 1MB"),
+    (IOTO, "{mqtt: {queue: 100}}", "1: mqtt.queue: expected an object, found the number 100"),
+    (IOTO, "{mqtt: {queue: {count: 0}}}", "1: mqtt.queue.count: the number 0 is out of range, expected 1 to 100000"),
+    (IOTO, "{mqtt: {queue: {high: {size: '2GB'}}}}", "1: mqtt.queue.high.size: `2GB` is out of range, expected 1KB to 1GB"),
+    (IOTO, "{mqtt: {queue: {low: {age: 0}}}}", "1: mqtt.queue.low.age: the number 0 is out of range, expected 1 sec to never"),
+    (IOTO, "{mqtt: {queue: {policy: 'drop'}}}", "1: mqtt.queue.policy: expected 'block' or 'dropOldest' or 'dropNewest' or 'coalesce', found `drop`"),
+    (IOTO, "{mqtt: {queue: {urgent: {}}}}", "1: mqtt.queue.urgent: unknown key"),
+    (IOTO, "{aws: {proxy: {url: 'http://me:s3cret@gate'}}}", "1: aws.proxy.url: holds a user or a password; they belong into `username` and `password` beside it"),
+    (IOTO, "{aws: {proxy: {password: 'x'}}}", "1: aws.proxy.password: needs `username` beside it"),
     (IOTO, "{mqtt: {inflight: 1.5}}", "1: mqtt.inflight: expected a whole number as 100, '20k' or '1MB', found the number 1.5"),
     // Keys
     (IOTO, "{\n web: {\n  lisen: []}}", "3: web.lisen: unknown key, did you mean `listen`?"),
@@ -303,7 +311,7 @@ fn later_layers_win_and_each_value_knows_its_origin() {
         (
             "share/ioto.json5",
             "{device: {name: '1', model: '1', product: '1', description: '1'},
-              web: {index: '1'}, log: {queue: 1}, database: {queue: 1}, mqtt: {queue: 1}}",
+              web: {index: '1'}, log: {queue: 1}, database: {queue: 1}, mqtt: {inflight: 1}}",
         ),
         (
             "etc/ioto.json5",
@@ -320,7 +328,7 @@ fn later_layers_win_and_each_value_knows_its_origin() {
     ]);
     let shown = device.show("--origin IOTO_LOG_LEVEL=warn IOTO_WEB_LIMITS_HEADER=20k IOTO_PROFILE=prod --profile dev");
     let rows = [
-        ("/mqtt/queue", json!(1), device.path("share/ioto.json5:2")),
+        ("/mqtt/inflight", json!(1), device.path("share/ioto.json5:2")),
         ("/database/queue", json!(2), device.path("etc/ioto.json5:2")),
         ("/web/index", json!("3"), device.path("etc/web.json5:1")),
         ("/device/name", json!("3"), device.path("etc/device.json5:1")),

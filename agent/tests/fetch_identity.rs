@@ -3,6 +3,8 @@
 #![cfg(all(feature = "fetch", feature = "web"))]
 #![allow(clippy::unwrap_used)]
 
+#[path = "fetch_support/authority.rs"]
+mod authority;
 mod fetch_support;
 
 use std::process::{Child, Command, Stdio};
@@ -10,33 +12,16 @@ use std::process::{Child, Command, Stdio};
 use fetch_support::{Directory, Foreign, Python};
 use ioto::config::Profile;
 use ioto::fetch::{Client, Error, Options};
-use ioto::net::{self, Pin, TlsClient, TlsClientBuilder, base64};
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd};
+use ioto::net::{self, Pin, TlsClient, TlsClientBuilder};
+use rcgen::{CertificateParams, date_time_ymd};
 
 const LIMIT: usize = 1 << 20;
 
-/// A directory with `ca.pem`, and `server.crt`, `server.key` for this machine; and the pin of the key.
+/// A certificate for this machine, see [`authority::certified`], and a file to serve.
 fn certified(change: impl FnOnce(&mut CertificateParams)) -> (Directory, Pin) {
-    let directory = Directory::new();
-    let mut params = CertificateParams::new(Vec::new()).unwrap();
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    params.distinguished_name.push(DnType::CommonName, "An authority for tests");
-    let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
-    let key = KeyPair::generate().unwrap();
-    let mut params = CertificateParams::new(vec!["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
-    change(&mut params);
-    let certificate = params.signed_by(&key, &authority).unwrap();
-    directory.write("ca.pem", pem("CERTIFICATE", authority.der()));
-    directory.write("server.crt", pem("CERTIFICATE", certificate.der()));
-    directory.write("server.key", pem("PRIVATE KEY", key.serialized_der()));
+    let (directory, pin) = authority::certified(&["localhost", "127.0.0.1"], change);
     directory.write("hello.txt", "hello");
-    (directory, Pin::of(certificate.der()).unwrap())
-}
-
-fn pem(label: &str, der: &[u8]) -> String {
-    let text = base64::encode(der);
-    let lines: Vec<&str> = text.as_bytes().chunks(64).map(|line| std::str::from_utf8(line).unwrap()).collect();
-    format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", lines.join("\n"))
+    (directory, pin)
 }
 
 fn trusting(directory: &Directory) -> TlsClientBuilder {
@@ -165,7 +150,8 @@ fn a_tunnel_through_a_proxy_carries_tls_to_the_server_and_its_connection_is_kept
         let _ = std::io::copy(&mut far, stream);
     });
     let tls = Some(trusting(&directory).build().unwrap());
-    let client = Client::new(Options { tls, proxy: Some(proxy.url.parse().unwrap()), ..Options::default() });
+    let client =
+        Client::new(Options { tls, proxies: proxy.url.parse::<net::Proxy>().unwrap().into(), ..Options::default() });
     for _ in 0..3 {
         let request = client.get(&format!("https://localhost:{port}/hello.txt"));
         let text = smol::block_on(async { request.send().await.unwrap().text(LIMIT).await.unwrap() });

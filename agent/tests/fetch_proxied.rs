@@ -15,8 +15,8 @@ use ioto::net::{self, Fault};
 const LIMIT: usize = 1 << 20;
 
 fn through(proxy: &str, direct: &str) -> Client {
-    let (proxy, direct) = (Some(proxy.parse().unwrap()), direct.parse().unwrap());
-    Client::new(Options { proxy, direct, ..Options::default() })
+    let (proxies, direct) = (proxy.parse::<net::Proxy>().unwrap().into(), direct.parse().unwrap());
+    Client::new(Options { proxies, direct, ..Options::default() })
 }
 
 fn text(client: &Client, url: &str) -> String {

@@ -3,6 +3,8 @@
 #![cfg(all(feature = "fetch", feature = "web"))]
 #![allow(clippy::unwrap_used)]
 
+#[path = "fetch_support/authority.rs"]
+mod authority;
 mod fetch_support;
 
 use std::io::{BufRead, BufReader};
@@ -10,33 +12,13 @@ use std::process::{Command, Stdio};
 
 use fetch_support::{Directory, Python};
 use ioto::fetch::{Body, Client, Error, Options};
-use ioto::net::{self, TlsClient, base64};
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+use ioto::net::{self, TlsClient};
 use smol::io::AsyncReadExt;
 
 const LIMIT: usize = 1024 * 1024;
 
-/// A directory with `ca.pem` and a certificate of that authority for these names: `server.crt`, `server.key`.
 fn certified(names: &[&str]) -> Directory {
-    let directory = Directory::new();
-    let mut params = CertificateParams::new(Vec::new()).unwrap();
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    params.distinguished_name.push(DnType::CommonName, "An authority for tests");
-    let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
-    let key = KeyPair::generate().unwrap();
-    let params = CertificateParams::new(names.iter().map(|name| name.to_string()).collect::<Vec<_>>()).unwrap();
-    let certificate = params.signed_by(&key, &authority).unwrap();
-    directory.write("ca.pem", pem("CERTIFICATE", authority.der()));
-    directory.write("server.crt", pem("CERTIFICATE", certificate.der()));
-    directory.write("server.key", pem("PRIVATE KEY", key.serialized_der()));
-    directory
-}
-
-/// OpenSSL wants lines of at most 64 characters (RFC 7468 §2).
-fn pem(label: &str, der: &[u8]) -> String {
-    let text = base64::encode(der);
-    let lines: Vec<&str> = text.as_bytes().chunks(64).map(|line| std::str::from_utf8(line).unwrap()).collect();
-    format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", lines.join("\n"))
+    authority::certified(names, |_| ()).0
 }
 
 fn trusting(directory: &Directory) -> Client {

@@ -251,6 +251,8 @@ fn the_policies_of_full_queues_are_kept_while_there_is_no_broker() {
         publish(1, Priority::Low).await.unwrap();
         let state = client.state();
         assert_eq!((state.dropped.oldest, state.dropped.newest, state.dropped.expired), (2, 2, 1));
-        assert_eq!(state.queued_by_priority, [3, 3, 0]);
+        let queues = state.queues.map(|queue| (queue.messages, queue.dropped, queue.age.is_some()));
+        assert_eq!(queues, [(3, 2, true), (3, 2, true), (0, 1, false)]);
+        assert_eq!(state.queues.map(|queue| queue.bytes), [36, 36, 0]);
     });
 }

@@ -2,21 +2,22 @@
 //!
 //! | request | answer |
 //! |---|---|
-//! | `POST /api/mqtt` with `{"topic", "payload", "qos", "retain", "wait"}` | 204 when the broker has it, 202 when it is queued (`"wait": false`) |
+//! | `POST /api/mqtt` with `{"topic", "payload", "qos", "retain", "priority", "durable", "wait"}` | 204 when the broker has it, 202 when it is queued (`"wait": false`) |
 //! | `GET /api/mqtt?filter=…&filter=…&qos=…` | a stream of events: `subscribed`, then a message each |
 //!
-//! Payloads are base64, in both directions; a message is `{"topic", "payload", "qos", "retain"}`. Errors are
+//! `"priority"` is `"high"`, `"normal"` or `"low"`; a message that is `"durable"` is on disk before the answer, and survives
+//! the end of the agent. Payloads are base64, in both directions; a message is `{"topic", "payload", "qos", "retain"}`. Errors are
 //! `{"error": {"code", "message"}}` with 400, 403, 405, 503 or 504.
 
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use smol::Timer;
-use smol::future::{FutureExt, poll_once};
+use smol::future::FutureExt;
 
 use super::{Door, guard};
 use crate::http1::Method;
-use crate::mqtt::{Client, Error as MqttError, Listener, Message, QoS};
+use crate::mqtt::{Client, Error as MqttError, Listener, Message, Priority, QoS, Wait};
 use crate::net::base64;
 use crate::web::{Action, Error, Event, Exchange};
 
@@ -59,24 +60,39 @@ async fn publish(client: &Client, exchange: &Exchange) -> Result<Answer, Error> 
         Ok(message) => message,
         Err(rule) => return Ok(refusal(400, "invalid", rule)),
     };
-    let mut sending = Box::pin(client.send(message).into_future());
-    let outcome = match body["wait"].as_bool().unwrap_or(true) {
-        false => poll_once(&mut sending).await,
-        true => {
-            let too_late = async {
-                Timer::after(WAIT).await;
-                None
-            };
-            let sent = async { Some(sending.await) };
-            sent.or(too_late).await
-        }
+    let (priority, is_durable) = match treatment(&body) {
+        Ok(treatment) => treatment,
+        Err(rule) => return Ok(refusal(400, "invalid", rule)),
     };
+    let waits = body["wait"].as_bool().unwrap_or(true);
+    let wait = if waits { Wait::Ack } else { Wait::None };
+    let mut sending = client.send(message).priority(priority).durable(is_durable).wait(wait).into_future();
+    let outcome = async { Some((&mut sending).await) }
+        .or(async {
+            Timer::after(WAIT).await;
+            None
+        })
+        .await;
     Ok(match outcome {
-        Some(Ok(())) => (204, Value::Null),
+        Some(Ok(())) if waits => (204, Value::Null),
+        Some(Ok(())) => (202, json!({"queued": true})),
         Some(Err(error)) => refused(&error),
-        None if body["wait"] == false => (202, json!({"queued": true})),
+        None if !sending.is_queued() => {
+            refusal(503, "full", "too many messages wait; it was not queued, try again later")
+        }
         None => refusal(504, "timeout", "the broker has not acknowledged it yet; it stays queued and goes on its way"),
     })
+}
+
+fn treatment(body: &Value) -> Result<(Priority, bool), &'static str> {
+    let priority = match &body["priority"] {
+        Value::Null => Priority::Normal,
+        name => {
+            let name = name.as_str().and_then(|name| name.parse().ok());
+            name.ok_or("`priority` must be \"high\", \"normal\" or \"low\"")?
+        }
+    };
+    Ok((priority, body["durable"].as_bool().unwrap_or(false)))
 }
 
 fn message(body: &Value) -> Result<Message, &'static str> {
@@ -147,6 +163,7 @@ fn refused(error: &MqttError) -> Answer {
     match error {
         MqttError::Closed => refusal(503, "closed", "the MQTT client stops"),
         MqttError::Refused(_) => refusal(403, "refused", &error.to_string()),
+        MqttError::Dropped | MqttError::Undelivered(_) => refusal(503, "dropped", &error.to_string()),
         MqttError::Lost | MqttError::QueueFull => refusal(503, "lost", &error.to_string()),
         error => refusal(400, "invalid", &error.to_string()),
     }

@@ -16,7 +16,7 @@ use super::{Error, Provider, Request};
 use crate::config;
 use crate::fetch::{self, Client, Options, Url};
 use crate::http1::Method;
-use crate::net::{self, TlsClient};
+use crate::net::{self, Proxy, TlsClient};
 
 /// Bytes of one answer. A page of a DynamoDB query can be larger: ask with `Limit`.
 const ANSWER: usize = 1024 * 1024;
@@ -65,7 +65,9 @@ impl Api {
             Some(file) => Some(TlsClient::builder().authority(file).build().map_err(fetch::Error::from)?),
             None => None,
         };
-        let options = Options { tls, redirects: 0, idle_connections: CONNECTIONS, ..Options::default() };
+        let proxy = Proxy::from_config(&config.proxy).map_err(|text| Error::Endpoint(format!("aws.proxy: {text}")))?;
+        let options =
+            Options { tls, proxies: proxy.into(), redirects: 0, idle_connections: CONNECTIONS, ..Options::default() };
         Self::with_client(config, provider, Client::new(options))
     }
 
@@ -214,6 +216,7 @@ mod tests {
 
     use super::super::Credentials;
     use super::*;
+    use crate::config::Secret;
 
     const SERVICE: Service =
         Service { endpoint: "dynamodb", signing_name: "dynamodb", target: "DynamoDB_20120810", json: "1.0" };
@@ -273,6 +276,19 @@ mod tests {
         ] {
             assert!(request.contains(part), "{part}: {request}");
         }
+    }
+
+    #[test]
+    fn a_proxy_of_the_configuration_is_on_the_way() {
+        let (url, server) = server(vec![answer(200, "", "{}")]);
+        let proxy = config::OutboundProxy { url, username: Some("me".into()), password: Secret::new("secret") };
+        let endpoint = Some("http://dynamodb.example:8000".into());
+        let config = config::Aws { endpoint, proxy, timeout: LONG, ..Default::default() };
+        let api = Api::with_provider(&config, Provider::Static(Credentials::new("AKID", "secret"))).unwrap();
+        smol::block_on(api.call(&SERVICE, "ListTables", &json!({}))).unwrap();
+        let request = server.join().unwrap().remove(0);
+        assert!(request.starts_with("POST http://dynamodb.example:8000/ HTTP/1.1\r\n"), "{request}");
+        assert!(request.contains("Proxy-Authorization: Basic bWU6c2VjcmV0\r\n"), "{request}");
     }
 
     #[test]

@@ -51,12 +51,6 @@ impl Skews {
 mod tests {
     use super::*;
 
-    fn headers(fields: &[(&str, &str)]) -> Headers {
-        let mut headers = Headers::new();
-        fields.iter().for_each(|(name, value)| headers.append(name, value).unwrap());
-        headers
-    }
-
     const DATE: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
     const DATE_MS: i64 = 784_111_777_000;
 
@@ -65,9 +59,9 @@ mod tests {
         let skews = Skews::default();
         let three_hours = 3 * 3_600_000;
         let sent = DATE_MS - three_hours - 500;
-        assert!(skews.learn("a", &headers(&[("Date", DATE)]), sent, sent + 1000, 0));
+        assert!(skews.learn("a", &Headers::of(&[("Date", DATE)]), sent, sent + 1000, 0));
         assert_eq!((skews.of("a"), skews.of("b")), (three_hours, 0));
-        assert!(!skews.learn("a", &headers(&[("Date", DATE)]), sent, sent + 1000, skews.of("a")));
+        assert!(!skews.learn("a", &Headers::of(&[("Date", DATE)]), sent, sent + 1000, skews.of("a")));
         assert_eq!(skews.of("a"), three_hours, "it does not swing");
     }
 
@@ -75,7 +69,7 @@ mod tests {
     fn cached_and_undated_answers_teach_nothing() {
         let skews = Skews::default();
         for fields in [&[("Date", DATE), ("Age", "1")][..], &[("Date", "soon")], &[]] {
-            assert!(!skews.learn("a", &headers(fields), 0, 0, 0));
+            assert!(!skews.learn("a", &Headers::of(fields), 0, 0, 0));
         }
         assert_eq!(skews.of("a"), 0);
     }
@@ -84,7 +78,7 @@ mod tests {
     fn the_number_of_endpoints_is_bounded() {
         let skews = Skews::default();
         for n in 0..100 {
-            skews.learn(&n.to_string(), &headers(&[("Date", DATE)]), 0, 0, 0);
+            skews.learn(&n.to_string(), &Headers::of(&[("Date", DATE)]), 0, 0, 0);
         }
         assert_eq!(skews.lock().len(), ENDPOINTS);
     }

@@ -23,7 +23,7 @@ pub struct Command {
 }
 
 /// An option, `--name` or `--name VALUE`, perhaps also of one letter.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Opt {
     /// The letter that says the same, `-x`.
     pub short: Option<char>,

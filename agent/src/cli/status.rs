@@ -58,15 +58,31 @@ fn render(status: &Value) -> String {
     for (name, service) in status["services"].as_object().into_iter().flatten() {
         let state = service["state"].as_str().unwrap_or("?");
         let _ = writeln!(out, "  {name:10} {state:9} {}", details(service).join(", "));
+        for (figure, value) in service.as_object().into_iter().flatten().filter(|(_, value)| is_table(value)) {
+            for (row, members) in value.as_object().into_iter().flatten() {
+                let _ = writeln!(out, "  {:10} {figure} {row}: {}", "", plain(members));
+            }
+        }
     }
     out
+}
+
+/// Whether a figure is objects by name, as the queues are: each gets a line of its own.
+fn is_table(value: &Value) -> bool {
+    value.as_object().is_some_and(|rows| rows.values().all(Value::is_object) && !rows.is_empty())
 }
 
 fn details(service: &Value) -> Vec<String> {
     let figures = service.as_object().into_iter().flat_map(Map::iter);
     let is_empty = |value: &Value| value.is_null() || value.as_array().is_some_and(Vec::is_empty);
-    let figures = figures.filter(|(name, value)| !COMMON.contains(&name.as_str()) && !is_empty(value));
-    let mut details: Vec<_> = figures.map(|(name, value)| format!("{name} {}", plain(value))).collect();
+    let is_shown = |name: &String, value: &Value| !COMMON.contains(&name.as_str()) && !is_empty(value);
+    let figures = figures.filter(|(name, value)| is_shown(name, value) && !is_table(value));
+    let show = |(name, value): (&String, &Value)| match value.as_object() {
+        Some(counts) if counts.values().all(|count| *count == 0) => format!("{name} 0"),
+        Some(_) => format!("{name} ({})", plain(value)),
+        None => format!("{name} {}", plain(value)),
+    };
+    let mut details: Vec<_> = figures.map(show).collect();
     if let Some(error) = service["error"].as_str() {
         details
             .insert(0, format!("{error} (next try within {:.0} s)", service["retryIn"].as_f64().unwrap_or(0.0).ceil()));
@@ -78,6 +94,10 @@ fn plain(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
         Value::Array(values) => values.iter().map(plain).collect::<Vec<_>>().join(" "),
+        Value::Object(members) => {
+            let known = members.iter().filter(|(_, value)| !value.is_null());
+            known.map(|(name, value)| format!("{name} {}", plain(value))).collect::<Vec<_>>().join(", ")
+        }
         other => other.to_string(),
     }
 }
@@ -95,6 +115,24 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn figures_of_several_things_have_a_line_for_each() {
+        let mqtt = json!({
+            "state": "running", "dropped": {"newest": 0, "oldest": 4}, "lost": {"a": 0}, "sent": 1,
+            "queues": {"high": {"dropped": 0, "messages": 0, "oldest": null}, "low": {"dropped": 4, "messages": 2, "oldest": 61}},
+        });
+        let text = render(&json!({"uptime": 0, "services": {"mqtt": mqtt}}));
+        let lines: Vec<_> = text.lines().skip(1).collect();
+        assert_eq!(
+            lines,
+            [
+                "  mqtt       running   dropped (newest 0, oldest 4), lost 0, sent 1",
+                "             queues high: dropped 0, messages 0",
+                "             queues low: dropped 4, messages 2, oldest 61",
+            ]
+        );
+    }
 
     #[test]
     fn a_failed_service_says_why_before_its_figures() {

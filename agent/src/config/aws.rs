@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::Secret;
 use super::node::quote;
+use super::outbound::OutboundProxy;
 use super::section::Section;
 use super::units::FOREVER;
 
@@ -17,6 +18,8 @@ pub struct Aws {
     pub endpoint: Option<String>,
     /// `aws.authority`: PEM file of the roots to trust; nothing: the system's roots.
     pub authority: Option<PathBuf>,
+    /// `aws.proxy`: the proxy on the way to AWS.
+    pub proxy: OutboundProxy,
     /// `aws.accessKeyId`
     pub access_key_id: String,
     /// `aws.secretAccessKey`
@@ -33,6 +36,7 @@ impl Default for Aws {
             region: "us-east-1".into(),
             endpoint: None,
             authority: None,
+            proxy: OutboundProxy::default(),
             access_key_id: String::new(),
             secret_access_key: Secret::default(),
             session_token: Secret::default(),
@@ -48,6 +52,7 @@ impl Aws {
             region: s.text("region", &d.region),
             endpoint: s.optional_text("endpoint"),
             authority: s.file("authority"),
+            proxy: OutboundProxy::read(&s.section("proxy")),
             access_key_id: s.text("accessKeyId", &d.access_key_id),
             secret_access_key: s.secret("secretAccessKey"),
             session_token: s.secret("sessionToken"),

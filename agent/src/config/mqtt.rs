@@ -12,6 +12,7 @@ use super::cron::Cron;
 use super::mqtt_url::{AWS_PORT, MqttUrl};
 use super::node::{Node, Value, quote};
 use super::outbound::OutboundProxy;
+use super::queue::QueueLimits;
 use super::section::{Section, text};
 use super::tls::pair;
 use super::will::Will;
@@ -81,8 +82,8 @@ pub struct Mqtt {
     pub timeout: Duration,
     /// `mqtt.inflight`: publishes that wait for their acknowledgement at a time.
     pub inflight: u16,
-    /// `mqtt.queue`: messages that wait to be sent at most.
-    pub queue: usize,
+    /// `mqtt.queue`: bounds of the messages that wait to be sent, of the priorities high, normal and low.
+    pub queue: [QueueLimits; 3],
     /// `mqtt.maxPacket`: bytes of one packet, in either direction.
     pub max_packet: usize,
     /// `mqtt.profile`
@@ -125,7 +126,7 @@ impl Default for Mqtt {
             keep_alive: Duration::from_secs(60),
             timeout: Duration::from_secs(30),
             inflight: 50,
-            queue: 1000,
+            queue: [QueueLimits::default(); 3],
             max_packet: 129 * 1024,
             profile: MqttProfile::Auto,
             sign: false,
@@ -202,7 +203,7 @@ impl Mqtt {
             keep_alive,
             timeout: s.duration("timeout", Duration::from_secs(1)..=Duration::from_secs(60 * 60), d.timeout),
             inflight: s.count("inflight", 1..=65_535, d.inflight),
-            queue: s.count("queue", 1..=100_000, d.queue),
+            queue: QueueLimits::read_all(&s.section("queue")),
             // The longest packet that MQTT can say [MQTT 3.1.1 §2.2.3].
             max_packet: s.size("maxPacket", 1024..=268_435_455, d.max_packet),
             profile,

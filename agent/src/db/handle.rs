@@ -143,7 +143,11 @@ impl Db {
     /// To be called before a [range](Batch::range) is read from the cloud: rows that are settled from now on are not taken for
     /// absent by the next [`apply`](Self::apply) of a range.
     pub async fn watch_range(&self) -> Result<(), Error> {
-        self.inner.writer.call(|editor| Ok(editor.fresh().watch())).await
+        let watch = |editor: &mut Editor| {
+            editor.fresh().watch();
+            Ok(())
+        };
+        self.inner.writer.call(watch).await
     }
 
     /// How far the cloud was read.

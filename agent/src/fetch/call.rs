@@ -7,7 +7,7 @@ use super::exchange::exchange;
 use super::pool::Origin;
 use super::request::Plan;
 use super::sender::Sender;
-use super::{Body, Client, Error, Response, Scheme, Url};
+use super::{Body, Client, Error, Response, Url};
 use crate::http1::{self, Headers, Method, RequestHead, ResponseHead, encode_request};
 use crate::net::{self, Fault, Proxy};
 
@@ -28,11 +28,11 @@ impl Call<'_> {
     /// On a kept connection if there is one. It may have died a moment ago: then a fresh one is used, once, if the server
     /// cannot have acted on the request, or if acting twice is as good as once.
     pub async fn send(&self, body: Body, course: &mut Course) -> Result<Response, Error> {
-        let proxy = self.client.proxy_for(self.url, self.plan);
-        let origin = Origin::of(self.url, self.plan, proxy);
+        let forwarder = self.client.forwarder(self.url, self.plan);
+        let origin = Origin::of(self.url, self.plan, self.client.proxy_for(self.url, self.plan), forwarder.is_some());
         let mut again = body.again();
         let mut body = body.open().await?;
-        let head = self.encode_head(&body, proxy)?;
+        let head = self.encode_head(&body, forwarder)?;
         course.meter.begin(length_of(&body));
         if let Some(connection) = self.client.kept(&origin) {
             let mut sender = Sender::new(head.clone(), body);
@@ -51,7 +51,7 @@ impl Call<'_> {
                 }
             }
         }
-        let connection = course.bound(self.url.host(), self.client.connect(self.url, self.plan, proxy)).await?;
+        let connection = course.bound(self.url.host(), self.client.connect(self.url, self.plan)).await?;
         let mut sender = Sender::new(head, body);
         match self.exchange(connection, &mut sender, course).await {
             Ok((head, connection)) => self.response(head, connection, sender, origin, course),
@@ -89,8 +89,7 @@ impl Call<'_> {
         Response::new(self, head, connection, sender, origin, course)
     }
 
-    fn encode_head(&self, body: &Body, proxy: Option<&Proxy>) -> Result<Vec<u8>, Error> {
-        let forwarder = proxy.filter(|proxy| self.url.scheme() == Scheme::Http && proxy.forwards());
+    fn encode_head(&self, body: &Body, forwarder: Option<&Proxy>) -> Result<Vec<u8>, Error> {
         let mut head = match forwarder {
             None => RequestHead::new(self.method.clone(), self.url.target()),
             // A proxy must be told the host in the request line (RFC 9112 §3.2.2).

@@ -81,17 +81,22 @@ impl Client {
 
     /// The proxy for a URL, unless it is an exception.
     pub(super) fn proxy_for<'a>(&self, url: &Url, plan: &'a Plan) -> Option<&'a Proxy> {
-        plan.proxy.as_ref().filter(|_| !self.inner.options.direct.holds(url.host()))
+        plan.proxies.of(url).filter(|_| !self.inner.options.direct.holds(url.host()))
+    }
+
+    /// The proxy that gets the request itself and not just a connection to make. A WebSocket goes through a tunnel (RFC 6455
+    /// §4.1): few proxies pass an upgrade on.
+    pub(super) fn forwarder<'a>(&self, url: &Url, plan: &'a Plan) -> Option<&'a Proxy> {
+        let is_plain = url.scheme() == Scheme::Http && plan.upgrade.is_none();
+        self.proxy_for(url, plan).filter(|proxy| is_plain && proxy.forwards())
     }
 
     /// A new connection.
-    pub(super) async fn connect(&self, url: &Url, plan: &Plan, proxy: Option<&Proxy>) -> Result<Connection, Error> {
+    pub(super) async fn connect(&self, url: &Url, plan: &Plan) -> Result<Connection, Error> {
         let (host, port) = (url.host(), url.port());
         let timeouts = &self.inner.options.timeouts;
-        let tcp = match (proxy, self.addresses_of(host)) {
-            (Some(proxy), _) if url.scheme() == Scheme::Http && proxy.forwards() => {
-                proxy.reach(timeouts.connect).await?
-            }
+        let tcp = match (self.proxy_for(url, plan), self.addresses_of(host)) {
+            (Some(proxy), _) if self.forwarder(url, plan).is_some() => proxy.reach(timeouts.connect).await?,
             (Some(proxy), _) => proxy.connect(host, port, timeouts.connect).await?,
             (None, Some(known)) => {
                 let known: Vec<_> = known.iter().map(|address| SocketAddr::new(*address, port)).collect();

@@ -3,9 +3,9 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::{CookieJar, Exceptions};
+use super::{CookieJar, Exceptions, Proxies};
 use crate::http1::Limits;
-use crate::net::{Proxy, TlsClient};
+use crate::net::TlsClient;
 
 /// Deadlines. Each is long enough for a bad mobile link and short enough to notice a dead one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,9 +39,9 @@ impl Default for Timeouts {
 pub struct Options {
     /// Whom to trust and who we are on `https`. Nothing: the system's roots, read at the first such request.
     pub tls: Option<TlsClient>,
-    /// The proxy that requests go through; none.
-    pub proxy: Option<Proxy>,
-    /// Where the proxy is not asked; nowhere.
+    /// The proxies that requests go through; none.
+    pub proxies: Proxies,
+    /// Where they are not asked; nowhere.
     pub direct: Exceptions,
     /// Addresses of hosts that the name server is not asked for; none.
     pub hosts: Vec<(String, Vec<IpAddr>)>,
@@ -70,7 +70,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             tls: None,
-            proxy: None,
+            proxies: Proxies::default(),
             direct: Exceptions::default(),
             hosts: Vec::new(),
             timeouts: Timeouts::default(),

@@ -28,14 +28,17 @@ pub(super) struct Origin {
     host: String,
     port: u16,
     proxy: Option<Proxy>,
+    /// Whether the proxy gets the requests themselves.
+    is_forwarded: bool,
     tls: Option<TlsClient>,
 }
 
 impl Origin {
     /// `proxy` is the one that is used for this URL.
-    pub(super) fn of(url: &Url, plan: &Plan, proxy: Option<&Proxy>) -> Self {
+    pub(super) fn of(url: &Url, plan: &Plan, proxy: Option<&Proxy>, is_forwarded: bool) -> Self {
         let tls = plan.tls.clone().filter(|_| url.scheme() == Scheme::Https);
-        Self { scheme: url.scheme(), host: url.host().into(), port: url.port(), proxy: proxy.cloned(), tls }
+        let (host, proxy) = (url.host().into(), proxy.cloned());
+        Self { scheme: url.scheme(), host, port: url.port(), proxy, is_forwarded, tls }
     }
 }
 
@@ -47,7 +50,7 @@ impl PartialEq for Origin {
             _ => false,
         };
         let same_place = self.scheme == other.scheme && self.host == other.host && self.port == other.port;
-        same_identity && same_place && self.proxy == other.proxy
+        same_identity && same_place && self.proxy == other.proxy && self.is_forwarded == other.is_forwarded
     }
 }
 
@@ -102,7 +105,14 @@ mod tests {
 
     fn origin(url: &str) -> Origin {
         let url: Url = url.parse().unwrap();
-        Origin { scheme: url.scheme(), host: url.host().into(), port: url.port(), proxy: None, tls: None }
+        Origin {
+            scheme: url.scheme(),
+            host: url.host().into(),
+            port: url.port(),
+            proxy: None,
+            is_forwarded: false,
+            tls: None,
+        }
     }
 
     fn connection() -> (Connection, UnixStream) {

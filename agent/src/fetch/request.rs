@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::meter::{Hook, Meter};
-use super::{Body, Client, Download, Error, EventSource, Progress, Response, Url, WebSocket};
+use super::{Body, Client, Download, Error, EventSource, Progress, Proxies, Response, Url, WebSocket};
 use crate::config::Secret;
 use crate::http1::{Headers, Method};
 use crate::net::{Proxy, TlsClient, base64};
@@ -72,7 +72,7 @@ pub(super) struct Plan {
     pub compressed: bool,
     pub digest: Option<(String, Secret)>,
     pub tls: Option<TlsClient>,
-    pub proxy: Option<Proxy>,
+    pub proxies: Proxies,
     /// So many bytes of the whole are here already when a range is asked for.
     pub offset: u64,
     /// `Connection: Upgrade` to this protocol.
@@ -94,7 +94,7 @@ impl Request {
             compressed: options.compressed,
             digest: None,
             tls: options.tls.clone(),
-            proxy: options.proxy.clone(),
+            proxies: options.proxies.clone(),
             offset: 0,
             upgrade: None,
         };
@@ -203,9 +203,9 @@ impl Request {
         self
     }
 
-    /// Another proxy than the client's; `None`: none.
+    /// Another proxy than the client's, whatever the scheme of the URL; `None`: none.
     pub fn proxy(mut self, proxy: Option<Proxy>) -> Self {
-        self.plan.proxy = proxy;
+        self.plan.proxies = proxy.into();
         self
     }
 

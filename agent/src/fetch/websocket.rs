@@ -14,7 +14,7 @@ use smol::Timer;
 use smol::future::FutureExt;
 use smol::stream::StreamExt;
 
-use super::{Error, Request, Stage};
+use super::{Error, Message, Request, Stage};
 use crate::net::{Stream, base64};
 
 /// Bytes received and sent at once.
@@ -28,33 +28,6 @@ const MESSAGE: usize = 1 << 20;
 
 /// How long the server may take to answer our farewell.
 const CLOSE: Duration = Duration::from_secs(2);
-
-/// A message, whole.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Message {
-    /// Text.
-    Text(String),
-    /// Bytes.
-    Binary(Vec<u8>),
-}
-
-impl From<&str> for Message {
-    fn from(text: &str) -> Self {
-        Message::Text(text.to_owned())
-    }
-}
-
-impl From<String> for Message {
-    fn from(text: String) -> Self {
-        Message::Text(text)
-    }
-}
-
-impl From<Vec<u8>> for Message {
-    fn from(bytes: Vec<u8>) -> Self {
-        Message::Binary(bytes)
-    }
-}
 
 /// A connection that left HTTP, with messages both ways. It goes through the same proxy and TLS as any request, with its
 /// header fields and logins.

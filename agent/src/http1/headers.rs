@@ -33,6 +33,14 @@ impl Headers {
         Self::default()
     }
 
+    /// Those of a test.
+    #[cfg(all(test, feature = "fetch"))]
+    pub(crate) fn of(fields: &[(&str, &str)]) -> Self {
+        let mut headers = Self::new();
+        fields.iter().for_each(|(name, value)| headers.append(name, value).expect("they are good"));
+        headers
+    }
+
     /// No fields, with room for `fields` of them and `text` bytes of names and values.
     pub fn with_capacity(fields: usize, text: usize) -> Self {
         Self { text: String::with_capacity(text), fields: Vec::with_capacity(fields) }

@@ -1,7 +1,7 @@
 //! Answers that callers wait for.
 
-use std::collections::HashMap;
-use std::hash::Hash;
+use std::collections::{HashMap, HashSet};
+use std::hash::{BuildHasherDefault, Hash, Hasher};
 use std::task::{Context, Poll, Waker};
 
 use super::Error;
@@ -9,7 +9,31 @@ use super::Error;
 /// What came of each request, kept until its caller fetches it or loses interest.
 #[derive(Debug)]
 pub(super) struct Answers<K, T> {
-    open: HashMap<K, Slot<T>>,
+    open: HashMap<K, Slot<T>, BuildHasherDefault<ByNumber>>,
+}
+
+/// A set of what has a number.
+pub(super) type Numbered<K> = HashSet<K, BuildHasherDefault<ByNumber>>;
+
+/// Hashes the numbers that we give out ourselves, and each once: nobody can choose them so that they collide, and what is
+/// awaited is looked up several times for each message.
+#[derive(Debug, Default)]
+pub(super) struct ByNumber(u64);
+
+impl Hasher for ByNumber {
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.write_u64(u64::from(*byte)));
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        /// 2^64 divided by the golden ratio: numbers in a row end far from each other.
+        const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
+        self.0 = (self.0 ^ number).wrapping_mul(SPREAD);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
 }
 
 #[derive(Debug)]
@@ -20,7 +44,7 @@ enum Slot<T> {
 
 impl<K, T> Default for Answers<K, T> {
     fn default() -> Self {
-        Self { open: HashMap::new() }
+        Self { open: HashMap::default() }
     }
 }
 

@@ -22,11 +22,13 @@ pub(super) enum Defect {
     SendBeforeCommit,
     /// Received messages of QoS 2 that are repeated are handed out again.
     ForgetReceived,
+    /// The connection does not wait before the next attempt.
+    ReconnectAtOnce,
 }
 
 #[cfg(test)]
 impl Defect {
-    /// All of them.
+    /// All of the session, which needs no connection to show them.
     pub const ALL: [Self; 8] = [
         Self::DropOnLostSession,
         Self::ForgetRelease,

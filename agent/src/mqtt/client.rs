@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::outbox_file::OutboxFile;
 use super::profile::Profile;
-use super::session::{RequestId, Session};
+use super::session::{Kept, RequestId, Session, Store};
 use super::shared::{Core, End, Shared};
 use super::topic;
 use super::writer::Writer;
@@ -31,12 +31,17 @@ pub fn new(options: Options) -> (Client, Connection) {
 pub fn open(options: Options) -> Result<(Client, Connection), Error> {
     let Some(path) = options.outbox.clone() else { return Ok(new(options)) };
     let (file, kept) = OutboxFile::open(&path)?;
+    resume(options, Box::new(file), kept)
+}
+
+/// Goes on with what a store keeps.
+pub(super) fn resume(options: Options, store: Box<dyn Store>, kept: Kept) -> Result<(Client, Connection), Error> {
     let now = Instant::now();
     let mut session = Session::new(options.limits(), now);
     session.keep_to(options.profile, now);
     session.restore(kept, now);
     let (client, connection) = connect(options, session);
-    let writer = Writer::start(Box::new(file), Arc::downgrade(&client.shared))?;
+    let writer = Writer::start(store, Arc::downgrade(&client.shared))?;
     client.shared.lock().writer = Some(writer);
     Ok((client, connection))
 }
@@ -64,6 +69,13 @@ impl Client {
     /// that it comes again if the agent is killed before; handlers that never finish thus make the broker hold back
     /// messages, first those for the same client, while messages can still be published. The subscription
     /// outlives connections, and this future if it is dropped.
+    ///
+    /// A message of QoS 2 comes once. With an [outbox](Options::outbox) that outlasts kills too, but for those in the
+    /// moment between the end of its handlers and the note of it on the disk: then it is handled again. Handlers whose
+    /// work must not be done twice have to know it again.
+    ///
+    /// Subscribe before the connection is run: what the broker has kept meanwhile comes at once, and a message without a
+    /// handler is dropped.
     ///
     /// A filter can have more than one handler. If filters overlap, brokers may send a message once for each of them, and
     /// each copy goes to every handler that takes it.

@@ -1,5 +1,6 @@
 //! The connection to the broker, made again whenever it ends.
 
+use std::cell::Cell;
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
@@ -11,6 +12,7 @@ use smol::future::{FutureExt, yield_now};
 use smol::{LocalExecutor, Timer};
 
 use super::link::Link;
+use super::lull::Lull;
 use super::packet::{ConnectReturnCode, Packet};
 use super::presence::{Decision, Moment, Presence};
 use super::reconnect::{Ended, Reconnect};
@@ -102,11 +104,13 @@ impl Connection {
         let Some(mut link) = closing.or(connecting).await? else { return Ok(()) };
         let start = Instant::now();
         let outcome = self.serve(&mut link, presence, handlers).await;
-        *ended = Ended { lived: Some(start.elapsed()), by_broker: matches!(outcome, Err(Error::Hangup)) };
+        *ended =
+            Ended { lived: Some(start.elapsed()), by_broker: matches!(outcome, Err(Error::Hangup | Error::Reset)) };
         if outcome.is_ok() {
             say_goodbye(&mut link).await;
         }
-        if ended.by_broker {
+        // Links that break are often reset; only who closes a connection in order has an opinion of what came over it.
+        if matches!(outcome, Err(Error::Hangup)) {
             self.shared.lock().session.hung_up();
         }
         self.disconnected(link);
@@ -117,12 +121,16 @@ impl Connection {
     async fn connect(&self) -> Result<Link, Error> {
         let options = &self.options;
         let connect = options.connect_packet()?;
+        let is_asked = Cell::new(false);
         let hello = async {
             let mut link = Link::new(Transport::connect(options).await?, options.max_packet);
             link.send(&Packet::Connect(connect))?;
+            is_asked.set(true);
             match link.receive().await {
-                Err(Error::Hangup) => Err(Error::HangupAtConnect),
-                other => Ok((link, other?)),
+                Ok(Packet::ConnAck(answer)) => Ok((link, answer)),
+                Ok(_) => Err(Error::NoConnAck),
+                Err(Error::Hangup | Error::Reset) => Err(Error::HangupAtConnect),
+                Err(error) => Err(error),
             }
         };
         let too_late = async {
@@ -130,18 +138,21 @@ impl Connection {
             Err(Error::NoAnswer(options.timeout))
         };
         // An error of the network that comes with the same deadline says more.
-        let (link, answer) = hello.or(too_late).await?;
-        match answer {
-            Packet::ConnAck(ack) if ack.code == ConnectReturnCode::Success => self.connected(ack.session_present),
-            Packet::ConnAck(ack) => return Err(Error::Rejected(ack.code as u8)),
-            _ => return Err(Error::NoConnAck),
+        let outcome = hello.or(too_late).await;
+        if outcome.is_err() && is_asked.get() {
+            self.shared.lock().session.unanswered();
         }
+        let (link, answer) = outcome?;
+        if answer.code != ConnectReturnCode::Success {
+            return Err(Error::Rejected(answer.code as u8));
+        }
+        self.connected(answer.session_present);
         Ok(link)
     }
 
     /// Reads, writes and does what the session wants, until the connection breaks or is to be closed.
     async fn serve(&self, link: &mut Link, presence: &mut Presence, handlers: &LocalExecutor<'_>) -> Result<(), Error> {
-        let mut alarm = Alarm::default();
+        let (mut alarm, mut lull) = (Alarm::default(), Lull::default());
         loop {
             let now = Instant::now();
             let (deadline, is_reading) = {
@@ -155,16 +166,20 @@ impl Connection {
                 while let Some(id) = link.next_written() {
                     core.written(id);
                 }
-                core.room.call();
+                core.call_waiting();
                 if core.end != End::Open {
                     return Ok(());
                 }
                 let Decision::Up(look) = presence.decide(moment(&core, now)) else { return Ok(()) };
-                (core.session.deadline().into_iter().chain(look).min(), core.session.wants_input(now))
+                if link.take_drained() {
+                    lull.begin(core.session.in_flight(), now);
+                }
+                let is_reading = core.session.wants_input(now) && lull.is_over(now);
+                (core.session.deadline().into_iter().chain(look).min(), is_reading)
             };
             poll_fn(|cx| {
                 let is_woken = self.shared.poll_woken(cx).is_ready();
-                let is_late = alarm.poll(cx, deadline).is_ready();
+                let is_late = alarm.poll(cx, deadline).is_ready() | lull.poll(cx).is_ready();
                 match link.poll_io(cx, is_reading) {
                     Poll::Pending if is_woken || is_late => Poll::Ready(Ok(())),
                     other => other,
@@ -198,7 +213,7 @@ impl Connection {
         if let Err(error) = core.carry_out(None, Instant::now(), &self.shared) {
             log::debug!("after the end of the connection: {error}");
         }
-        core.room.call();
+        core.call_waiting();
     }
 
     /// Resolves when the connection is not wanted any more.
@@ -278,3 +293,7 @@ impl Alarm {
         rung.map(|_| ())
     }
 }
+
+#[cfg(test)]
+#[path = "connection_tests.rs"]
+mod tests;

@@ -69,6 +69,8 @@ pub enum Error {
     Io(io::Error),
     /// The broker closed the connection.
     Hangup,
+    /// The connection was reset: by the broker, or by anything on the way.
+    Reset,
     /// The broker closed the connection instead of answering CONNECT.
     HangupAtConnect,
     /// The broker did not accept us; its CONNACK return code.
@@ -125,6 +127,7 @@ impl fmt::Display for Error {
             Self::Net(error) => error.fmt(f),
             Self::Io(error) => write!(f, "the connection to the broker failed: {error}"),
             Self::Hangup => f.write_str("the broker closed the connection"),
+            Self::Reset => f.write_str("the connection to the broker was reset"),
             Self::HangupAtConnect => f.write_str(
                 "the broker closed the connection instead of answering: check its log, and whether it expects TLS, a \
                  client certificate or an ALPN protocol on this port",
@@ -169,7 +172,8 @@ impl From<io::Error> for Error {
     fn from(error: io::Error) -> Self {
         use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
         match error.kind() {
-            BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof => Self::Hangup,
+            UnexpectedEof => Self::Hangup,
+            BrokenPipe | ConnectionAborted | ConnectionReset => Self::Reset,
             _ => Self::Io(error),
         }
     }

@@ -123,6 +123,11 @@ impl Journal {
         self.made
     }
 
+    /// Something waits even for the last note.
+    pub fn hurry(&mut self) {
+        self.is_urgent |= self.is_on;
+    }
+
     /// What all notes so far depend on.
     pub fn latest(&self) -> Mark {
         self.made

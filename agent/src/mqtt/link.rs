@@ -34,6 +34,8 @@ pub(super) struct Link {
     accepted: u64,
     written: u64,
     needs_flush: bool,
+    /// The last read has left nothing to read.
+    is_drained: bool,
     /// Messages that count as sent when so many bytes are written.
     marks: VecDeque<(u64, MessageId)>,
 }
@@ -50,6 +52,7 @@ impl Link {
             accepted: 0,
             written: 0,
             needs_flush: false,
+            is_drained: false,
             marks: VecDeque::new(),
         }
     }
@@ -90,6 +93,11 @@ impl Link {
     /// The next packet that was read completely.
     pub fn packet(&mut self) -> Result<Option<Packet>, Error> {
         Ok(packet::decode(&mut self.input, self.max_packet)?)
+    }
+
+    /// Whether the last read has left nothing to read; said once.
+    pub fn take_drained(&mut self) -> bool {
+        std::mem::take(&mut self.is_drained)
     }
 
     /// Writes and reads what is possible now; ready when there was anything.
@@ -150,6 +158,7 @@ impl Link {
         match Pin::new(&mut self.stream).poll_read(cx, &mut self.scratch[..])? {
             Poll::Ready(0) => Err(Error::Hangup),
             Poll::Ready(count) => {
+                self.is_drained = self.stream.is_drained(count, READ);
                 release(&mut self.input);
                 self.input.extend_from_slice(&self.scratch[..count]);
                 Ok(true)

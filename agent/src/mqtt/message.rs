@@ -1,5 +1,7 @@
 //! A message: topic, payload and how surely it is to arrive.
 
+use std::str::FromStr;
+
 use bytes::Bytes;
 
 use super::Error;
@@ -52,6 +54,24 @@ pub enum Priority {
 impl Priority {
     /// All of them, the most urgent first.
     pub const ALL: [Self; 3] = [Self::High, Self::Normal, Self::Low];
+
+    /// Its name, `high`, `normal` or `low`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Low => "low",
+            Self::Normal => "normal",
+            Self::High => "high",
+        }
+    }
+}
+
+impl FromStr for Priority {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        let known = Self::ALL.into_iter().find(|priority| priority.name() == name);
+        known.ok_or_else(|| format!("expected high, normal or low, found `{name}`"))
+    }
 }
 
 /// A message for the session, and how to treat it.

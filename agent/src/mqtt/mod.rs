@@ -34,6 +34,7 @@ mod journal;
 mod keep_alive;
 mod link;
 mod listener;
+mod lull;
 mod message;
 mod options;
 mod outbox;
@@ -60,6 +61,8 @@ mod writer;
 mod session_tests;
 #[cfg(test)]
 mod simulation;
+#[cfg(test)]
+mod trials;
 
 pub use self::client::{Client, new, open};
 pub use self::connection::Connection;
@@ -69,10 +72,11 @@ pub use self::message::{Message, Outgoing, Priority, QoS};
 pub use self::options::Options;
 pub use self::outbox_file::OutboxError;
 pub use self::publish::{Publish, Publishing, Wait};
-pub use self::queue::{Dropped, Policy, QueueLimits};
+pub use self::queue::{Dropped, QueueState};
 pub use self::request::Request;
 pub use self::shared::State;
 pub use self::websocket::Signer;
+pub use crate::config::{QueueLimits, QueuePolicy as Policy};
 
 /// The seed of a randomised test: `SEED` of the environment, or the time; printed, so that a failure can be repeated.
 #[cfg(test)]

@@ -7,11 +7,10 @@ use std::time::Duration;
 use super::packet::{Connect, LastWill, Login};
 use super::presence::Wishes;
 use super::profile::{self, Profile};
-use super::queue::{Policy, QueueLimits};
 use super::session::Limits;
 use super::topic::MAX_LENGTH;
 use super::websocket::Signer;
-use super::{Error, Message, Priority, QoS};
+use super::{Error, Message, Priority, QoS, QueueLimits};
 use crate::config::{self, MqttSchedule, MqttUrl, Secret};
 use crate::net::{Proxy, TlsClient};
 
@@ -20,9 +19,6 @@ const BACKOFF_BASE: Duration = Duration::from_secs(1);
 
 /// No wait is longer than this: the longest that an owner will accept after the network came back.
 const BACKOFF_CAP: Duration = Duration::from_secs(15 * 60);
-
-/// Bytes of messages of one priority on their way out that are held at most, whatever their count.
-const QUEUE_BYTES: usize = 8 * 1024 * 1024;
 
 /// How to reach a broker, and the bounds of a connection to it. The defaults are those of the configuration.
 #[derive(Clone, Debug)]
@@ -42,13 +38,12 @@ pub struct Options {
     pub(super) keep_alive: Duration,
     pub(super) timeout: Duration,
     pub(super) inflight: u16,
-    pub(super) queue: usize,
     pub(super) max_packet: usize,
     pub(super) backoff: (Duration, Duration),
     pub(super) clean_session: bool,
     pub(super) outbox: Option<PathBuf>,
     /// Those of [`Priority::ALL`].
-    pub(super) queue_limits: [Option<QueueLimits>; 3],
+    pub(super) queue_limits: [QueueLimits; 3],
     pub(super) will: Option<Message>,
 }
 
@@ -71,12 +66,11 @@ impl Options {
             keep_alive: defaults.keep_alive,
             timeout: defaults.timeout,
             inflight: defaults.inflight,
-            queue: defaults.queue,
+            queue_limits: defaults.queue,
             max_packet: defaults.max_packet,
             backoff: (BACKOFF_BASE, BACKOFF_CAP),
             clean_session: false,
             outbox: None,
-            queue_limits: [None; 3],
             will: None,
         }
     }
@@ -103,8 +97,8 @@ impl Options {
             .keep_alive(config.keep_alive)
             .timeout(config.timeout)
             .inflight(config.inflight)
-            .queue(config.queue)
             .max_packet(config.max_packet);
+        options.queue_limits = config.queue;
         options.path.clone_from(&config.url.path);
         options.profile = if config.is_aws() { &profile::AWS } else { &profile::GENERIC };
         options.presence = Wishes {
@@ -114,14 +108,8 @@ impl Options {
             delay: config.delay,
             jitter: config.jitter,
         };
-        if !config.proxy.url.is_empty() {
-            let proxy: Proxy =
-                config.proxy.url.parse().map_err(|text| Error::Options(format!("mqtt.proxy: {text}")))?;
-            options.proxy = Some(match &config.proxy.username {
-                Some(user) => proxy.login(user, config.proxy.password.clone()),
-                None => proxy,
-            });
-        }
+        options.proxy =
+            Proxy::from_config(&config.proxy).map_err(|text| Error::Options(format!("mqtt.proxy: {text}")))?;
         if !config.will.topic.is_empty() {
             let config::Will { topic, payload, qos, retain } = &config.will;
             let message = Message::new(topic, payload.clone(), QoS::of((*qos).into()).unwrap_or(QoS::AtMostOnce));
@@ -218,17 +206,17 @@ impl Options {
         self
     }
 
-    /// Messages that wait to be sent; above it publishing waits.
+    /// Messages of each priority that wait to be sent; with the default policy, publishing waits above it.
     pub fn queue(mut self, messages: usize) -> Self {
-        self.queue = messages;
+        self.queue_limits.iter_mut().for_each(|limits| limits.count = messages);
         self
     }
 
-    /// Bounds and policy of the messages of one priority that wait, instead of those of [`queue`](Self::queue).
+    /// Bounds and policy of the messages of one priority that wait.
     pub fn queue_limits(mut self, priority: Priority, limits: QueueLimits) -> Self {
         let place = Priority::ALL.into_iter().zip(&mut self.queue_limits).find(|(known, _)| *known == priority);
         if let Some((_, place)) = place {
-            *place = Some(limits);
+            *place = limits;
         }
         self
     }
@@ -281,11 +269,9 @@ impl Options {
     }
 
     pub(super) fn limits(&self) -> Limits {
-        let queue = QueueLimits { count: self.queue, bytes: QUEUE_BYTES, age: None, policy: Policy::Block };
-        let limits = self.queue_limits;
         Limits {
             window: self.inflight.min(self.profile.window),
-            queue: limits.map(|limits| limits.unwrap_or(queue)),
+            queue: self.queue_limits,
             max_packet: self.max_packet,
             keep_alive: self.wire_keep_alive().map_or(self.keep_alive, |seconds| Duration::from_secs(seconds.into())),
         }

@@ -16,10 +16,10 @@ use super::broken::{self, Defect};
 use super::journal::{Journal, Kept, Mark, Note};
 use super::packet::{Packet, PubRel, Publish};
 use super::packet_ids::PacketIds;
-use super::queue::{Dropped, Queue, QueueLimits};
+use super::queue::{Dropped, Queue, QueueState};
 use super::session::{Action, MessageId, Undelivered, Violation};
 use super::window::Window;
-use super::{Error, Message, Outgoing, Priority, QoS};
+use super::{Error, Message, Outgoing, Priority, QoS, QueueLimits};
 
 /// Connections that the broker may close on a message before it is given up. Some brokers, as AWS IoT Core, say so that
 /// the client may not publish to the topic; without an end to it the message would keep back all others for ever.
@@ -40,6 +40,9 @@ pub(super) struct Outbox {
     next: u64,
     max_packet: usize,
     dropped: Dropped,
+    /// The note of the last durable message that was given up. What comes after that message must not go out before: with
+    /// a kill in between, the one given up would come back and be late.
+    given_up: Mark,
 }
 
 #[derive(Debug)]
@@ -78,6 +81,7 @@ impl Outbox {
             next: 0,
             max_packet,
             dropped: Dropped::default(),
+            given_up: 0,
         }
     }
 
@@ -108,6 +112,11 @@ impl Outbox {
     /// Whether one more message may wait, or is dealt with otherwise. A single message always may wait, however large.
     pub fn has_room(&self, outgoing: &Outgoing) -> bool {
         self.queue.has_room(outgoing, self.in_flight_bytes)
+    }
+
+    /// How many messages more of each priority may wait, as far as their number alone counts.
+    pub fn room(&self) -> [usize; 3] {
+        self.queue.room()
     }
 
     /// Appends a message. The ones that it drives out of the queue are said to have failed.
@@ -143,9 +152,14 @@ impl Outbox {
 
     /// Gives up what has waited too long.
     pub fn expire(&mut self, journal: &mut Journal, actions: &mut VecDeque<Action>, now: Instant) {
-        while let Some(old) = self.queue.expired(now) {
+        for old in self.queue.expired(now) {
             self.give_up(old.id, old.is_durable, Undelivered::Expired, journal, actions);
         }
+    }
+
+    /// Whether any message can wait too long.
+    pub fn is_timed(&self) -> bool {
+        self.queue.has_ages()
     }
 
     /// When the next message will have waited too long.
@@ -194,7 +208,7 @@ impl Outbox {
                 is_durable: waiting.is_durable,
                 reports_sent: waiting.reports_sent,
                 phase: Phase::Publish,
-                awaits: if waiting.is_durable { journal.note(note) } else { 0 },
+                awaits: if waiting.is_durable { journal.note(note) } else { self.given_up },
                 is_repeated: false,
                 hangups: 0,
             });
@@ -311,7 +325,7 @@ impl Outbox {
         }
     }
 
-    /// The broker closed the connection; to be said before [`disconnected`](Self::disconnected). When it does so again and
+    /// The broker closed the connection in order; to be said before [`disconnected`](Self::disconnected). When it does so again and
     /// again on the same message and nothing else, the message is given up.
     pub fn hung_up(&mut self, ids: &mut PacketIds, journal: &mut Journal, actions: &mut VecDeque<Action>) {
         let is_alone = self.sent == 1 && self.window.is_fruitless();
@@ -350,7 +364,8 @@ impl Outbox {
         actions: &mut VecDeque<Action>,
     ) {
         if is_durable {
-            journal.note(Note::Done(id));
+            self.given_up = journal.note(Note::Done(id));
+            journal.hurry();
         }
         self.dropped.count(&why);
         actions.push_back(Action::Failed(id, why));
@@ -364,6 +379,11 @@ impl Outbox {
     /// Those of one priority.
     pub fn waiting_of(&self, priority: Priority) -> usize {
         self.queue.waiting(priority)
+    }
+
+    /// Figures of the queue of one priority.
+    pub fn queue_state(&self, priority: Priority, now: Instant) -> QueueState {
+        self.queue.state(priority, now)
     }
 
     /// Messages that were sent and not acknowledged.

@@ -177,16 +177,23 @@ impl OutboxFile {
         Ok(())
     }
 
-    /// What can be written yet: what the disk has free, and what the file and its log have, which never get shorter.
+    /// What can be written yet: what the disk has free, and what file and log have, which never get shorter. The file still
+    /// has to grow by what is in the log alone. A part of the reserve has to be free in fact: until it has grown, the log
+    /// cannot begin anew.
     fn free_disk(&self) -> Result<u64, OutboxError> {
         let Ok(disk) = rustix::fs::statvfs(&self.path) else { return Ok(u64::MAX) };
         let free = disk.f_bavail * disk.f_frsize;
         if free > 16 * RESERVE {
             return Ok(free);
         }
-        let pages: i64 = self.connection.pragma_query_value(None, "freelist_count", |row| row.get(0))?;
-        let log = fs::metadata(beside(&self.path, "-wal")).map_or(0, |data| data.len());
-        Ok(free + pages.max(0) as u64 * 4096 + log)
+        let bytes = |pragma| -> Result<u64, OutboxError> {
+            let pages: i64 = self.connection.pragma_query_value(None, pragma, |row| row.get(0))?;
+            Ok(pages.max(0) as u64 * 4096)
+        };
+        let length = |path: &Path| fs::metadata(path).map_or(0, |data| data.len());
+        let growth = bytes("page_count")?.saturating_sub(length(&self.path));
+        let log = length(&beside(&self.path, "-wal")).min(RESERVE / 2);
+        Ok((free + bytes("freelist_count")? + log).saturating_sub(growth))
     }
 }
 

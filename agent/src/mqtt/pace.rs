@@ -42,6 +42,9 @@ impl Pace {
 
     /// When the next message may go out, if not now.
     pub fn held_until(&mut self, now: Instant) -> Option<Instant> {
+        if self.bucket.is_none() && self.throttle.is_none() {
+            return None;
+        }
         self.ease(now);
         let bucket = self.bucket.as_ref().map(TokenBucket::ready_at);
         let throttle = self.throttle.as_ref().map(|throttle| throttle.last + throttle.gap);

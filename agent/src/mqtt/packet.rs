@@ -72,6 +72,12 @@ const SUBACK: u8 = 9;
 const UNSUBACK: u8 = 11;
 const PINGRESP: u8 = 13;
 
+/// The largest remaining length, section 2.2.3.
+const MAX_LENGTH: usize = 268_435_455;
+
+/// Bytes of the largest fixed header.
+const HEADER: usize = 5;
+
 /// Takes the first packet that a broker sent out of `buffer`; nothing while it is incomplete. Then room for the rest of
 /// it is made in `buffer`, which therefore never has to hold more than `max_packet` bytes and what one read adds.
 pub fn decode(buffer: &mut BytesMut, max_packet: usize) -> Result<Option<Packet>, Malformed> {
@@ -105,7 +111,42 @@ pub fn decode(buffer: &mut BytesMut, max_packet: usize) -> Result<Option<Packet>
 
 /// Appends the packet to `buffer`. Who makes a packet keeps its strings and its size within the limits.
 pub fn encode(packet: &Packet, buffer: &mut BytesMut) -> Result<(), Malformed> {
+    if let Packet::Publish(publish) = packet {
+        return encode_publish(publish, buffer);
+    }
     packet.write(buffer, usize::MAX).map(|_| ()).map_err(|error| Malformed::Content(error.to_string()))
+}
+
+/// Section 3.3. This is what most packets are, and rumqttc looks for room in the buffer at each of its fields.
+fn encode_publish(publish: &Publish, buffer: &mut BytesMut) -> Result<(), Malformed> {
+    let Publish { dup, qos, retain, topic, pkid, payload } = publish;
+    let is_assured = *qos != WireQoS::AtMostOnce;
+    if is_assured && *pkid == 0 {
+        return Err(Malformed::Identifier);
+    }
+    let topic_length = u16::try_from(topic.len()).map_err(|_| Malformed::Topic)?;
+    let length = 2 + topic.len() + if is_assured { 2 } else { 0 } + payload.len();
+    if length > MAX_LENGTH {
+        return Err(Malformed::Length);
+    }
+    buffer.reserve(HEADER + length);
+    let mut header = [PUBLISH << 4 | u8::from(*dup) << 3 | (*qos as u8) << 1 | u8::from(*retain), 0, 0, 0, 0, 0, 0];
+    let (mut size, mut left) = (1, length);
+    loop {
+        header[size] = (left & 0x7f) as u8 | if left > 0x7f { 0x80 } else { 0 };
+        (size, left) = (size + 1, left >> 7);
+        if left == 0 {
+            break;
+        }
+    }
+    header[size..size + 2].copy_from_slice(&topic_length.to_be_bytes());
+    buffer.extend_from_slice(&header[..size + 2]);
+    buffer.extend_from_slice(topic.as_bytes());
+    if is_assured {
+        buffer.extend_from_slice(&pkid.to_be_bytes());
+    }
+    buffer.extend_from_slice(payload);
+    Ok(())
 }
 
 /// Bytes of the whole first packet and of its fixed header, once enough of the header is there to know.
@@ -178,6 +219,30 @@ mod tests {
         assert_eq!(read(&[0x30, 0xff, 0xff, 0xff, 0x7f]), Err(Malformed::TooLarge { size: 268_435_460, limit: 1000 }));
         let mut within = BytesMut::from(&[0x30, 0xe5, 0x07][..]);
         assert_eq!(decode(&mut within, 1000), Ok(None));
+    }
+
+    #[test]
+    fn messages_are_encoded_as_the_codec_does_it() {
+        let qos = [WireQoS::AtMostOnce, WireQoS::AtLeastOnce, WireQoS::ExactlyOnce];
+        let topics = ["a".to_owned(), "ä/b".repeat(50), "x".repeat(65_535)];
+        let cases = topics.iter().flat_map(|topic| qos.map(|qos| (topic, qos)));
+        for (bits, (topic, qos)) in cases.enumerate() {
+            for size in [0, 1, 121, 122, 123, 124, 16_376, 16_377, 16_378, 70_000, 2_097_150] {
+                let mut publish = Publish::new(topic, qos, vec![b'x'; size]);
+                (publish.dup, publish.retain) = (bits % 2 == 1, bits % 3 == 1);
+                publish.pkid = if qos == WireQoS::AtMostOnce { 0 } else { 0x1234 };
+                let (mut ours, mut theirs) = (BytesMut::new(), BytesMut::new());
+                encode(&Packet::Publish(publish.clone()), &mut ours).unwrap();
+                publish.write(&mut theirs).unwrap();
+                assert!(ours == theirs, "{size} bytes, topic of {}, {qos:?}", topic.len());
+            }
+        }
+        let mut buffer = BytesMut::new();
+        let unnumbered = Packet::Publish(Publish::new("a", WireQoS::AtLeastOnce, "x"));
+        assert_eq!(encode(&unnumbered, &mut buffer), Err(Malformed::Identifier));
+        let long = Packet::Publish(Publish::new("x".repeat(65_536), WireQoS::AtMostOnce, "x"));
+        assert_eq!(encode(&long, &mut buffer), Err(Malformed::Topic));
+        assert!(buffer.is_empty());
     }
 
     #[test]

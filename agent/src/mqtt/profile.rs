@@ -99,7 +99,7 @@ impl Profile {
             format!("takes payloads of at most {} bytes, this one has {}", self.max_payload, payload.len())
         } else if counted.len() > self.max_topic {
             format!("takes topics of at most {} bytes, this one has {}", self.max_topic, topic.len())
-        } else if counted.matches('/').count() > self.max_slashes {
+        } else if counted.len() > self.max_slashes && slashes(counted) > self.max_slashes {
             format!("takes topics with at most {} slashes", self.max_slashes)
         } else if level(*qos) > self.max_qos {
             "does not know QoS 2; use QoS 1 and make the receiver ignore what comes twice".into()
@@ -110,6 +110,10 @@ impl Profile {
         };
         Err(Error::Profile { name: self.name, rule })
     }
+}
+
+fn slashes(topic: &str) -> usize {
+    topic.bytes().filter(|byte| *byte == b'/').count()
 }
 
 fn level(qos: QoS) -> u8 {

@@ -1,15 +1,14 @@
 //! Publishing: what a caller says about a message, and what he waits for.
 
-use std::collections::HashSet;
 use std::fmt;
 use std::future::{Future, IntoFuture};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Instant;
 
 use bytes::Bytes;
 
+use super::answers::Numbered;
 use super::session::MessageId;
 use super::shared::{Core, End, Shared};
 use super::{Client, Error, Message, Outgoing, Priority, QoS};
@@ -133,44 +132,59 @@ enum Stage {
     Done,
 }
 
+impl Publishing {
+    /// Whether the message was queued, so that it goes on its way also when nobody awaits this any more.
+    pub fn is_queued(&self) -> bool {
+        !matches!(self.stage, Stage::Refused(_) | Stage::Entering(..))
+    }
+}
+
 impl Future for Publishing {
     type Output = Result<(), Error>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let Self { shared, wait, stage } = &mut *self;
+        if let Stage::Refused(error) = stage {
+            return Poll::Ready(Err(error.take().unwrap_or(Error::Closed)));
+        }
         let mut core = shared.lock();
         if let Stage::Entering(outgoing, ticket) = stage {
             if core.end != End::Open {
                 return Poll::Ready(Err(Error::Closed));
             }
-            let has_room = outgoing.as_ref().is_some_and(|outgoing| core.session.has_room(outgoing));
-            if !has_room || !core.room.is_turn(*ticket) {
-                *ticket = Some(core.room.wait(*ticket, cx.waker()));
+            let Some(queued) = outgoing else { return Poll::Ready(Err(Error::Closed)) };
+            if !core.session.has_room(queued) || !core.room.is_turn(*ticket) {
+                *ticket = Some(core.room.wait(*ticket, queued.priority, cx.waker()));
                 return Poll::Pending;
             }
             let Some(outgoing) = outgoing.take() else { return Poll::Ready(Err(Error::Closed)) };
             *stage = enter(&mut core, outgoing, ticket.take(), *wait)?;
         }
-        match stage {
-            Stage::Refused(error) => Poll::Ready(Err(error.take().unwrap_or(Error::Closed))),
+        let answer = match stage {
             Stage::Queued(id) => core.publishes.poll(id, cx),
             Stage::Keeping(id) => core.stored.poll(id, cx),
-            Stage::Entering(..) => Poll::Pending,
+            Stage::Entering(..) | Stage::Refused(_) => Poll::Pending,
             Stage::Done => Poll::Ready(Ok(())),
+        };
+        if answer.is_ready() {
+            *stage = Stage::Done;
         }
+        answer
     }
 }
 
 /// Queues the message, and says what to wait for.
 fn enter(core: &mut Core, mut outgoing: Outgoing, ticket: Option<u64>, wait: Wait) -> Result<Stage, Error> {
-    let now = Instant::now();
+    let now = core.time_to_publish();
     let qos = outgoing.message.qos;
     let is_kept =
         core.writer.is_some() && (qos == QoS::ExactlyOnce || (outgoing.is_durable && qos == QoS::AtLeastOnce));
     outgoing.reports_sent = wait == Wait::Sent && qos != QoS::AtMostOnce;
     let reports_sent = outgoing.reports_sent;
     let queued = core.session.publish(outgoing, now);
-    core.room.leave(ticket);
+    if let Some(ticket) = ticket {
+        core.leave_line(ticket);
+    }
     let id = queued?;
     let stage = match wait {
         Wait::None if is_kept => {
@@ -193,12 +207,11 @@ fn enter(core: &mut Core, mut outgoing: Outgoing, ticket: Option<u64>, wait: Wai
 
 impl Drop for Publishing {
     fn drop(&mut self) {
-        let mut core = self.shared.lock();
         match &self.stage {
             Stage::Refused(_) | Stage::Done | Stage::Entering(_, None) => {}
-            Stage::Entering(_, ticket) => core.room.leave(*ticket),
-            Stage::Queued(id) => core.publishes.forget(id),
-            Stage::Keeping(id) => core.stored.forget(id),
+            Stage::Entering(_, Some(ticket)) => self.shared.lock().leave_line(*ticket),
+            Stage::Queued(id) => self.shared.lock().publishes.forget(id),
+            Stage::Keeping(id) => self.shared.lock().stored.forget(id),
         }
     }
 }
@@ -210,4 +223,4 @@ impl fmt::Debug for Publishing {
 }
 
 /// Messages of QoS 1 and 2 whose callers wait until they are written, no longer.
-pub(super) type Passing = HashSet<MessageId>;
+pub(super) type Passing = Numbered<MessageId>;

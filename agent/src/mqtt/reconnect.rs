@@ -3,6 +3,8 @@
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
+use super::broken::{self, Defect};
+
 /// A connection that lasted so long was a good one: the next attempt need not wait for what failed before it.
 const STABLE: Duration = Duration::from_secs(5 * 60);
 
@@ -51,6 +53,9 @@ impl Reconnect {
 
     /// The time to wait before the next attempt.
     pub fn wait(&mut self, ended: Ended) -> Duration {
+        if broken::has(Defect::ReconnectAtOnce) {
+            return Duration::ZERO;
+        }
         if ended.lived.is_some_and(|lived| lived >= STABLE) {
             self.last = self.base;
         }

@@ -21,7 +21,8 @@ use super::{Error, Message, Outgoing, Priority, QoS};
 
 pub use super::action::{Action, MessageId, Reason, Receipt, RequestId, Undelivered, Violation};
 pub use super::journal::{Kept, KeptInFlight, Note, Store};
-pub use super::queue::{Dropped, Policy, QueueLimits};
+pub use super::queue::{Dropped, QueueState};
+pub use super::{Policy, QueueLimits};
 
 /// Bounds of a session.
 #[derive(Clone, Copy, Debug)]
@@ -40,6 +41,8 @@ pub struct Limits {
 #[derive(Debug)]
 pub struct Session {
     is_connected: bool,
+    /// The broker may have begun a new session without our knowledge.
+    is_doubtful: bool,
     /// Whether packets were wanted when last looked at.
     is_reading: bool,
     is_writable: bool,
@@ -50,9 +53,14 @@ pub struct Session {
     alive: KeepAlive,
     journal: Journal,
     answers: VecDeque<Action>,
+    /// The message of the packet that was given out last, if that is to be said.
+    written: Option<MessageId>,
     pace: Pace,
     /// Messages wait until then for their turn.
     held_until: Option<Instant>,
+    /// The connection was found well at that moment, so that it need not be looked at again for each packet that goes out
+    /// at the same one.
+    well_at: Option<Instant>,
 }
 
 impl Session {
@@ -60,6 +68,7 @@ impl Session {
     pub fn new(limits: Limits, now: Instant) -> Self {
         Self {
             is_connected: false,
+            is_doubtful: false,
             is_reading: true,
             is_writable: true,
             ids: PacketIds::default(),
@@ -69,8 +78,10 @@ impl Session {
             alive: KeepAlive::new(limits.keep_alive, now),
             journal: Journal::default(),
             answers: VecDeque::new(),
+            written: None,
             pace: Pace::default(),
             held_until: None,
+            well_at: None,
         }
     }
 
@@ -97,6 +108,12 @@ impl Session {
         self.outbox.waiting() + self.outbox.in_flight() > 0 || self.subscriptions.are_asked()
     }
 
+    /// CONNECT went out and no answer came. If the broker had forgotten the session it has begun a new one, and will say of
+    /// that the next time that it is present: so the subscriptions are then restored whatever it says.
+    pub fn unanswered(&mut self) {
+        self.is_doubtful = true;
+    }
+
     /// The broker accepted us. What was not acknowledged goes out again, oldest first [MQTT-4.4.0-1]; also when the
     /// broker has forgotten the session, and then the subscriptions are restored before.
     pub fn connected(&mut self, session_present: bool, now: Instant) {
@@ -105,12 +122,13 @@ impl Session {
         self.is_writable = true;
         self.inbox.connected(session_present, &mut self.journal, now);
         self.outbox.connected(session_present, &mut self.ids, &mut self.journal);
-        self.subscriptions.connected(session_present);
+        let is_doubtful = std::mem::take(&mut self.is_doubtful);
+        self.subscriptions.connected(session_present && !is_doubtful);
         self.alive.sent(now);
         self.alive.restart(now);
     }
 
-    /// The broker closed the connection; [`disconnected`](Self::disconnected) follows.
+    /// The broker closed the connection in order, not by a reset; [`disconnected`](Self::disconnected) follows.
     pub fn hung_up(&mut self) {
         self.outbox.hung_up(&mut self.ids, &mut self.journal, &mut self.answers);
     }
@@ -165,9 +183,21 @@ impl Session {
         self.outbox.push(message.into(), &mut self.journal, &mut self.answers, now)
     }
 
+    /// Whether the time of what is done matters. As long as no message can wait too long and nothing is kept, an earlier
+    /// moment than the present one will do for [`publish`](Self::publish) and for
+    /// [`poll_answer`](Self::poll_answer).
+    pub fn is_timed(&self) -> bool {
+        self.journal.is_on() || self.outbox.is_timed()
+    }
+
     /// Whether [`publish`](Self::publish) would take this message now.
     pub fn has_room(&self, message: &Outgoing) -> bool {
         self.outbox.has_room(message)
+    }
+
+    /// How many messages more may wait, for each of [`Priority::ALL`], as far as their number alone counts.
+    pub fn room(&self) -> [usize; 3] {
+        self.outbox.room()
     }
 
     /// Asks for the messages of a filter; the answer is [`Action::Subscribed`]. Asking again for a filter never lowers
@@ -237,9 +267,16 @@ impl Session {
             self.alive.restart(now);
         }
         self.is_reading = is_reading;
-        if self.alive.dead_at(is_reading).is_some_and(|dead| now >= dead) {
-            self.disconnected();
-            return Some(Action::Close(Reason::Dead));
+        if self.well_at != Some(now) {
+            if self.alive.dead_at(is_reading).is_some_and(|dead| now >= dead) {
+                self.disconnected();
+                return Some(Action::Close(Reason::Dead));
+            }
+            if self.alive.ping_due(is_reading).is_some_and(|due| now >= due) {
+                self.alive.pinged(now);
+                return Some(Action::Send(Packet::PingReq));
+            }
+            self.well_at = Some(now);
         }
         let packet = self.next_packet(now)?;
         self.alive.sent(now);
@@ -248,7 +285,12 @@ impl Session {
 
     /// The next thing to do that needs no connection and hands out nothing: what came of messages and requests.
     pub fn poll_answer(&mut self, now: Instant) -> Option<Action> {
-        self.outbox.expire(&mut self.journal, &mut self.answers, now);
+        if let Some(id) = self.written.take() {
+            return Some(Action::Written(id));
+        }
+        if self.answers.is_empty() && self.outbox.is_timed() {
+            self.outbox.expire(&mut self.journal, &mut self.answers, now);
+        }
         self.answers.pop_front()
     }
 
@@ -289,6 +331,11 @@ impl Session {
         self.outbox.waiting_of(priority)
     }
 
+    /// Figures of the queue of one priority.
+    pub fn queue_state(&self, priority: Priority, now: Instant) -> QueueState {
+        self.outbox.queue_state(priority, now)
+    }
+
     /// Messages that were given up.
     pub fn given_up(&self) -> Dropped {
         self.outbox.dropped()
@@ -323,12 +370,9 @@ impl Session {
         Ok(())
     }
 
-    /// What keeps the connection alive first; then acknowledgements, they free the broker; then requests and messages.
+    /// What keeps the connection alive went before. First acknowledgements, they free the broker; then requests and
+    /// messages.
     fn next_packet(&mut self, now: Instant) -> Option<Packet> {
-        if self.alive.ping_due(self.is_reading).is_some_and(|due| now >= due) {
-            self.alive.pinged(now);
-            return Some(Packet::PingReq);
-        }
         if !self.is_writable {
             return None;
         }
@@ -347,9 +391,7 @@ impl Session {
         }
         let (packet, written) = self.outbox.next(&mut self.ids, &mut self.journal)?;
         self.pace.published(now);
-        if let Some(id) = written {
-            self.answers.push_back(Action::Written(id));
-        }
+        self.written = written;
         Some(packet)
     }
 

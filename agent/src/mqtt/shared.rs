@@ -9,7 +9,7 @@ use super::answers::Answers;
 use super::handlers::Handlers;
 use super::link::Link;
 use super::publish::Passing;
-use super::queue::Dropped;
+use super::queue::{Dropped, QueueState, place};
 use super::session::{Action, MessageId, Note, Receipt, RequestId, Session};
 use super::writer::Writer;
 use super::{Error, Priority, QoS};
@@ -29,8 +29,8 @@ pub struct State {
     pub received: u64,
     /// Messages that wait to be sent.
     pub queued: usize,
-    /// The same by priority, those of [`Priority::ALL`].
-    pub queued_by_priority: [usize; 3],
+    /// Where they wait: the queues of [`Priority::ALL`].
+    pub queues: [QueueState; 3],
     /// Messages that were given up, and why.
     pub dropped: Dropped,
     /// Messages sent and not acknowledged yet.
@@ -64,6 +64,8 @@ pub(super) struct Core {
     pub writer: Option<Writer>,
     driver: Option<Waker>,
     is_woken: bool,
+    /// When the connection last looked at the clock.
+    looked: Instant,
 }
 
 /// Whether the connection is to go on.
@@ -81,7 +83,7 @@ impl Shared {
         let core = Core {
             session,
             handlers: Handlers::default(),
-            passing: Passing::new(),
+            passing: Passing::default(),
             publishes: Answers::default(),
             stored: Answers::default(),
             requests: Answers::default(),
@@ -92,6 +94,7 @@ impl Shared {
             writer: None,
             driver: None,
             is_woken: false,
+            looked: Instant::now(),
         };
         Arc::new(Self { core: Mutex::new(core) })
     }
@@ -128,10 +131,11 @@ impl Shared {
     }
 
     pub fn state(&self) -> State {
+        let now = Instant::now();
         let core = self.lock();
         State {
             queued: core.session.queued(),
-            queued_by_priority: Priority::ALL.map(|priority| core.session.queued_of(priority)),
+            queues: Priority::ALL.map(|priority| core.session.queue_state(priority, now)),
             dropped: core.session.given_up(),
             in_flight: core.session.in_flight(),
             subscriptions: core.session.subscriptions(),
@@ -150,25 +154,39 @@ impl Core {
         }
     }
 
+    /// The time as a message that is published now needs it. To look at the clock for each would be a tenth of all that
+    /// is done for one of QoS 0, so it is not done where the time of the connection will do.
+    pub fn time_to_publish(&mut self) -> Instant {
+        if self.session.is_timed() {
+            self.looked = Instant::now();
+        }
+        self.looked
+    }
+
     /// Carries out what the session wants, until it wants nothing; without a connection only what needs none.
     pub fn carry_out(&mut self, mut link: Option<&mut Link>, now: Instant, shared: &Arc<Shared>) -> Result<(), Error> {
+        self.looked = now;
         loop {
             self.session.set_writable(link.as_ref().is_some_and(|link| link.has_room()));
             let Some(action) = self.session.poll(now) else {
                 self.write_notes(now);
                 return Ok(());
             };
-            match (action, link.as_deref_mut()) {
-                (Action::Send(packet), Some(link)) => link.send(&packet)?,
-                (Action::Written(id), Some(link)) => link.mark(id),
-                (Action::Deliver(receipt, message), _) => {
+            // Not a pair of action and link: an action is large, and would be copied into it.
+            match action {
+                Action::Send(packet) => link.as_deref_mut().map_or(Ok(()), |link| link.send(&packet))?,
+                Action::Written(id) => match &mut link {
+                    Some(link) => link.mark(id),
+                    None => self.lost(id),
+                },
+                Action::Deliver(receipt, message) => {
                     self.figures.received += 1;
                     if let Some(unhandled) = self.handlers.deliver(receipt, message, shared) {
                         self.session.finished(unhandled, now);
                     }
                 }
-                (Action::Close(reason), _) => return Err(Error::GivenUp(reason)),
-                (answer, _) => self.answer(answer),
+                Action::Close(reason) => return Err(Error::GivenUp(reason)),
+                answer => self.answer(answer),
             }
         }
     }
@@ -180,7 +198,18 @@ impl Core {
             self.answer(answer);
         }
         self.write_notes(now);
-        self.room.call();
+        self.call_waiting();
+    }
+
+    /// Lets those try whose messages found no room, if there may be some now.
+    pub fn call_waiting(&mut self) {
+        self.room.call(self.session.room());
+    }
+
+    /// Gives up or uses a place among those.
+    pub fn leave_line(&mut self, ticket: u64) {
+        self.room.leave(ticket);
+        self.call_waiting();
     }
 
     fn write_notes(&mut self, now: Instant) {
@@ -255,40 +284,60 @@ impl Core {
 #[derive(Debug, Default)]
 pub(super) struct Line {
     next: u64,
-    waiting: VecDeque<(u64, Waker)>,
+    waiting: VecDeque<Caller>,
+}
+
+#[derive(Debug)]
+struct Caller {
+    ticket: u64,
+    priority: Priority,
+    /// Nothing once he was called, until he has looked.
+    waker: Option<Waker>,
 }
 
 impl Line {
+    /// Called at a time at most. With one at a time the connection would have its turn after each, and write each
+    /// message by itself.
+    const CALLED: usize = 32;
+
     /// Whether the holder of the ticket, or a new caller without one, may try now.
     pub fn is_turn(&self, ticket: Option<u64>) -> bool {
-        self.waiting.front().is_none_or(|(first, _)| Some(*first) == ticket)
+        self.waiting.front().is_none_or(|first| Some(first.ticket) == ticket)
     }
 
     /// Waits at the end of the line, or on at its place.
-    pub fn wait(&mut self, ticket: Option<u64>, waker: &Waker) -> u64 {
-        if let Some(place) = self.waiting.iter_mut().find(|(known, _)| Some(*known) == ticket) {
-            place.1.clone_from(waker);
-            return place.0;
+    pub fn wait(&mut self, ticket: Option<u64>, priority: Priority, waker: &Waker) -> u64 {
+        let waker = Some(waker.clone());
+        if let Some(known) = self.waiting.iter_mut().find(|known| Some(known.ticket) == ticket) {
+            known.waker = waker;
+            return known.ticket;
         }
         self.next += 1;
-        self.waiting.push_back((self.next, waker.clone()));
+        self.waiting.push_back(Caller { ticket: self.next, priority, waker });
         self.next
     }
 
-    /// Leaves the line, and lets the next one try.
-    pub fn leave(&mut self, ticket: Option<u64>) {
-        self.waiting.retain(|(known, _)| Some(*known) != ticket);
-        self.call();
+    /// Leaves the line.
+    fn leave(&mut self, ticket: u64) {
+        match self.waiting.front() {
+            Some(first) if first.ticket == ticket => drop(self.waiting.pop_front()),
+            _ => self.waiting.retain(|known| known.ticket != ticket),
+        }
     }
 
-    /// There may be room now.
-    pub fn call(&self) {
-        if let Some((_, first)) = self.waiting.front() {
-            first.wake_by_ref();
+    /// Calls the first ones for whom there may be room; it is said for each of [`Priority::ALL`].
+    fn call(&mut self, mut room: [usize; 3]) {
+        for (index, caller) in self.waiting.iter_mut().take(Self::CALLED).enumerate() {
+            let left = &mut room[place(caller.priority)];
+            if index > 0 && *left == 0 {
+                return;
+            }
+            *left = left.saturating_sub(1);
+            caller.waker.take().into_iter().for_each(Waker::wake);
         }
     }
 
     fn close(&mut self) {
-        self.waiting.drain(..).for_each(|(_, waker)| waker.wake());
+        self.waiting.drain(..).filter_map(|caller| caller.waker).for_each(Waker::wake);
     }
 }

@@ -9,7 +9,7 @@ const SHARED: &str = "$share/";
 
 /// Whether a message may carry this topic: 1 to 65,535 bytes, no wildcard, no NUL [MQTT-4.7.1-1, 4.7.3-1, 4.7.3-2].
 pub fn is_topic(topic: &str) -> bool {
-    !topic.is_empty() && topic.len() <= MAX_LENGTH && !topic.contains(['+', '#', '\0'])
+    !topic.is_empty() && topic.len() <= MAX_LENGTH && !topic.bytes().any(|byte| matches!(byte, b'+' | b'#' | 0))
 }
 
 /// Whether one can subscribe to this filter: as a topic, but a level may be `+`, and the last one `#`

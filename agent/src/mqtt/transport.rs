@@ -26,6 +26,12 @@ impl Transport {
             Some(path) => Ok(Self::WebSocket(Box::new(websocket::open(stream, path, options).await?))),
         }
     }
+
+    /// Whether a read of `count` bytes, where `wanted` would have had room, has left nothing to read. A WebSocket gives a
+    /// frame at a time.
+    pub fn is_drained(&self, count: usize, wanted: usize) -> bool {
+        matches!(self, Self::Plain(_)) && count < wanted
+    }
 }
 
 impl AsyncRead for Transport {

@@ -1,12 +1,17 @@
 //! From a host name to a connection.
 
+use std::cell::Cell;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::time::{Duration, Instant};
+use std::pin::pin;
+use std::time::Duration;
+#[cfg(feature = "tls")]
+use std::time::Instant;
 
-use smol::Timer;
-use smol::future::FutureExt;
+use smol::future::{FutureExt, pending};
 use smol::net::TcpStream;
+use smol::stream;
+use smol::{Timer, channel};
 
 use super::race::race;
 use super::resolve::resolve;
@@ -29,12 +34,39 @@ pub async fn connect(host: &str, port: u16, tls: Option<&TlsClient>, timeout: Du
 
 /// Connects over plain TCP, small writes are sent at once (`TCP_NODELAY`).
 ///
-/// The look-up runs on a thread of its own. The addresses of a name are tried in the order of the resolver (RFC 6724), IPv6 and
-/// IPv4 in turns, the next one after a quarter of a second or when one fails; the first that answers is taken (RFC 8305).
+/// The look-up runs on threads of its own. The addresses of a name are tried in the order of the resolver (RFC 6724), IPv6 and
+/// IPv4 in turns, the next one after a quarter of a second or when one fails; the first that answers is taken (RFC 8305). When
+/// name servers answer for one of the families alone, the other is not waited for.
 pub async fn connect_tcp(host: &str, port: u16, timeout: Duration) -> Result<TcpStream, Error> {
-    let start = Instant::now();
-    let addresses = addresses_of(host, port, timeout).await?;
-    connect_first(host, port, &addresses, timeout.saturating_sub(start.elapsed())).await
+    let bare = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
+    if let Ok(address) = bare.parse::<IpAddr>() {
+        return connect_first(host, port, &[SocketAddr::new(address, port)], timeout).await;
+    }
+    let (tell, told) = channel::unbounded();
+    let is_found = Cell::new(false);
+    let look_up = async {
+        let found = |addresses| {
+            is_found.set(true);
+            let _ = tell.try_send(addresses);
+        };
+        let outcome = resolve(bare, port, found).await;
+        match outcome {
+            Err(source) if !is_found.get() => Err(Error::Resolve { host: host.into(), source }),
+            // The race is told that this was all.
+            _ => {
+                tell.close();
+                pending().await
+            }
+        }
+    };
+    let told = pin!(told);
+    let connecting = connect_any(host, port, told, timeout);
+    let too_late = async {
+        Timer::after(timeout).await;
+        let step = if is_found.get() { Step::Connect } else { Step::Resolve };
+        Err(Error::Timeout { host: host.into(), port, step, after: timeout })
+    };
+    connecting.or(look_up).or(too_late).await
 }
 
 /// Connects to the first of these addresses of a host that answers, as [`connect_tcp`] does.
@@ -44,30 +76,27 @@ pub async fn connect_first(
     addresses: &[SocketAddr],
     timeout: Duration,
 ) -> Result<TcpStream, Error> {
-    let race =
-        async { race(addresses, attempt).await.map_err(|source| Error::Connect { host: host.into(), port, source }) };
-    match race.or(elapsed(host, port, Step::Connect, timeout)).await {
+    let connecting = connect_any(host, port, stream::once(addresses.to_vec()), timeout);
+    connecting.or(elapsed(host, port, Step::Connect, timeout)).await
+}
+
+async fn connect_any(
+    host: &str,
+    port: u16,
+    found: impl stream::Stream<Item = Vec<SocketAddr>> + Unpin,
+    timeout: Duration,
+) -> Result<TcpStream, Error> {
+    race(found, attempt).await.map_err(|source| match source.kind() {
         // The kernel's patience has ended before ours.
-        Err(Error::Connect { host, port, source }) if source.kind() == io::ErrorKind::TimedOut => {
-            Err(Error::Timeout { host, port, step: Step::Connect, after: timeout })
-        }
-        other => other,
-    }
+        io::ErrorKind::TimedOut => Error::Timeout { host: host.into(), port, step: Step::Connect, after: timeout },
+        _ => Error::Connect { host: host.into(), port, source },
+    })
 }
 
 /// Ends with the timeout of a step, to race against the step.
 pub(super) async fn elapsed<T>(host: &str, port: u16, step: Step, after: Duration) -> Result<T, Error> {
     Timer::after(after).await;
     Err(Error::Timeout { host: host.into(), port, step, after })
-}
-
-async fn addresses_of(host: &str, port: u16, timeout: Duration) -> Result<Vec<SocketAddr>, Error> {
-    let bare = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
-    if let Ok(address) = bare.parse::<IpAddr>() {
-        return Ok(vec![SocketAddr::new(address, port)]);
-    }
-    let look_up = async { resolve(bare, port).await.map_err(|source| Error::Resolve { host: host.into(), source }) };
-    look_up.or(elapsed(host, port, Step::Resolve, timeout)).await
 }
 
 async fn attempt(address: SocketAddr) -> io::Result<TcpStream> {

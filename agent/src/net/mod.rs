@@ -5,6 +5,7 @@ pub mod base64;
 mod clock;
 mod connect;
 mod error;
+mod family;
 pub mod hex;
 #[cfg(feature = "tls")]
 mod pin;

@@ -13,7 +13,7 @@ use smol::net::TcpStream;
 use super::{Error, Fault, Step, base64, connect_tcp};
 #[cfg(feature = "tls")]
 use super::{Stream, TlsClient};
-use crate::config::Secret;
+use crate::config::{OutboundProxy, Secret};
 
 /// Bytes of the head of an answer to CONNECT; squid writes less than 1 KB.
 const MAX_HEAD: usize = 16 * 1024;
@@ -50,6 +50,21 @@ pub struct Proxy {
 }
 
 impl Proxy {
+    /// What a section `proxy` of the configuration says, if it says anything.
+    ///
+    /// # Errors
+    /// What was expected, as when a text is read.
+    pub fn from_config(config: &OutboundProxy) -> Result<Option<Self>, String> {
+        if config.url.is_empty() {
+            return Ok(None);
+        }
+        let proxy: Self = config.url.parse()?;
+        Ok(Some(match &config.username {
+            Some(user) => proxy.login(user, config.password.clone()),
+            None => proxy,
+        }))
+    }
+
     /// The same proxy, with a user name and a password (Basic for HTTP, RFC 1929 for SOCKS5).
     pub fn login(mut self, user: impl Into<String>, password: Secret) -> Self {
         self.login = Some((user.into(), password));

@@ -1,5 +1,6 @@
 //! Happy eyeballs (RFC 8305): of several ways, the first one that works.
 
+use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
@@ -8,6 +9,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use smol::Timer;
+use smol::stream::Stream;
 
 /// After so long the next address is tried as well (RFC 8305 §5, "Connection Attempt Delay").
 const DELAY: Duration = Duration::from_millis(250);
@@ -38,16 +40,35 @@ pub(super) fn order(addresses: &[SocketAddr]) -> Vec<SocketAddr> {
 }
 
 /// Attempts one address after the other, the next one when one fails or takes long, and returns what comes of the first one
-/// that succeeds. The others are dropped. The error is that of the address that failed last.
-pub(super) async fn race<T, A>(addresses: &[SocketAddr], attempt: impl Fn(SocketAddr) -> A) -> io::Result<T>
+/// that succeeds. The others are dropped. The error is that of the address that failed last. Addresses that come while
+/// others are attempted wait behind those that came before.
+pub(super) async fn race<T, A>(
+    mut found: impl Stream<Item = Vec<SocketAddr>> + Unpin,
+    attempt: impl Fn(SocketAddr) -> A,
+) -> io::Result<T>
 where
     A: Future<Output = io::Result<T>>,
 {
-    let mut waiting = order(addresses).into_iter().peekable();
+    let mut known: Vec<SocketAddr> = Vec::new();
+    let mut waiting = VecDeque::new();
+    let mut is_all = false;
     let mut running: Vec<(SocketAddr, Pin<Box<A>>)> = Vec::new();
-    let mut next = Timer::never();
+    let mut next = Timer::after(Duration::ZERO);
     let mut refusal = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
     poll_fn(|cx| {
+        while !is_all {
+            match Pin::new(&mut found).poll_next(cx) {
+                Poll::Ready(Some(addresses)) => {
+                    let mut addresses = order(&addresses);
+                    addresses.retain(|address| !known.contains(address));
+                    addresses.truncate(ADDRESSES.saturating_sub(known.len()));
+                    known.extend(&addresses);
+                    waiting.extend(addresses);
+                }
+                Poll::Ready(None) => is_all = true,
+                Poll::Pending => break,
+            }
+        }
         loop {
             let mut failed = false;
             let mut index = 0;
@@ -63,17 +84,18 @@ where
                     Poll::Pending => index += 1,
                 }
             }
-            let due = failed || running.is_empty() || Pin::new(&mut next).poll(cx).is_ready();
-            match waiting.peek() {
-                None if running.is_empty() => {
-                    return Poll::Ready(Err(std::mem::replace(&mut refusal, io::ErrorKind::NotFound.into())));
-                }
-                Some(address) if due => {
-                    running.push((*address, Box::pin(attempt(*address))));
-                    waiting.next();
-                    next = if waiting.peek().is_some() { Timer::after(DELAY) } else { Timer::never() };
-                }
-                _ => return Poll::Pending,
+            if waiting.is_empty() {
+                return match is_all && running.is_empty() {
+                    true => Poll::Ready(Err(std::mem::replace(&mut refusal, io::ErrorKind::NotFound.into()))),
+                    false => Poll::Pending,
+                };
+            }
+            if !failed && !running.is_empty() && Pin::new(&mut next).poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+            if let Some(address) = waiting.pop_front() {
+                running.push((address, Box::pin(attempt(address))));
+                next = Timer::after(DELAY);
             }
         }
     })
@@ -85,6 +107,8 @@ where
 mod tests {
     use std::cell::RefCell;
     use std::time::Instant;
+
+    use smol::stream::{self, StreamExt};
 
     use super::*;
 
@@ -121,7 +145,7 @@ mod tests {
                 }
             }
         };
-        let result = smol::block_on(race(&addresses(list), attempt));
+        let result = smol::block_on(race(stream::once(addresses(list)), attempt));
         (result, tried.into_inner(), start.elapsed())
     }
 
@@ -146,6 +170,23 @@ mod tests {
         let (result, tried, _) = run(&["[::1]:4", "127.0.0.1:3", "[::2]:3"]);
         assert_eq!(result.unwrap(), addresses(&["[::1]:4"])[0]);
         assert_eq!(tried.len(), 2);
+    }
+
+    #[test]
+    fn addresses_that_come_late_are_tried_while_others_hang() {
+        let start = Instant::now();
+        let (first, second) = (addresses(&["127.0.0.1:3"]), addresses(&["127.0.0.1:3", "[::1]:1"]));
+        let late = stream::once_future(Box::pin(async move {
+            Timer::after(Duration::from_millis(400)).await;
+            second
+        }));
+        let attempt = async |address: SocketAddr| match address.port() {
+            1 => Ok(address),
+            _ => smol::future::pending().await,
+        };
+        let result = smol::block_on(race(stream::once(first).chain(late), attempt));
+        assert_eq!(result.unwrap(), addresses(&["[::1]:1"])[0]);
+        assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
     }
 
     #[test]

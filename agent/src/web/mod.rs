@@ -94,6 +94,7 @@ pub use self::reserved::Reserved;
 pub use self::server::{Bound, Handle, Server};
 pub use self::signatures::check_signatures;
 pub use self::upload::{Upload, UploadLimits, Uploads};
-pub use self::websocket::{Message, WebSocket};
+pub use self::websocket::WebSocket;
 pub use self::worker::Worker;
 pub use self::writer::BodyWriter;
+pub use crate::http1::WebSocketMessage as Message;

@@ -26,7 +26,7 @@ use super::link::{Link, Patience};
 use super::shared::Shared;
 use super::transfer::{Stage, Transfer, Wire};
 use super::watch::{Claim, Deadline};
-use super::{Error, Exchange};
+use super::{Error, Exchange, Message};
 use crate::config::FOREVER;
 
 /// Bytes received and sent at once; each WebSocket owns a buffer of this size.
@@ -39,33 +39,6 @@ const FRAME: usize = 16 * 1024;
 const MAX_REASON: usize = 123;
 /// How long the peer may take to answer our close frame.
 const CLOSE: std::time::Duration = std::time::Duration::from_secs(2);
-
-/// A message, whole.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Message {
-    /// Text.
-    Text(String),
-    /// Bytes.
-    Binary(Vec<u8>),
-}
-
-impl From<&str> for Message {
-    fn from(text: &str) -> Self {
-        Message::Text(text.to_owned())
-    }
-}
-
-impl From<String> for Message {
-    fn from(text: String) -> Self {
-        Message::Text(text)
-    }
-}
-
-impl From<Vec<u8>> for Message {
-    fn from(bytes: Vec<u8>) -> Self {
-        Message::Binary(bytes)
-    }
-}
 
 /// The connection of a request that became a WebSocket.
 ///

@@ -147,13 +147,13 @@ fn progress_is_shown_on_a_terminal_only() {
 }
 
 /// `openssl s_server`, which answers each GET with a page about the connection.
-struct Tls {
+pub struct Tls {
     child: Child,
-    port: u16,
+    pub port: u16,
 }
 
 impl Tls {
-    fn start(directory: &Path, more: &[&str]) -> Self {
+    pub fn start(directory: &Path, more: &[&str]) -> Self {
         let run = |line: &str| {
             let status = Command::new("openssl")
                 .args(line.split_whitespace())

@@ -2,5 +2,11 @@
 
 mod alone;
 mod beside_curl;
+mod digest;
+#[path = "../../../agent/tests/fetch_support/gate.rs"]
+mod gate;
+mod hostile;
+mod names;
+mod proxies;
 mod server;
 mod signed;

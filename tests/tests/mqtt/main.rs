@@ -5,6 +5,7 @@ mod brokers;
 mod commands;
 mod front;
 mod networks;
+mod queues;
 
 use std::future::IntoFuture;
 use std::time::Duration;

@@ -65,9 +65,9 @@ impl Bench {
     }
 
     fn replicator(&self, endpoint: String, secret: &str) -> Replicator<DynamoTransport> {
-        let table = self.setting("table");
-        let transport = DynamoTransport::new(self.aws(endpoint, secret), &table, THING, &self.db);
-        Replicator::new(self.db.clone(), transport, &config::Sync { table, ..Default::default() }, THING)
+        let options = config::Sync { table: self.setting("table"), ..Default::default() };
+        let transport = DynamoTransport::new(self.aws(endpoint, secret), &options, THING, &self.db);
+        Replicator::new(self.db.clone(), transport, &options, THING)
     }
 
     async fn backlog(&self) -> u64 {

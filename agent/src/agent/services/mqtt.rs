@@ -11,7 +11,7 @@ use crate::agent::plan::{Executor, Plan, Service};
 use crate::agent::slot::Slot;
 use crate::agent::{Report, ServiceError, Stop};
 use crate::config::{self, Config};
-use crate::mqtt::{self, Client, Message, Options, QoS};
+use crate::mqtt::{self, Client, Message, Options, QoS, QueueState};
 use crate::system::sandbox::Needs;
 
 /// Where durable messages wait, in the directory of the state.
@@ -147,6 +147,7 @@ async fn subscribe(client: Client, wanted: config::Subscription, last: LastTopic
 
 fn figures(client: &Client, last: &LastTopic) -> Map<String, Value> {
     let state = client.state();
+    let [high, normal, low] = state.queues;
     let last = last.lock().unwrap_or_else(PoisonError::into_inner).clone();
     let figures = json!({
         "connected": state.connected,
@@ -154,6 +155,7 @@ fn figures(client: &Client, last: &LastTopic) -> Map<String, Value> {
         "sent": state.sent,
         "received": state.received,
         "queued": state.queued,
+        "queues": {"high": queue(high), "normal": queue(normal), "low": queue(low)},
         "inFlight": state.in_flight,
         "lost": state.lost,
         "dropped": {
@@ -169,4 +171,9 @@ fn figures(client: &Client, last: &LastTopic) -> Map<String, Value> {
         "lastError": state.last_error.filter(|_| !state.connected),
     });
     figures.as_object().cloned().unwrap_or_default()
+}
+
+fn queue(state: QueueState) -> Value {
+    let QueueState { messages, bytes, age, dropped } = state;
+    json!({"messages": messages, "bytes": bytes, "oldest": age.map(|age| age.as_secs()), "dropped": dropped})
 }

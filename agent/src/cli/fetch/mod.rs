@@ -4,6 +4,7 @@ mod data;
 mod failure;
 mod meter;
 mod plan;
+mod proxies;
 #[cfg_attr(not(feature = "aws"), path = "unsigned.rs")]
 mod sign;
 mod sink;
@@ -86,14 +87,15 @@ fn prepare(args: &Args, plan: &Plan) -> Result<(Client, Option<Signer>), Refusal
     if args.flag("insecure") || plan.sigv4.is_some() {
         let _ = loaded.set(load(args).map_err(Refusal::Said)?);
     }
-    let is_dev = || Ok(loaded.get().is_some_and(|loaded| loaded.config.profile == Profile::Dev));
+    let profile = loaded.get().map_or(Profile::Prod, |loaded| loaded.config.profile);
     let connect = plan.connect_timeout.unwrap_or(Timeouts::default().connect);
     let patience = plan.max_time.unwrap_or_default().max(PATIENCE);
     let options = Options {
-        tls: trust::read(args, is_dev)?,
+        tls: trust::read(args, profile)?,
         timeouts: Timeouts { connect, tls: connect, head: patience, idle: patience, ..Timeouts::default() },
         redirects: if plan.follow { REDIRECTS } else { 0 },
-        proxy: plan.proxy.clone(),
+        proxies: plan.proxies.clone(),
+        direct: plan.direct.clone(),
         ..Options::default()
     };
     let client = Client::new(options);

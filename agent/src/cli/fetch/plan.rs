@@ -4,11 +4,12 @@ use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ioto::fetch::{Exceptions, Proxies};
 use ioto::http1::Method;
-use ioto::net::Proxy;
 
 use super::data::{Data, read_file};
 use super::failure::Failure;
+use super::proxies;
 use super::write_out::Format;
 use crate::cli::args::Args;
 use crate::cli::password;
@@ -40,7 +41,9 @@ pub struct Plan {
     pub connect_timeout: Option<Duration>,
     pub retries: u8,
     pub repeat: u64,
-    pub proxy: Option<Proxy>,
+    pub proxies: Proxies,
+    /// Hosts that are reached without them.
+    pub direct: Exceptions,
 }
 
 /// Where the body of a response goes.
@@ -92,11 +95,12 @@ impl Plan {
         if repeat > 1 && matches!(data, Data::Input) {
             return Err(Failure::usage("--repeat: the standard input can be sent once"));
         }
+        let (proxies, direct) = proxies::read(args, proxies::variable)?;
         Ok(Self {
             urls,
             method,
             headers: headers(args, &data)?,
-            user: user(args)?,
+            user: credentials(args, "user")?,
             digest: args.flag("digest"),
             sigv4: text(args, "sigv4")?.map(|service| match service.split_once('/') {
                 Some((service, region)) => (service.to_owned(), Some(region.to_owned())),
@@ -117,10 +121,8 @@ impl Plan {
             connect_timeout: seconds(args, "connect-timeout")?,
             retries: u8::try_from(number(args, "retry")?.unwrap_or(0)).unwrap_or(u8::MAX),
             repeat,
-            proxy: match text(args, "proxy")? {
-                None | Some("") => None,
-                Some(url) => Some(proxy(url)?),
-            },
+            proxies,
+            direct,
             data,
         })
     }
@@ -133,7 +135,8 @@ impl Plan {
     }
 }
 
-fn text<'a>(args: &'a Args, name: &str) -> Result<Option<&'a str>, Failure> {
+/// The value of an option, as text.
+pub(super) fn text<'a>(args: &'a Args, name: &str) -> Result<Option<&'a str>, Failure> {
     let value = args.value(name).map(|value| value.to_str().ok_or(value));
     value.transpose().map_err(|value| Failure::usage(format!("--{name}: {value:?} is not UTF-8")))
 }
@@ -216,13 +219,14 @@ fn header(line: &str) -> Result<(String, String), Failure> {
     }
 }
 
-fn user(args: &Args) -> Result<Option<(String, String)>, Failure> {
-    let Some(text) = text(args, "user")? else { return Ok(None) };
+/// `NAME:PASSWORD`; who gives the name alone is asked for the password.
+pub(super) fn credentials(args: &Args, option: &str) -> Result<Option<(String, String)>, Failure> {
+    let Some(text) = text(args, option)? else { return Ok(None) };
     match text.split_once(':') {
         Some((name, password)) => Ok(Some((name.into(), password.into()))),
         None => match password::ask_once() {
             Ok(password) => Ok(Some((text.into(), password))),
-            Err(reason) => Err(Failure::usage(format!("-u: {reason}"))),
+            Err(reason) => Err(Failure::usage(format!("--{option}: {reason}"))),
         },
     }
 }
@@ -250,16 +254,6 @@ fn speed(text: &str) -> Result<u64, Failure> {
         }
         _ => Err(Failure::usage(format!("--limit-rate: expected a speed as 200k or 1M, found {text:?}"))),
     }
-}
-
-/// A proxy without scheme is one of HTTP, as curl has it. A name that our client takes for SOCKS is one that looks names up.
-fn proxy(url: &str) -> Result<Proxy, Failure> {
-    let url = match url.split_once("://") {
-        Some(("socks5h", rest)) => format!("socks5://{rest}"),
-        Some(_) => url.to_owned(),
-        None => format!("http://{url}"),
-    };
-    url.parse().map_err(|reason| Failure::usage(format!("-x: {reason}")))
 }
 
 #[cfg(test)]

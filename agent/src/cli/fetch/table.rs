@@ -51,6 +51,8 @@ pub const OPTIONS: &[Opt] = &[
     long("retry", "TIMES", "try again what fails in passing and may be repeated"),
     long("repeat", "TIMES", "send it so many times"),
     with('x', "proxy", "URL", "through this proxy: http://HOST:PORT or socks5://…"),
+    with('U', "proxy-user", "LOGIN", "who we are there, given as with -u"),
+    long("noproxy", "LIST", "but hosts as a.example,10.0.0.0/8 without one"),
     long("cacert", "FILE", "trust these authorities only"),
     long("cert", "FILE", "show this certificate"),
     long("key", "FILE", "its key; in the same file if not given"),

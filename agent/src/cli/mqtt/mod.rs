@@ -12,7 +12,7 @@ use std::ops::ControlFlow;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use ioto::mqtt::{Message, QoS};
+use ioto::mqtt::{Message, Priority, QoS};
 
 use self::format::Format;
 use self::payloads::Payloads;
@@ -34,23 +34,38 @@ const fn opt(short: Option<char>, name: &'static str, value: Option<&'static str
     Opt { short, name, value, about }
 }
 
-const QOS: Opt = opt(Some('q'), "qos", Some("N"), "quality of service, 0 when not given");
-const WAIT: Opt = opt(Some('W'), "timeout", Some("SECS"), "give up after so many seconds");
-const DIRECT: Opt = opt(None, "direct", None, "a connection of its own to mqtt.endpoint");
-const HOST: Opt = opt(Some('h'), "host", Some("HOST"), "a connection of its own to this host");
-const PORT: Opt = opt(Some('p'), "port", Some("PORT"), "its port; 1883, or 8883 with --cafile");
-const URL: Opt = opt(Some('L'), "url", Some("URL"), "or as mqtts://HOST:PORT, wss://HOST/PATH");
-const USER: Opt = opt(Some('u'), "username", Some("NAME"), "log in with this name");
-const PASSWORD: Opt = opt(Some('P'), "pw", Some("PASSWORD"), "and this password");
-const CLIENT: Opt = opt(Some('i'), "id", Some("ID"), "client id; a random one when not given");
-const CAFILE: Opt = opt(None, "cafile", Some("FILE"), "TLS with the roots of this file");
-const CERT: Opt = opt(None, "cert", Some("FILE"), "the certificate to show");
-const KEY: Opt = opt(None, "key", Some("FILE"), "its private key");
-const PROXY: Opt = opt(None, "proxy", Some("URL"), "through http://… or socks5://…");
-const DEBUG: Opt = opt(Some('d'), "debug", None, "say what happens");
+/// What both take: how surely, how long, and who the broker is.
+const SHARED: [Opt; 14] = [
+    opt(Some('q'), "qos", Some("N"), "quality of service, 0 when not given"),
+    opt(Some('W'), "timeout", Some("SECS"), "give up after so many seconds"),
+    opt(None, "direct", None, "a connection of its own to mqtt.endpoint"),
+    opt(Some('h'), "host", Some("HOST"), "a connection of its own to this host"),
+    opt(Some('p'), "port", Some("PORT"), "its port; 1883, or 8883 with --cafile"),
+    opt(Some('L'), "url", Some("URL"), "or as mqtts://HOST:PORT, wss://HOST/PATH"),
+    opt(Some('u'), "username", Some("NAME"), "log in with this name"),
+    opt(Some('P'), "pw", Some("PASSWORD"), "and this password"),
+    opt(Some('i'), "id", Some("ID"), "client id; a random one when not given"),
+    opt(None, "cafile", Some("FILE"), "TLS with the roots of this file"),
+    opt(None, "cert", Some("FILE"), "the certificate to show"),
+    opt(None, "key", Some("FILE"), "its private key"),
+    opt(None, "proxy", Some("URL"), "through http://… or socks5://…"),
+    opt(Some('d'), "debug", None, "say what happens"),
+];
+
+/// The options of a command: its own, and then those that both take.
+const fn with_shared<const OWN: usize, const ALL: usize>(own: [Opt; OWN]) -> [Opt; ALL] {
+    assert!(ALL == OWN + SHARED.len());
+    let mut all = [SHARED[0]; ALL];
+    let mut place = 0;
+    while place < ALL {
+        all[place] = if place < OWN { own[place] } else { SHARED[place - OWN] };
+        place += 1;
+    }
+    all
+}
 
 /// The options of `ioto mqtt pub`.
-pub const PUB: &[Opt] = &[
+pub const PUB: &[Opt] = &with_shared::<10, 24>([
     opt(Some('t'), "topic", Some("TOPIC"), "where to"),
     opt(Some('m'), "message", Some("TEXT"), "the payload"),
     opt(Some('f'), "file", Some("FILE"), "the payload is what the file holds"),
@@ -59,45 +74,19 @@ pub const PUB: &[Opt] = &[
     opt(Some('n'), "null-message", None, "an empty payload"),
     opt(Some('r'), "retain", None, "the broker keeps it for later subscribers"),
     opt(None, "no-wait", None, "leave it to the agent when it is delivered"),
-    QOS,
-    WAIT,
-    DIRECT,
-    HOST,
-    PORT,
-    URL,
-    USER,
-    PASSWORD,
-    CLIENT,
-    CAFILE,
-    CERT,
-    KEY,
-    PROXY,
-    DEBUG,
-];
+    opt(None, "priority", Some("NAME"), "in the agent's queue: high, normal or low"),
+    opt(None, "durable", None, "the agent has it on disk (with -q 1 or 2)"),
+]);
 
 /// The options of `ioto mqtt sub`.
-pub const SUB: &[Opt] = &[
+pub const SUB: &[Opt] = &with_shared::<6, 20>([
     opt(Some('t'), "topic", Some("FILTER"), "what to take; any number of times"),
     opt(Some('C'), "count", Some("N"), "end after so many messages"),
     opt(Some('v'), "verbose", None, "show the topic before the payload"),
     opt(Some('F'), "format", Some("FORMAT"), "%t topic %p payload %q %r %l %x %I %U %j …"),
     opt(Some('N'), "no-newline", None, "no line break after a message"),
     opt(Some('R'), "no-retained", None, "leave out what the broker had kept"),
-    QOS,
-    WAIT,
-    DIRECT,
-    HOST,
-    PORT,
-    URL,
-    USER,
-    PASSWORD,
-    CLIENT,
-    CAFILE,
-    CERT,
-    KEY,
-    PROXY,
-    DEBUG,
-];
+]);
 
 /// Carries out `ioto mqtt pub`.
 pub fn publish(args: Args) -> ExitCode {
@@ -135,6 +124,11 @@ fn finish(args: &Args, act: impl FnOnce(Way) -> Result<(), Failure>) -> ExitCode
         return Usage(format!("--{name} is for a connection of its own: name a broker with -h, or use --direct"))
             .complain();
     }
+    let agents = ["priority", "durable", "no-wait"].into_iter().find(|name| args.flag(name));
+    if let Some(name) = agents.filter(|_| broker::is_named(args) || args.flag("direct")) {
+        return Usage(format!("--{name} is for the queue of the running agent: leave out -h, -L and --direct"))
+            .complain();
+    }
     let way = match broker::is_named(args) {
         true => match broker::named(args) {
             Ok(options) => Way::Direct(Box::new(options)),
@@ -169,6 +163,8 @@ struct Publication {
     qos: QoS,
     retain: bool,
     wait: bool,
+    priority: Priority,
+    durable: bool,
     timeout: Option<Duration>,
     debug: bool,
 }
@@ -179,8 +175,17 @@ impl Publication {
         if !ioto::mqtt::topic::is_topic(&topic) {
             return Err(Usage(format!("-t: '{topic}' is no topic: '+' and '#' are for filters")));
         }
-        let (retain, wait, debug) = (args.flag("retain"), !args.flag("no-wait"), args.flag("debug"));
-        Ok(Self { topic, qos: qos(args)?, retain, wait, timeout: args.seconds("timeout")?, debug })
+        let priority = text(args, "priority").map_or(Ok(Priority::Normal), |name| name.parse());
+        Ok(Self {
+            topic,
+            qos: qos(args)?,
+            retain: args.flag("retain"),
+            wait: !args.flag("no-wait"),
+            priority: priority.map_err(|wrong| Usage(format!("--priority: {wrong}")))?,
+            durable: args.flag("durable"),
+            timeout: args.seconds("timeout")?,
+            debug: args.flag("debug"),
+        })
     }
 
     fn message(&self, payload: Vec<u8>) -> Message {

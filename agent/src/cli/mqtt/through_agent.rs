@@ -26,7 +26,7 @@ pub fn publish(client: &Client, order: &Publication, mut payloads: Payloads) -> 
         };
         let body = json!({
             "topic": order.topic, "payload": base64::encode(&payload), "qos": order.qos.number(), "retain": order.retain,
-            "wait": order.wait,
+            "priority": order.priority.name(), "durable": order.durable, "wait": order.wait,
         });
         match patient.request(Method::Post, "/api/mqtt", Some(&body)) {
             Ok((status @ (202 | 204), _)) if order.debug => {

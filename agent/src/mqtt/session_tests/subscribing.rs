@@ -51,6 +51,20 @@ fn a_lost_session_restores_all_subscriptions_with_at_most_8_filters_a_packet() {
 }
 
 #[test]
+fn after_a_connect_without_an_answer_subscriptions_are_restored_whatever_the_broker_says() {
+    let mut bench = subscribed(2);
+    bench.session.disconnected();
+    bench.session.unanswered();
+    bench.connect(true);
+    let again = bench.subscribes();
+    assert_eq!(again.len(), 1, "the answer that got lost may have said that the session is new");
+    bench.suback(again[0].0, &[1, 1]).unwrap();
+    bench.session.disconnected();
+    bench.connect(true);
+    assert_eq!(bench.subscribes(), [], "this time it is known");
+}
+
+#[test]
 fn a_restored_subscription_is_asked_for_again_until_the_broker_answers() {
     let mut bench = subscribed(2);
     bench.session.disconnected();

@@ -12,14 +12,17 @@ use crate::mqtt::packet::{
 /// Messages that it sends without an acknowledgement.
 const WINDOW: usize = 20;
 
+/// How long an answer takes at most.
+const DELAY: Duration = Duration::from_secs(2);
+
 pub struct Broker {
     /// It passes a message of QoS 2 on at the PUBREL, and otherwise at the PUBLISH: both are allowed (section 4.3.3).
-    is_late: bool,
+    pub is_late: bool,
     pub has_session: bool,
     /// What it passed on, in that order.
     pub arrived: Vec<u32>,
     /// Packet ids of QoS 2 that wait for their PUBREL.
-    received: BTreeMap<u16, u32>,
+    pub received: BTreeMap<u16, u32>,
     pub subscribed: HashSet<String>,
     /// Packets on their way to the client, each with the time it arrives at the earliest.
     pub answers: VecDeque<(Instant, Packet)>,
@@ -29,16 +32,21 @@ pub struct Broker {
     pub outgoing: BTreeMap<u16, Outgoing>,
     pub to_send: VecDeque<(u32, WireQoS)>,
     next_id: u16,
+    turns: u64,
+    /// Each answer takes up to so long.
+    pub delay: Duration,
     /// Until then it answers nothing.
     pub mute_until: Option<Instant>,
     pub repeats: usize,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub struct Outgoing {
     pub index: u32,
     qos: WireQoS,
     is_released: bool,
+    /// When it was sent first: the others go out again in this order.
+    turn: u64,
 }
 
 /// The number of a message, which is at the beginning of its payload.
@@ -59,6 +67,8 @@ impl Broker {
             outgoing: BTreeMap::new(),
             to_send: VecDeque::new(),
             next_id: 0,
+            turns: 0,
+            delay: DELAY,
             mute_until: None,
             repeats: 0,
         }
@@ -66,9 +76,9 @@ impl Broker {
 
     /// The connection begins; whether it knows the client. What was not acknowledged it sends again.
     pub fn connect(&mut self, now: Instant) -> bool {
-        for (&pkid, outgoing) in &self.outgoing {
-            self.answers.push_back((now, outgoing.packet(pkid, true)));
-        }
+        let mut again: Vec<_> = self.outgoing.iter().collect();
+        again.sort_by_key(|(_, outgoing)| outgoing.turn);
+        self.answers.extend(again.into_iter().map(|(&pkid, outgoing)| (now, outgoing.packet(pkid, true))));
         std::mem::replace(&mut self.has_session, true)
     }
 
@@ -77,9 +87,10 @@ impl Broker {
         self.has_session = false;
         self.subscribed.clear();
         self.received.clear();
-        let unacknowledged = std::mem::take(&mut self.outgoing);
-        self.to_send.extend(unacknowledged.values().map(|outgoing| (outgoing.index, outgoing.qos)));
-        unacknowledged.into_values().map(|outgoing| outgoing.index).collect()
+        let mut unacknowledged: Vec<_> = std::mem::take(&mut self.outgoing).into_values().collect();
+        unacknowledged.sort_by_key(|outgoing| outgoing.turn);
+        self.to_send.extend(unacknowledged.iter().map(|outgoing| (outgoing.index, outgoing.qos)));
+        unacknowledged.into_iter().map(|outgoing| outgoing.index).collect()
     }
 
     /// Reads one packet and answers it, sooner or later. `handled` are messages that the client may acknowledge.
@@ -124,7 +135,7 @@ impl Broker {
             Packet::PingReq => Packet::PingResp,
             other => panic!("{other:?}"),
         };
-        let delay = Duration::from_millis(random.u64(..2000));
+        let delay = self.delay.mul_f64(random.f64());
         self.answers.push_back((now + delay, answer));
         if random.u8(..20) == 0 {
             self.strays.push(random.u16(1..));
@@ -178,7 +189,8 @@ impl Broker {
             // Ids are few, so that they come around soon.
             self.next_id = self.next_id % 30 + 1;
         }
-        let outgoing = Outgoing { index, qos, is_released: false };
+        self.turns += 1;
+        let outgoing = Outgoing { index, qos, is_released: false, turn: self.turns };
         self.outgoing.insert(self.next_id, outgoing);
         self.answers.push_back((now, outgoing.packet(self.next_id, false)));
         self.next_id = self.next_id % 30 + 1;

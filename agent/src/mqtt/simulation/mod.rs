@@ -11,7 +11,8 @@
 
 #![allow(clippy::unwrap_used)]
 
-mod broker;
+pub(super) mod broker;
+pub(super) mod nature;
 mod store;
 mod world;
 
@@ -20,7 +21,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use fastrand::Rng;
 
-use self::world::{Counts, Published, World};
+use self::nature::{Counts, Published};
+use self::world::World;
 use super::broken::{Defect, break_session};
 use super::outbox_file::OutboxFile;
 use super::packet::{Packet, PubAck, WireQoS};

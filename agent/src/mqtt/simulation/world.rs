@@ -7,44 +7,14 @@ use bytes::BytesMut;
 use fastrand::Rng;
 
 use super::broker::{Broker, number};
+use super::nature::{Counts, MAX_PACKET, Nature, Published, payload};
 use super::store::Disk;
 use crate::mqtt::outbox_file::OutboxFile;
 use crate::mqtt::packet::{self, Packet, PubAck, PubComp, PubRec, SubAck, UnsubAck, WireQoS};
 use crate::mqtt::session::{
     Action, Limits, MessageId, Note, Receipt, RequestId, Session, Store, Undelivered, Violation,
 };
-use crate::mqtt::{Message, Outgoing, Policy, Priority, QoS, QueueLimits};
-
-const MAX_PACKET: usize = 1000;
-
-/// What this world is like.
-#[derive(Clone, Copy, Debug)]
-pub struct Nature {
-    pub limits: Limits,
-    /// The session has a disk, and the agent may be killed.
-    pub has_disk: bool,
-    /// Connections break after about so many bytes.
-    pub bytes: Option<usize>,
-    /// Connections break because the broker closes them.
-    pub hangs_up: bool,
-}
-
-/// What the application knows of a message that it published.
-#[derive(Debug)]
-pub struct Published {
-    pub id: MessageId,
-    pub lane: String,
-    pub qos: QoS,
-    pub is_durable: bool,
-    pub is_stored: bool,
-    pub is_acknowledged: bool,
-    /// It was given up, and the application was told so.
-    pub failed: Option<Undelivered>,
-    /// The agent was killed before it was told that the message is stored or acknowledged.
-    pub is_uncertain: bool,
-    /// The broker forgot the session while the message was on its way: it may arrive twice.
-    pub may_repeat: bool,
-}
+use crate::mqtt::{Message, Outgoing, Priority, QoS};
 
 pub struct World {
     pub nature: Nature,
@@ -77,39 +47,11 @@ pub struct World {
     pub counts: Counts,
 }
 
-/// How often what happened.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Counts {
-    pub kills: usize,
-    pub connects: usize,
-    pub cuts: usize,
-    pub losses: usize,
-    pub malformed: usize,
-}
-
-fn nature(random: &mut Rng) -> Nature {
-    let policy = match random.u8(..8) {
-        0 => Policy::DropOldest,
-        1 => Policy::DropNewest,
-        2 => Policy::Coalesce,
-        _ => Policy::Block,
-    };
-    let age = (random.u8(..8) == 0).then(|| Duration::from_secs(random.u64(1..60)));
-    let queue = QueueLimits { count: random.usize(1..50), bytes: 8 << 20, age, policy };
-    let (window, keep_alive) = (random.u16(1..20), Duration::from_secs(30));
-    Nature {
-        limits: Limits { window, queue: [queue; 3], max_packet: MAX_PACKET, keep_alive },
-        has_disk: random.u8(..3) > 0,
-        bytes: (random.u8(..4) == 0).then(|| random.usize(800..3000)),
-        hangs_up: random.u8(..8) == 0,
-    }
-}
-
 impl World {
     pub fn new(seed: u64) -> Self {
         let mut random = Rng::with_seed(seed);
         let now = Instant::now();
-        let nature = nature(&mut random);
+        let nature = Nature::draw(&mut random);
         let mut session = Session::new(nature.limits, now);
         session.start_ids_after(if random.bool() { u16::MAX - random.u16(..60) } else { 0 });
         let disk = Disk::default();
@@ -508,18 +450,4 @@ impl World {
         let kept = self.disk.kept();
         kept.in_flight.len() + kept.queued.len() + kept.received.len()
     }
-}
-
-impl Published {
-    /// Whether the session said its last word about it.
-    fn is_gone(&self) -> bool {
-        self.failed.is_some()
-    }
-}
-
-/// The content of a message follows from its number.
-fn payload(index: u32) -> Vec<u8> {
-    let mut payload = index.to_be_bytes().to_vec();
-    payload.resize(4 + (index as usize * 7) % 200, index as u8);
-    payload
 }

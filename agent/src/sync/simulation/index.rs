@@ -33,13 +33,11 @@ impl Index {
         }
         let place =
             |item: &Map<String, Value>| Some(item.get("gpk").and(item.get("_ts")?.get("S"))?.as_str()?.to_owned());
-        let mut entries: Vec<((String, String), &Map<String, Value>)> = shown
-            .into_iter()
-            .filter_map(|(key, entry)| {
-                let item = entry.item.as_ref()?;
-                Some(((place(item)?, key.to_owned()), item))
-            })
-            .collect();
+        let entries = shown.into_iter().filter_map(|(key, entry)| {
+            let item = entry.item.as_ref()?;
+            Some(((place(item)?, key.to_owned()), item))
+        });
+        let mut entries: Vec<_> = entries.collect();
         entries.sort_by(|one, other| one.0.cmp(&other.0));
         let (since, limit) = match scope {
             Scope::Newest => {

@@ -40,6 +40,10 @@ pub struct Removed {
     pub taken: bool,
 }
 
+/// What a batch did: what the rows are now that it changed, and the versions of rows that it removed because the cloud does not
+/// have them.
+pub type Applied = (Vec<Foreign>, Vec<(String, u64)>);
+
 impl Store {
     pub fn new(site: String, is_both: bool, mutant: Option<Mutant>) -> Self {
         Self { site, is_both, mutant, ..Self::default() }
@@ -98,9 +102,8 @@ impl Store {
         self.fresh = Some(BTreeSet::new());
     }
 
-    /// Applies what was read from the cloud, by the rules of the database. Returns what the rows are now that it changed, and
-    /// the versions of rows that it removed because the cloud does not have them.
-    pub fn apply(&mut self, batch: &Batch) -> Result<(Vec<Foreign>, Vec<(String, u64)>), String> {
+    /// Applies what was read from the cloud, by the rules of the database.
+    pub fn apply(&mut self, batch: &Batch) -> Result<Applied, String> {
         let (mut taken, mut removed) = (Vec::new(), Vec::new());
         let fresh = batch.range.as_ref().map(|_| self.fresh.take().unwrap_or_default());
         for incoming in &batch.items {

@@ -1,35 +1,26 @@
-//! The MQTT client as a process that is killed at any instant, over real sockets, with its outbox in a real file, against a
-//! broker of its own that cuts connections after some bytes, repeats and keeps back answers, and sends garbage.
-
-#![cfg(feature = "mqtt")]
-#![allow(clippy::unwrap_used)]
+//! Messages of QoS 2 that the killed process publishes.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs::{self, OpenOptions};
-use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::io::{self, Read, Write};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::process::Child;
+use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
-use ioto::mqtt::{self, Message, Options, QoS};
+use ioto::mqtt::{self, Message, QoS};
 use smol::{LocalExecutor, Timer};
 
-const RUNS: usize = 24;
+use super::{
+    BACKOFF, Broker, Directory, LONG, PUBCOMP, PUBREC, PUBREL, RUNS, options, seeds, start_agent, take_packet,
+};
+
 const LIVES: u32 = 5;
 /// Numbers of the messages of one life; none is used again in the next.
 const SHARE: u32 = 1_000_000;
-const LONG: Duration = Duration::from_secs(60);
-const BACKOFF: Duration = Duration::from_millis(5);
-
-const PUBREC: u8 = 0x50;
-const PUBREL: u8 = 0x62;
-const PUBCOMP: u8 = 0x70;
-
 /// What the broker knows and saw.
 #[derive(Default)]
 struct Seen {
@@ -43,43 +34,8 @@ struct Seen {
     wrong: Option<String>,
 }
 
-struct Broker {
-    seen: Arc<Mutex<Seen>>,
-    stop: Arc<AtomicBool>,
-    port: u16,
-    thread: Option<thread::JoinHandle<()>>,
-}
-
-impl Broker {
-    fn start(seed: u64, forgets: bool) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let (seen, stop) = (Arc::new(Mutex::new(Seen::default())), Arc::new(AtomicBool::new(false)));
-        let (shared, stopping) = (seen.clone(), stop.clone());
-        let thread = thread::spawn(move || {
-            let mut random = Rng::with_seed(seed);
-            for stream in listener.incoming() {
-                if stopping.load(Ordering::SeqCst) {
-                    return;
-                }
-                // However it ends: the next one comes.
-                let _ = serve(&mut stream.unwrap(), &shared, &mut random, forgets);
-            }
-        });
-        Self { seen, stop, port, thread: Some(thread) }
-    }
-}
-
-impl Drop for Broker {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::SeqCst);
-        let _ = TcpStream::connect(("127.0.0.1", self.port));
-        let _ = self.thread.take().map(thread::JoinHandle::join);
-    }
-}
-
 /// One connection, to its cut.
-fn serve(stream: &mut TcpStream, seen: &Mutex<Seen>, random: &mut Rng, forgets: bool) -> std::io::Result<()> {
+fn serve(stream: &mut TcpStream, seen: &Mutex<Seen>, random: &mut Rng, forgets: bool) -> io::Result<()> {
     stream.set_read_timeout(Some(Duration::from_secs(5)))?;
     stream.set_nodelay(true)?;
     let mut left = random.usize(150..4000);
@@ -109,24 +65,6 @@ fn serve(stream: &mut TcpStream, seen: &Mutex<Seen>, random: &mut Rng, forgets: 
         }
     }
     Ok(())
-}
-
-/// The next whole packet: its first byte and what follows its length.
-fn take_packet(buffer: &mut Vec<u8>) -> Option<(u8, Vec<u8>)> {
-    let (mut length, mut header) = (0, 1);
-    loop {
-        let byte = *buffer.get(header)?;
-        length |= usize::from(byte & 0x7f) << (7 * (header - 1));
-        header += 1;
-        if byte < 0x80 {
-            break;
-        }
-    }
-    if buffer.len() < header + length {
-        return None;
-    }
-    let packet: Vec<u8> = buffer.drain(..header + length).collect();
-    Some((packet[0], packet[header..].to_vec()))
 }
 
 fn answer((first, body): &(u8, Vec<u8>), seen: &mut Seen, random: &mut Rng, forgets: bool, answers: &mut Vec<u8>) {
@@ -177,41 +115,17 @@ fn take_message(seen: &mut Seen, id: u16, number: u32, dup: bool) {
     }
 }
 
-/// A directory that is removed at the end.
-struct Directory(PathBuf);
-
-impl Directory {
-    fn new() -> Self {
-        let path = std::env::temp_dir().join(format!("ioto-mqtt-kills-{}-{:x}", std::process::id(), fastrand::u64(..)));
-        fs::create_dir(&path).unwrap();
-        Self(path)
-    }
-}
-
-impl Drop for Directory {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
-
-/// Starts this program again as the agent: it publishes from number `first` on, or, without one, ends when all is sent.
-fn start_agent(directory: &Path, port: u16, first: Option<u32>) -> Child {
-    let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["agent", "--exact", "--ignored", "--nocapture"]).env_clear();
-    command.env("KILLS_DIRECTORY", directory).env("KILLS_PORT", port.to_string());
-    command.envs(first.map(|first| ("KILLS_FIRST", first.to_string())));
-    command.stdout(Stdio::null()).spawn().unwrap()
+/// Starts the agent: it publishes from number `first` on, or, without one, ends when all is sent.
+fn start_life(directory: &Path, port: u16, first: Option<u32>) -> Child {
+    start_agent("outbound::agent", directory, port, first.map(|first| ("KILLS_FIRST", first)).as_slice())
 }
 
 #[test]
 #[ignore = "is started by the other tests here, as the program that they kill"]
 fn agent() {
-    let Ok(directory) = std::env::var("KILLS_DIRECTORY") else { return };
-    let directory = PathBuf::from(directory);
-    let port = std::env::var("KILLS_PORT").unwrap().parse().unwrap();
+    let Some(options) = options() else { return };
+    let directory = PathBuf::from(std::env::var("KILLS_DIRECTORY").unwrap());
     let first: Option<u32> = std::env::var("KILLS_FIRST").ok().map(|first| first.parse().unwrap());
-    let options = Options::new("127.0.0.1", port, "kills").backoff(BACKOFF, BACKOFF * 4).inflight(10);
-    let options = options.timeout(Duration::from_secs(2)).outbox(directory.join("outbox"));
     let (client, connection) = mqtt::open(options).unwrap();
     let acknowledged = OpenOptions::new().create(true).append(true).open(directory.join("acknowledged")).unwrap();
     let (client, acknowledged) = (&client, &acknowledged);
@@ -242,15 +156,16 @@ fn agent() {
 fn run(seed: u64, forgets: bool) -> (usize, u32) {
     println!("SEED={seed}");
     let mut random = Rng::with_seed(seed);
-    let (directory, broker) = (Directory::new(), Broker::start(random.u64(..), forgets));
+    let directory = Directory::new();
+    let broker = Broker::start(random.u64(..), move |stream, seen, random| serve(stream, seen, random, forgets));
     let start = Instant::now();
     for life in 0..LIVES {
-        let mut agent = start_agent(&directory.0, broker.port, Some(life * SHARE));
+        let mut agent = start_life(&directory.0, broker.port, Some(life * SHARE));
         thread::sleep(Duration::from_millis(random.u64(20..250)));
         agent.kill().unwrap();
         agent.wait().unwrap();
     }
-    let mut agent = start_agent(&directory.0, broker.port, None);
+    let mut agent = start_life(&directory.0, broker.port, None);
     let last = Instant::now();
     let status = loop {
         if let Some(status) = agent.try_wait().unwrap() {
@@ -292,11 +207,9 @@ fn check(seen: &Seen, acknowledged: &[u8], forgets: bool) {
 }
 
 fn runs(forgets: bool) {
-    let seed = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(|| fastrand::u64(..));
-    let mut random = Rng::with_seed(seed);
     let (mut messages, mut repeats) = (0, 0);
-    for number in 0..RUNS / 2 {
-        let (taken, repeated) = run(if number == 0 { seed } else { random.u64(..) }, forgets);
+    for seed in seeds() {
+        let (taken, repeated) = run(seed, forgets);
         messages += taken;
         repeats += repeated;
     }
