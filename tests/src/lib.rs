@@ -13,6 +13,7 @@ mod mosquitto;
 mod moto;
 mod proxy;
 pub mod readings;
+pub mod relay;
 mod rescue;
 mod scratch;
 mod signal;
