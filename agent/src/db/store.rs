@@ -17,7 +17,7 @@ use super::generate::Generator;
 use super::kept;
 use super::outbox::{self, Outbox};
 use super::rows::{self, Rows, column, table};
-use super::schema::{Model, Schema};
+use super::schema::{Index, Model, Schema};
 
 /// The format of the file that this program writes, and the newest it reads.
 const FORMAT: i64 = 1;
@@ -238,10 +238,13 @@ fn check_case(present: &BTreeMap<String, String>, model: &Model) -> Result<(), E
 fn indexes(model: &Model) -> Vec<(String, String)> {
     let table = table(model);
     let mut indexes: Vec<(String, String)> = (model.indexes.iter())
-        .map(|field| {
+        .map(|Index { hash, sort }| {
             // With the key in it, items of one value come in the order of their keys.
-            let name = format!("i_{}.{field}", model.name());
-            let sql = format!("CREATE INDEX \"{name}\" ON {table} ({}, key)", column(field));
+            let (name, sort) = match sort {
+                Some(sort) => (format!("i_{}.{hash}.{sort}", model.name()), format!("{}, ", column(sort))),
+                None => (format!("i_{}.{hash}", model.name()), String::new()),
+            };
+            let sql = format!("CREATE INDEX \"{name}\" ON {table} ({}, {sort}key)", column(hash));
             (name, sql)
         })
         .collect();
