@@ -130,8 +130,9 @@ impl Verb {
                 Ok(Output { text: String::new(), json: json!({"removed": true}) })
             }
             Self::Find { filters, limit, next, descending, .. } => {
-                let filters = item(&model, &filters)?.into_iter().collect();
-                door.find(&model, Query { filters, limit, next, descending }).map(|page| many(&model, page))
+                let filter = item(&model, &filters)?.into();
+                door.find(&model, Query { filter, limit, next, descending, ..Query::new() })
+                    .map(|page| many(&model, page))
             }
         }
     }
@@ -235,7 +236,8 @@ impl Door {
         let limit = query.limit.map(|limit| ("limit".to_owned(), Value::from(limit)));
         let next = query.next.map(|next| ("next".to_owned(), Value::from(next)));
         let order = query.descending.then(|| ("order".to_owned(), Value::from("descending")));
-        for (name, value) in query.filters.into_iter().chain(limit).chain(next).chain(order) {
+        let filter = ("where".to_owned(), query.filter.to_json());
+        for (name, value) in [filter].into_iter().chain(limit).chain(next).chain(order) {
             let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
             let _ = write!(target, "{separator}{}={}", percent_encode(&name), percent_encode(&text));
             separator = '&';

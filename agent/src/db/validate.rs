@@ -158,6 +158,15 @@ impl Field {
 }
 
 impl Maker<'_> {
+    /// The key that an item would have, as far as it can be said without making one.
+    pub(super) fn key_of(&self, item: &Item) -> Option<String> {
+        let field = self.model.key();
+        match &field.template {
+            Some(template) => self.fill(template, item).ok(),
+            None => item.get(field.name())?.as_str().map(str::to_owned),
+        }
+    }
+
     /// What a field becomes that was not given; templates come later.
     fn make(&mut self, field: &Field) -> Result<Option<Value>, Error> {
         if field.timestamp() {

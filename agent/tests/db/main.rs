@@ -7,6 +7,8 @@ mod changelog;
 mod compare;
 mod crash;
 mod damage;
+mod model;
+mod operations;
 mod rates;
 #[cfg(feature = "web")]
 mod rest;
