@@ -8,6 +8,9 @@ pub mod config;
 pub mod device;
 pub mod net;
 
+#[cfg(any(feature = "mqtt", feature = "db", feature = "logs"))]
+mod sqlite;
+
 #[cfg(any(feature = "web", feature = "fetch", feature = "mqtt"))]
 pub mod http1;
 

@@ -7,6 +7,7 @@
 mod agent;
 mod ahead;
 mod credulous;
+pub mod disk;
 mod http;
 mod mosquitto;
 mod moto;

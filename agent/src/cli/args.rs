@@ -107,7 +107,7 @@ impl Args {
     }
 
     /// All options in their order, with their values.
-    #[allow(dead_code, reason = "not every build has a command that takes an option more than once")]
+    #[cfg(any(feature = "mqtt", feature = "fetch"))]
     pub fn all(&self) -> impl Iterator<Item = (&'static str, &OsString)> {
         self.options.iter().map(|(name, value)| (*name, value))
     }

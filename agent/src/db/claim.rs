@@ -1,15 +1,15 @@
 //! The claim on the database file: its directory, its lock, whether it looks sound, and what becomes of a damaged one.
 
 use std::fmt;
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{ErrorKind, Read};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 
 use super::error::Error;
+use crate::sqlite::{beside, make_directory, make_file, was_left_open};
 
 /// Damaged databases that are kept beside the new one. More would fill the disk of a device whose storage is dying.
 const KEPT: u32 = 3;
@@ -46,22 +46,15 @@ pub(super) struct Claim {
 impl Claim {
     /// Makes directory (0700) and file (0600) where they are missing, and locks the file against other processes.
     pub(super) fn stake(path: &Path) -> Result<Self, Error> {
-        if let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty()) {
-            let made = DirBuilder::new().recursive(true).mode(0o700).create(directory);
-            made.map_err(|source| Error::file("make the directory", directory, source))?;
-            // SQLite makes its files last in their directory; that the directory lasts in its own is left to us.
-            let above = directory.parent().unwrap_or(directory);
-            let _ = File::open(above).and_then(|above| above.sync_all());
-        }
-        let mut options = OpenOptions::new();
-        options.create(true).truncate(false).write(true).mode(0o600);
-        let lock = beside(path, "lock");
-        let file = options.open(&lock).map_err(|source| Error::file("open", &lock, source))?;
+        make_directory(path)
+            .map_err(|source| Error::file("make the directory", path.parent().unwrap_or(path), source))?;
+        let lock = beside(path, ".lock");
+        let file = make_file(&lock).map_err(|source| Error::file("open", &lock, source))?;
         let lock = Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| match errno {
             Errno::EWOULDBLOCK => Error::InUse { path: path.into() },
             errno => Error::file("lock", &lock, errno.into()),
         })?;
-        options.open(path).map_err(|source| Error::file("open", path, source))?;
+        make_file(path).map_err(|source| Error::file("open", path, source))?;
         Ok(Self { path: path.into(), _lock: lock })
     }
 
@@ -71,14 +64,10 @@ impl Claim {
     }
 
     /// Why the file should be checked before it is used; `None` after a clean close.
-    ///
-    /// SQLite removes the log when the last connection is closed, so a log that is there says that this did not happen, and
-    /// costs no write to say so.
     pub(super) fn doubt(&self) -> Option<Doubt> {
-        let length = |path: &Path| fs::metadata(path).map_or(0, |data| data.len());
-        if fs::exists(beside(&self.path, "suspect")).unwrap_or(false) {
+        if fs::exists(beside(&self.path, ".suspect")).unwrap_or(false) {
             Some(Doubt::Failed)
-        } else if length(&beside_raw(&self.path, "-wal")) > 0 {
+        } else if was_left_open(&self.path) {
             Some(Doubt::NotClosed)
         } else if !header_fits(&self.path).unwrap_or(false) {
             Some(Doubt::Header)
@@ -90,24 +79,24 @@ impl Claim {
     /// Notes that the file is damaged, so that the next start checks it.
     pub(super) fn suspect(&self, error: &Error) {
         log::error!("{} is damaged, it will be checked at the next start: {error}", self.path.display());
-        let marker = beside(&self.path, "suspect");
-        if let Err(error) = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&marker) {
+        let marker = beside(&self.path, ".suspect");
+        if let Err(error) = make_file(&marker) {
             log::error!("cannot write {}: {error}", marker.display());
         }
     }
 
     /// The file was checked and is sound.
     pub(super) fn trust(&self) {
-        let _ = fs::remove_file(beside(&self.path, "suspect"));
+        let _ = fs::remove_file(beside(&self.path, ".suspect"));
     }
 
     /// Renames the file and its log to `PATH.corrupt-N`, and makes an empty one.
     pub(super) fn set_aside(&self) -> Result<PathBuf, Error> {
-        let name = |n: u32| beside(&self.path, &format!("corrupt-{n}"));
+        let name = |n: u32| beside(&self.path, &format!(".corrupt-{n}"));
         // The first are the most valuable: they were damaged after the longest life. The last makes room.
         let n = (1..KEPT).find(|&n| !fs::exists(name(n)).unwrap_or(true)).unwrap_or(KEPT);
         for suffix in ["", "-wal", "-shm"] {
-            let (from, to) = (beside_raw(&self.path, suffix), beside_raw(&name(n), suffix));
+            let (from, to) = (beside(&self.path, suffix), beside(&name(n), suffix));
             let moved = match suffix {
                 "-shm" => fs::remove_file(&from),
                 _ => fs::rename(&from, &to),
@@ -121,21 +110,9 @@ impl Claim {
             }
         }
         self.trust();
-        let made = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&self.path);
-        made.map_err(|source| Error::file("make", &self.path, source))?;
+        make_file(&self.path).map_err(|source| Error::file("make", &self.path, source))?;
         Ok(name(n))
     }
-}
-
-/// `PATH.suffix`
-fn beside(path: &Path, suffix: &str) -> PathBuf {
-    beside_raw(path, &format!(".{suffix}"))
-}
-
-fn beside_raw(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    name.into()
 }
 
 /// An empty file, or one that begins as SQLite's do and is as long as its header says (the number of pages at byte 28, their

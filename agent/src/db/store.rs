@@ -5,9 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rusqlite::config::DbConfig;
 use rusqlite::types::{ToSqlOutput, ValueRef};
-use rusqlite::{Connection, ErrorCode, OpenFlags, params};
+use rusqlite::{Connection, ErrorCode, params};
 
 use super::claim::{Claim, Doubt};
 use super::date;
@@ -19,21 +18,23 @@ use super::outbox::{self, Outbox};
 use super::rows::{self, Rows, column, table};
 use super::schema::{Index, Model, Schema};
 use super::watch::Watchers;
+use crate::sqlite::{self, Found, Kind};
 
-/// The format of the file that this program writes, and the newest it reads.
-const FORMAT: i64 = 1;
-/// The format stands in each of the four bytes of SQLite's `user_version`, so that one flipped bit there is known for damage
-/// and not taken for a newer program's file, which would never open again.
-const REPEATED: i64 = 0x0101_0101;
-/// `ioto`: what `file(1)` and others recognise the file by.
-const APPLICATION: i64 = 0x696f_746f;
+const KIND: Kind = Kind {
+    name: "database",
+    // `ioto`
+    application: 0x696f_746f,
+    format: 1,
+    // The format stands in each of the four bytes, so that one flipped bit there is known for damage and not taken for a newer
+    // program's file, which would never open again.
+    unit: 0x0101_0101,
+    cache: 512,
+    checkpoint: 256,
+    log: 2 << 20,
+    is_durable: true,
+    is_exclusive: false,
+};
 
-/// Page cache of a connection, KiB.
-const CACHE: i64 = 512;
-/// Pages (4 KiB) in the log after which it is copied into the file.
-const CHECKPOINT: i64 = 256;
-/// Bytes to which the log is cut after it was copied.
-const LOG: i64 = 2 * 1024 * 1024;
 /// Compiled statements that a connection keeps.
 const STATEMENTS: usize = 64;
 
@@ -92,22 +93,9 @@ impl Store {
 }
 
 pub(super) fn connect(path: &Path) -> Result<Connection, Error> {
-    // No mutex in SQLite: each connection belongs to one thread.
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(path, flags)?;
+    let connection = KIND.connect(path)?;
     connection.busy_timeout(Duration::from_secs(5))?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
-    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
-    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DQS_DML, false)?;
-    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DQS_DDL, false)?;
-    connection.pragma_update(None, "trusted_schema", false)?;
-    connection.pragma_update(None, "cache_size", -CACHE)?;
-    connection.pragma_update(None, "mmap_size", 0)?;
-    connection.pragma_update(None, "temp_store", "MEMORY")?;
-    connection.pragma_update(None, "journal_mode", "WAL")?;
-    connection.pragma_update(None, "synchronous", "FULL")?;
-    connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT)?;
-    connection.pragma_update(None, "journal_size_limit", LOG)?;
     Ok(connection)
 }
 
@@ -154,25 +142,17 @@ pub(super) fn restore(path: &Path, backup: &Path) -> Result<Option<PathBuf>, Err
 
 /// Refuses a file that a newer program wrote, before anything in it is touched.
 fn check_format(connection: &Connection, path: &Path) -> Result<(), Error> {
-    let pragma = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
-    let (found, application) = (pragma("user_version")?, pragma("application_id")?);
-    match found / REPEATED {
-        0 if found == 0 && application == 0 => Ok(()),
-        _ if found % REPEATED != 0 || application != APPLICATION => {
-            Err(Error::damage("it is not a database of this program"))
-        }
-        1..=FORMAT => Ok(()),
-        found => Err(Error::Version { path: path.into(), found, known: FORMAT }),
+    match KIND.find(connection)? {
+        Found::Ours => Ok(()),
+        Found::Newer(found) => Err(Error::Version { path: path.into(), found, known: KIND.format }),
+        Found::Foreign(what) => Err(Error::damage(&what)),
     }
 }
 
 /// Checks the file. One that failed in use is read as a whole: a bit that flips inside of a document escapes SQLite.
 fn check(connection: &Connection, path: &Path, doubt: Doubt) -> Result<(), Error> {
     let begun = Instant::now();
-    let verdict: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
-    if verdict != "ok" {
-        return Err(Error::damage(&verdict));
-    }
+    sqlite::check(connection)?.map_err(|what| Error::damage(&what))?;
     if doubt != Doubt::NotClosed {
         connection.execute_batch("REINDEX")?;
         let sql = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name GLOB 'm_*'";
@@ -216,8 +196,7 @@ fn remove_unreadable(connection: &Connection, table: &str) -> Result<(), Error> 
 /// Makes the tables and indexes that the schema wants, all or nothing; returns the site.
 fn prepare(connection: &Connection, schema: &Schema, generator: &mut Generator) -> Result<String, Error> {
     let transaction = connection.unchecked_transaction()?;
-    transaction.pragma_update(None, "user_version", FORMAT * REPEATED)?;
-    transaction.pragma_update(None, "application_id", APPLICATION)?;
+    KIND.mark(&transaction)?;
     let present = definitions(&transaction)?;
     for table in outbox::TABLES {
         make_table(&transaction, &present, table)?;

@@ -6,31 +6,29 @@
 //! same ids again, since they follow from the source's own count and the text.
 
 use std::fmt;
-use std::fs::{self, DirBuilder, OpenOptions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use rusqlite::config::DbConfig;
-use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, params};
+use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
 
 use super::pack::digest;
+use crate::sqlite::Kind;
+use crate::sqlite::alone::{self, Refused, unsigned};
 
-/// The format of the file, in SQLite's `user_version`.
-const FORMAT: i64 = 1;
-/// `iolg`: what `file(1)` recognises it by.
-const APPLICATION: i64 = 0x696f_6c67;
+const KIND: Kind = Kind {
+    name: "spool",
+    // `iolg`
+    application: 0x696f_6c67,
+    format: 1,
+    unit: 1,
+    cache: 256,
+    checkpoint: 256,
+    log: 1 << 20,
+    is_durable: false,
+    is_exclusive: true,
+};
 /// What a row takes beside its records.
 const ROW: u64 = 100;
-/// Page cache, KiB.
-const CACHE: i64 = 256;
-/// Pages in SQLite's log after which it is copied into the file.
-const CHECKPOINT: i64 = 256;
-/// Bytes to which the log is cut after that.
-const LOG: i64 = 1 << 20;
-/// Bytes of the disk that a batch leaves free. SQLite has to write so that it can forget, first into its log and from there
-/// into the file: a disk that the spool itself had filled to the last byte would stay so for ever.
-const RESERVE: u64 = 2 << 20;
 
 const TABLES: &str = "\
     CREATE TABLE IF NOT EXISTS state (k TEXT PRIMARY KEY, v) WITHOUT ROWID;
@@ -61,8 +59,9 @@ impl fmt::Display for Error {
             Self::Damaged(what) => write!(f, "the spool of the logs is damaged: {what}"),
             Self::Version(found) => write!(
                 f,
-                "the spool of the logs has format {found}, this program knows {FORMAT}; start the version that wrote it, or \
-                 remove the file to begin anew"
+                "the spool of the logs has format {found}, this program knows {}; start the version that wrote it, or \
+                 remove the file to begin anew",
+                KIND.format
             ),
             Self::Store(source) => write!(f, "the spool of the logs failed: {source}"),
             Self::File(path, source) => write!(f, "{}: {source}", path.display()),
@@ -74,13 +73,9 @@ impl std::error::Error for Error {}
 
 impl From<rusqlite::Error> for Error {
     fn from(source: rusqlite::Error) -> Self {
-        use rusqlite::Error::{FromSqlConversionFailure, IntegralValueOutOfRange, InvalidColumnType, Utf8Error};
-        match (&source, source.sqlite_error_code()) {
-            (_, Some(ErrorCode::DiskFull)) => Self::Full,
-            (_, Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
-            | (FromSqlConversionFailure(..) | IntegralValueOutOfRange(..) | InvalidColumnType(..) | Utf8Error(..), _) => {
-                Self::Damaged(source.to_string())
-            }
+        match source.sqlite_error_code() {
+            Some(ErrorCode::DiskFull) => Self::Full,
+            _ if alone::is_damage(&source) => Self::Damaged(source.to_string()),
             _ => Self::Store(source),
         }
     }
@@ -151,24 +146,13 @@ impl Spool {
     }
 
     fn open_as_is(path: &Path) -> Result<Self, Error> {
-        let file = |error| Error::File(path.into(), error);
-        if let Some(directory) = path.parent() {
-            DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(file)?;
-        }
-        OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path).map_err(file)?;
-        let was_closed = fs::metadata(beside(path, "-wal")).map_or(0, |data| data.len()) == 0;
-        let connection = connect(path)?;
-        check_format(&connection)?;
-        if !was_closed {
-            let verdict: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
-            if verdict != "ok" {
-                return Err(Error::Damaged(verdict));
-            }
-        }
+        let connection = alone::open(&KIND, path, TABLES).map_err(|refused| match refused {
+            Refused::Damaged(what) => Error::Damaged(what),
+            Refused::Newer(format) => Error::Version(format),
+            Refused::Store(source) => source.into(),
+            Refused::File(source) => Error::File(path.into(), source),
+        })?;
         let transaction = connection.unchecked_transaction()?;
-        transaction.pragma_update(None, "user_version", FORMAT)?;
-        transaction.pragma_update(None, "application_id", APPLICATION)?;
-        transaction.execute_batch(TABLES)?;
         let id: Option<String> = state(&transaction, "id")?;
         let is_new = id.is_none();
         let id = match id {
@@ -185,7 +169,8 @@ impl Spool {
             connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
         }
         let sql = "SELECT coalesce(sum(length(records) + ?1), 0), coalesce(sum(count), 0) FROM batch";
-        let (bytes, records) = connection.query_row(sql, [ROW as i64], |row| Ok((number(row, 0)?, number(row, 1)?)))?;
+        let (bytes, records) =
+            connection.query_row(sql, [ROW as i64], |row| Ok((unsigned(row, 0)?, unsigned(row, 1)?)))?;
         Ok(Self { connection, path: path.into(), id, usage: Usage { bytes, records } })
     }
 
@@ -220,7 +205,7 @@ impl Spool {
     /// Records from this place on.
     pub fn waiting(&self, place: Place) -> Result<u64, Error> {
         let sql = "SELECT coalesce(sum(max(count - iif(n = ?1, ?2, 0), 0)), 0) FROM batch WHERE n >= ?1";
-        Ok(self.connection.query_row(sql, params![place.n, place.index], |row| number(row, 0))?)
+        Ok(self.connection.query_row(sql, params![place.n, place.index], |row| unsigned(row, 0))?)
     }
 
     /// Adds a batch and notes where its source goes on and how far the sink is; all of it or nothing.
@@ -231,7 +216,7 @@ impl Spool {
         position: &str,
         progress: Progress,
     ) -> Result<(), Error> {
-        if count > 0 && self.free_disk()? < RESERVE + records.len() as u64 {
+        if count > 0 && !alone::has_room(&self.connection, &self.path, records.len() as u64)? {
             self.note(progress)?;
             return Err(Error::Full);
         }
@@ -273,7 +258,7 @@ impl Spool {
             let dropped = self
                 .connection
                 .prepare_cached(sql)?
-                .query_row([], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, u32>(1)?, number(row, 2)?)))?;
+                .query_row([], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, u32>(1)?, unsigned(row, 2)?)))?;
             let (n, count, length) = dropped;
             self.free(Usage { bytes: length + ROW, records: u64::from(count) });
             lost += match n.cmp(&progress.accepted.n) {
@@ -305,20 +290,12 @@ impl Spool {
                 n: row.get(0)?,
                 source: row.get(1)?,
                 number: row.get(2)?,
-                first: number(row, 3)?,
+                first: unsigned(row, 3)?,
                 count: row.get(4)?,
                 records,
             });
         }
         Ok(rows)
-    }
-
-    /// What can be written yet: what the disk has free, and what the file and its log have, which never get shorter.
-    fn free_disk(&self) -> Result<u64, Error> {
-        let Ok(disk) = rustix::fs::statvfs(&self.path) else { return Ok(u64::MAX) };
-        let pages: i64 = self.connection.pragma_query_value(None, "freelist_count", |row| row.get(0))?;
-        let log = fs::metadata(beside(&self.path, "-wal")).map_or(0, |data| data.len());
-        Ok(disk.f_bavail * disk.f_frsize + pages.max(0) as u64 * 4096 + log)
     }
 
     fn free(&mut self, freed: Usage) {
@@ -334,8 +311,8 @@ fn forget(connection: &Connection, progress: Progress) -> Result<Usage, Error> {
         connection.prepare_cached("DELETE FROM batch WHERE n <= ?1 RETURNING count, length(records)")?;
     let mut rows = statement.query([progress.done])?;
     while let Some(row) = rows.next()? {
-        freed.records += number(row, 0)?;
-        freed.bytes += number(row, 1)? + ROW;
+        freed.records += unsigned(row, 0)?;
+        freed.bytes += unsigned(row, 1)? + ROW;
     }
     if progress.accepted != Place::default() {
         set_state(connection, "n", progress.accepted.n)?;
@@ -344,39 +321,9 @@ fn forget(connection: &Connection, progress: Progress) -> Result<Usage, Error> {
     Ok(freed)
 }
 
-fn connect(path: &Path) -> Result<Connection, Error> {
-    // No mutex in SQLite: one thread at a time has it. No shared memory either, since nobody else opens the file: a second
-    // agent is refused, and a full disk can not take the memory away under us.
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(path, flags)?;
-    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
-    connection.pragma_update(None, "trusted_schema", false)?;
-    connection.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
-    connection.pragma_update(None, "cache_size", -CACHE)?;
-    connection.pragma_update(None, "mmap_size", 0)?;
-    connection.pragma_update(None, "temp_store", "MEMORY")?;
-    connection.pragma_update(None, "journal_mode", "WAL")?;
-    connection.pragma_update(None, "synchronous", "NORMAL")?;
-    connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT)?;
-    connection.pragma_update(None, "journal_size_limit", LOG)?;
-    Ok(connection)
-}
-
-fn check_format(connection: &Connection) -> Result<(), Error> {
-    let pragma = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
-    match (pragma("user_version")?, pragma("application_id")?) {
-        (0, 0) => Ok(()),
-        (found, APPLICATION) if (1..=FORMAT).contains(&found) => Ok(()),
-        (found, APPLICATION) if found > FORMAT => Err(Error::Version(found)),
-        _ => Err(Error::Damaged("it is no spool of this program".into())),
-    }
-}
-
 /// Renames the file to `PATH.corrupt`; one such file is kept.
 pub fn set_aside(path: &Path, why: &Error) -> Result<(), Error> {
-    let aside = beside(path, ".corrupt");
-    fs::rename(path, &aside).map_err(|error| Error::File(path.into(), error))?;
-    let _ = fs::remove_file(beside(path, "-wal"));
+    let aside = alone::set_aside(path).map_err(|error| Error::File(path.into(), error))?;
     log::error!(
         "{why}; {} was set aside as {} and an empty one is begun: records that waited in it are lost, and the sources begin \
          as on their first start",
@@ -384,12 +331,6 @@ pub fn set_aside(path: &Path, why: &Error) -> Result<(), Error> {
         aside.display()
     );
     Ok(())
-}
-
-fn beside(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    name.into()
 }
 
 fn state<T: rusqlite::types::FromSql>(connection: &Connection, name: &str) -> Result<Option<T>, Error> {
@@ -401,12 +342,6 @@ fn set_state(connection: &Connection, name: &str, value: impl rusqlite::ToSql) -
     let sql = "INSERT INTO state (k, v) VALUES (?1, ?2) ON CONFLICT (k) DO UPDATE SET v = excluded.v";
     connection.prepare_cached(sql)?.execute(params![name, value])?;
     Ok(())
-}
-
-/// A number that is never negative.
-fn number(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::Result<u64> {
-    row.get::<_, i64>(column)
-        .and_then(|n| u64::try_from(n).map_err(|_| rusqlite::Error::IntegralValueOutOfRange(column, n)))
 }
 
 #[cfg(test)]

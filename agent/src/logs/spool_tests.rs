@@ -1,7 +1,10 @@
 //! Tests of the spool.
 #![allow(clippy::unwrap_used)]
 
+use std::fs;
+
 use super::*;
+use crate::sqlite::beside;
 
 struct Dir(PathBuf);
 
@@ -98,7 +101,7 @@ fn a_second_process_is_refused_and_a_newer_file_is_left_alone() {
     let dir = Dir::new();
     let spool = Spool::open(&dir.file()).unwrap();
     assert!(matches!(Spool::open(&dir.file()), Err(Error::Store(_))));
-    spool.connection.pragma_update(None, "user_version", FORMAT + 1).unwrap();
+    spool.connection.pragma_update(None, "user_version", KIND.format + 1).unwrap();
     drop(spool);
     assert!(matches!(Spool::open(&dir.file()), Err(Error::Version(2))));
     assert!(!beside(&dir.file(), ".corrupt").exists());

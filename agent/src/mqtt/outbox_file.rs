@@ -5,30 +5,28 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
-use std::fs::{self, DirBuilder, OpenOptions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use rusqlite::config::DbConfig;
-use rusqlite::{Connection, ErrorCode, OpenFlags, Row, params};
+use rusqlite::{Connection, ErrorCode, Row, params};
 
 use super::session::{Kept, KeptInFlight, MessageId, Note, Store};
 use super::{Message, Priority, QoS};
+use crate::sqlite::Kind;
+use crate::sqlite::alone::{self, Refused, unsigned};
 
-/// The format of the file, in SQLite's `user_version`.
-const FORMAT: i64 = 1;
-/// `iomq`: what `file(1)` recognises it by.
-const APPLICATION: i64 = 0x696f_6d71;
-/// Page cache, KiB.
-const CACHE: i64 = 512;
-/// Pages in SQLite's log after which it is copied into the file.
-const CHECKPOINT: i64 = 512;
-/// Bytes to which the log is cut after that.
-const LOG: i64 = 2 << 20;
-/// Bytes of the disk that new messages leave free: SQLite has to write so that it can forget, and what is in flight has to
-/// come to its end.
-const RESERVE: u64 = 2 << 20;
+const KIND: Kind = Kind {
+    name: "outbox",
+    // `iomq`
+    application: 0x696f_6d71,
+    format: 1,
+    unit: 1,
+    cache: 512,
+    checkpoint: 512,
+    log: 2 << 20,
+    is_durable: true,
+    is_exclusive: true,
+};
 
 /// Messages that are to be sent have a turn; it says in which order. Those that wait have packet id and turn 0.
 const TABLES: &str = "\
@@ -61,8 +59,9 @@ impl fmt::Display for OutboxError {
             Self::Damaged(what) => write!(f, "the outbox of MQTT is damaged: {what}"),
             Self::Version(found) => write!(
                 f,
-                "the outbox of MQTT has format {found}, this program knows {FORMAT}; start the version that wrote it, or \
-                 remove the file to begin anew"
+                "the outbox of MQTT has format {found}, this program knows {}; start the version that wrote it, or \
+                 remove the file to begin anew",
+                KIND.format
             ),
             Self::Store(source) => write!(f, "the outbox of MQTT failed: {source}"),
             Self::File(path, source) => write!(f, "the outbox of MQTT, {}: {source}", path.display()),
@@ -74,13 +73,9 @@ impl std::error::Error for OutboxError {}
 
 impl From<rusqlite::Error> for OutboxError {
     fn from(source: rusqlite::Error) -> Self {
-        use rusqlite::Error::{FromSqlConversionFailure, IntegralValueOutOfRange, InvalidColumnType, Utf8Error};
-        match (&source, source.sqlite_error_code()) {
-            (_, Some(ErrorCode::DiskFull)) => Self::Full(PathBuf::new()),
-            (_, Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
-            | (FromSqlConversionFailure(..) | IntegralValueOutOfRange(..) | InvalidColumnType(..) | Utf8Error(..), _) => {
-                Self::Damaged(source.to_string())
-            }
+        match source.sqlite_error_code() {
+            Some(ErrorCode::DiskFull) => Self::Full(PathBuf::new()),
+            _ if alone::is_damage(&source) => Self::Damaged(source.to_string()),
             _ => Self::Store(source),
         }
     }
@@ -107,25 +102,12 @@ impl OutboxFile {
     }
 
     fn open_as_is(path: &Path) -> Result<(Self, Kept), OutboxError> {
-        let file = |error| OutboxError::File(path.into(), error);
-        if let Some(directory) = path.parent() {
-            DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(file)?;
-        }
-        OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path).map_err(file)?;
-        let was_closed = fs::metadata(beside(path, "-wal")).map_or(0, |data| data.len()) == 0;
-        let connection = connect(path)?;
-        check_format(&connection)?;
-        if !was_closed {
-            let verdict: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
-            if verdict != "ok" {
-                return Err(OutboxError::Damaged(verdict));
-            }
-        }
-        let transaction = connection.unchecked_transaction()?;
-        transaction.pragma_update(None, "user_version", FORMAT)?;
-        transaction.pragma_update(None, "application_id", APPLICATION)?;
-        transaction.execute_batch(TABLES)?;
-        transaction.commit()?;
+        let connection = alone::open(&KIND, path, TABLES).map_err(|refused| match refused {
+            Refused::Damaged(what) => OutboxError::Damaged(what),
+            Refused::Newer(format) => OutboxError::Version(format),
+            Refused::Store(source) => source.into(),
+            Refused::File(source) => OutboxError::File(path.into(), source),
+        })?;
         let turn = connection.query_row("SELECT coalesce(max(turn), 0) FROM message", [], |row| row.get(0))?;
         let kept = load(&connection)?;
         Ok((Self { connection, path: path.into(), turn }, kept))
@@ -139,7 +121,7 @@ impl OutboxFile {
     fn write(&mut self, notes: &[Note]) -> Result<(), OutboxError> {
         let size = |note: &Note| if let Note::Queued { message, .. } = note { message.size() as u64 } else { 0 };
         let added: u64 = notes.iter().map(size).sum();
-        if added > 0 && self.free_disk()? < RESERVE + added {
+        if added > 0 && !alone::has_room(&self.connection, &self.path, added)? {
             return Err(OutboxError::Full(self.path.clone()));
         }
         let sending = sending(notes, self.turn);
@@ -176,18 +158,6 @@ impl OutboxFile {
         self.turn += sending.len() as i64;
         Ok(())
     }
-
-    /// What can be written yet: what the disk has free, and what the file and its log have, which never get shorter.
-    fn free_disk(&self) -> Result<u64, OutboxError> {
-        let Ok(disk) = rustix::fs::statvfs(&self.path) else { return Ok(u64::MAX) };
-        let free = disk.f_bavail * disk.f_frsize;
-        if free > 16 * RESERVE {
-            return Ok(free);
-        }
-        let pages: i64 = self.connection.pragma_query_value(None, "freelist_count", |row| row.get(0))?;
-        let log = fs::metadata(beside(&self.path, "-wal")).map_or(0, |data| data.len());
-        Ok(free + pages.max(0) as u64 * 4096 + log)
-    }
 }
 
 impl Store for OutboxFile {
@@ -218,7 +188,7 @@ fn insert(
 ) -> Result<(), OutboxError> {
     let sql = "INSERT INTO message (id, priority, qos, retain, packet_id, turn, released, topic, payload) \
                VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, ?7, ?8)";
-    let (priority, qos) = (priority as u8, message.qos as u8);
+    let (priority, qos) = (priority as u8, message.qos.number());
     let values =
         params![number(id), priority, qos, message.retain, packet_id, turn, message.topic, &message.payload[..]];
     connection.prepare_cached(sql)?.execute(values)?;
@@ -279,38 +249,9 @@ fn priority(stored: u8) -> Result<Priority, OutboxError> {
     known.ok_or_else(|| OutboxError::Damaged(format!("there is a message of priority {stored}")))
 }
 
-fn connect(path: &Path) -> Result<Connection, OutboxError> {
-    // As in the spool of the logs: one thread at a time has it, and nobody else opens the file.
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(path, flags)?;
-    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
-    connection.pragma_update(None, "trusted_schema", false)?;
-    connection.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
-    connection.pragma_update(None, "cache_size", -CACHE)?;
-    connection.pragma_update(None, "mmap_size", 0)?;
-    connection.pragma_update(None, "temp_store", "MEMORY")?;
-    connection.pragma_update(None, "journal_mode", "WAL")?;
-    connection.pragma_update(None, "synchronous", "FULL")?;
-    connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT)?;
-    connection.pragma_update(None, "journal_size_limit", LOG)?;
-    Ok(connection)
-}
-
-fn check_format(connection: &Connection) -> Result<(), OutboxError> {
-    let pragma = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
-    match (pragma("user_version")?, pragma("application_id")?) {
-        (0, 0) => Ok(()),
-        (found, APPLICATION) if (1..=FORMAT).contains(&found) => Ok(()),
-        (found, APPLICATION) if found > FORMAT => Err(OutboxError::Version(found)),
-        _ => Err(OutboxError::Damaged("it is no outbox of this program".into())),
-    }
-}
-
 /// Renames the file to `PATH.corrupt`; one such file is kept.
 fn set_aside(path: &Path, why: &OutboxError) -> Result<(), OutboxError> {
-    let aside = beside(path, ".corrupt");
-    fs::rename(path, &aside).map_err(|error| OutboxError::File(path.into(), error))?;
-    let _ = fs::remove_file(beside(path, "-wal"));
+    let aside = alone::set_aside(path).map_err(|error| OutboxError::File(path.into(), error))?;
     log::error!(
         "{why}; {} was set aside as {} and an empty one is begun: messages that waited in it are lost",
         path.display(),
@@ -319,20 +260,9 @@ fn set_aside(path: &Path, why: &OutboxError) -> Result<(), OutboxError> {
     Ok(())
 }
 
-fn beside(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    name.into()
-}
-
 /// Numbers of messages count up from 1; SQLite's are signed.
 fn number(id: MessageId) -> i64 {
     id.0 as i64
-}
-
-fn unsigned(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
-    row.get::<_, i64>(column)
-        .and_then(|n| u64::try_from(n).map_err(|_| rusqlite::Error::IntegralValueOutOfRange(column, n)))
 }
 
 #[cfg(test)]

@@ -1,6 +1,9 @@
 #![allow(clippy::unwrap_used)]
 
+use std::fs;
+
 use super::*;
+use crate::sqlite::beside;
 
 struct Directory(PathBuf);
 

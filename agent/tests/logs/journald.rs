@@ -1,14 +1,15 @@
 //! systemd's own journald, in namespaces where its sockets and files are nobody else's.
 
 use std::fs;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use rustix::net::sockopt::set_socket_passcred;
 
 const JOURNALD: &str = "/lib/systemd/systemd-journald";
 /// Where entries are written to.
@@ -39,8 +40,12 @@ pub fn in_namespaces(test: &str) {
     }
 }
 
-/// A journald that listens.
-pub struct Journald(pub Child);
+/// A journald that listens. Its socket is held open while it is restarted, as the service manager does it: what is written
+/// meanwhile waits there and is not lost.
+pub struct Journald {
+    child: Child,
+    socket: UnixDatagram,
+}
 
 impl Journald {
     /// Starts it without limits of rates and without the kernel's lines, with more lines of settings.
@@ -48,22 +53,39 @@ impl Journald {
         let all = format!("[Journal]\nRateLimitBurst=0\nRateLimitIntervalSec=0\nReadKMsg=no\n{settings}\n");
         fs::write("/etc/systemd/journald.conf", all).expect("configure journald");
         let _ = fs::remove_file(SOCKET);
-        let child = Command::new(JOURNALD).stderr(Stdio::null()).spawn().expect("start journald");
-        let end = Instant::now() + Duration::from_secs(30);
-        while UnixDatagram::unbound().and_then(|socket| socket.connect(SOCKET)).is_err() {
-            assert!(Instant::now() < end, "journald does not start");
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        Self(child)
+        let socket = UnixDatagram::bind(SOCKET).expect("the socket of the journal");
+        set_socket_passcred(&socket, true).expect("senders are told");
+        Self { child: spawn(&socket), socket }
+    }
+
+    /// Ends it as the service manager does, and starts it with the same settings.
+    pub fn restart(&mut self) {
+        self.end();
+        self.child = spawn(&self.socket);
+    }
+
+    pub fn stop(mut self) {
+        self.end();
     }
 
     pub fn signal(&self, signal: Signal) {
-        kill(Pid::from_raw(self.0.id() as i32), signal).expect("signal journald");
+        kill(Pid::from_raw(self.child.id() as i32), signal).expect("signal journald");
     }
 
-    /// As the service manager does it, but the sockets go too: what is written meanwhile fails, and the writer tries again.
-    pub fn stop(mut self) {
+    fn end(&mut self) {
         self.signal(Signal::SIGTERM);
-        self.0.wait().expect("journald ends");
+        self.child.wait().expect("journald ends");
     }
+}
+
+/// journald with this socket as its first, by the protocol of socket activation.
+fn spawn(socket: &UnixDatagram) -> Child {
+    let script = "exec 3<&0 </dev/null; LISTEN_FDS=1 LISTEN_PID=$$ exec \"$0\"";
+    let held = socket.try_clone().expect("a copy of the socket");
+    Command::new("sh")
+        .args(["-c", script, JOURNALD])
+        .stdin(OwnedFd::from(held))
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("start journald")
 }

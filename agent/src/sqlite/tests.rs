@@ -1,0 +1,40 @@
+//! Files of others, of newer programs and with flipped bits are told apart.
+
+use super::*;
+
+const KIND: Kind = Kind {
+    name: "notebook",
+    application: 0x1234_5678,
+    format: 2,
+    unit: 0x0101_0101,
+    cache: 64,
+    checkpoint: 16,
+    log: 1 << 16,
+    is_durable: true,
+    is_exclusive: false,
+};
+
+#[test]
+fn a_file_is_ours_or_newer_or_foreign() {
+    let foreign = || Found::Foreign("it is no notebook of this program".into());
+    let rows = [
+        (0, 0, Found::Ours),
+        (KIND.unit, KIND.application, Found::Ours),
+        (KIND.unit * 2, KIND.application, Found::Ours),
+        (KIND.unit * 3, KIND.application, Found::Newer(3)),
+        // One bit flipped, in each of the two.
+        (KIND.unit * 2 + 4, KIND.application, foreign()),
+        (KIND.unit * 2, KIND.application + 1, foreign()),
+        (0, KIND.application, foreign()),
+        (KIND.unit, 0, foreign()),
+        (-KIND.unit, KIND.application, foreign()),
+    ];
+    let connection = Connection::open_in_memory().unwrap();
+    for (version, application, found) in rows {
+        connection.pragma_update(None, "user_version", version).unwrap();
+        connection.pragma_update(None, "application_id", application).unwrap();
+        assert_eq!(KIND.find(&connection).unwrap(), found, "{version:#x} {application:#x}");
+    }
+    KIND.mark(&connection).unwrap();
+    assert_eq!(KIND.find(&connection).unwrap(), Found::Ours);
+}
