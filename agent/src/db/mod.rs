@@ -29,6 +29,7 @@ mod access_log;
 mod care;
 mod claim;
 mod condition;
+mod csv;
 mod date;
 mod editor;
 mod error;
@@ -55,6 +56,7 @@ mod writer;
 
 pub use self::access_log::AccessBounds;
 pub use self::care::{ModelStatistics, Statistics, Verdict, restore};
+pub use self::csv::{Csv, csv_header, csv_row};
 pub use self::error::Error;
 pub use self::filter::{Filter, Test};
 pub use self::handle::Db;

@@ -126,6 +126,26 @@ impl Operation {
     }
 }
 
+impl Operation {
+    /// The same as JSON, for [`Operation::from_json`].
+    pub fn to_json(&self) -> Value {
+        match self {
+            Self::Create { model, item } => json!({"create": model, "item": item}),
+            Self::Upsert { model, item } => json!({"upsert": model, "item": item}),
+            Self::Update { model, key, update } => {
+                let mut json = Item::from_iter([("update".to_owned(), json!(model)), ("id".to_owned(), json!(key))]);
+                json.extend(update.to_json());
+                json.into()
+            }
+            Self::Remove { model, key, condition: None } => json!({"remove": model, "id": key}),
+            Self::Remove { model, key, condition: Some(condition) } => {
+                json!({"remove": model, "id": key, "if": condition.to_json()})
+            }
+            Self::Check { model, key, condition } => json!({"check": model, "id": key, "if": condition.to_json()}),
+        }
+    }
+}
+
 fn text(members: &mut Item, name: &str) -> Result<String, String> {
     match members.shift_remove(name) {
         Some(Value::String(text)) => Ok(text),

@@ -279,7 +279,7 @@ impl Field {
     }
 
     /// Whether only the database sets it: the timestamps and the templates.
-    pub(super) fn automatic(&self) -> bool {
+    pub fn automatic(&self) -> bool {
         self.template.is_some() || self.timestamp()
     }
 

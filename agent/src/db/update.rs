@@ -96,6 +96,23 @@ impl Update {
         Ok(update)
     }
 
+    /// The same as JSON, for [`Update::from_json`].
+    pub fn to_json(&self) -> Item {
+        let mut json = Item::new();
+        for (name, fields) in [("set", &self.set), ("add", &self.add), ("push", &self.push)] {
+            if !fields.is_empty() {
+                json.insert(name.into(), fields.clone().into());
+            }
+        }
+        if !self.remove.is_empty() {
+            json.insert("remove".into(), self.remove.clone().into());
+        }
+        if let Some(condition) = &self.condition {
+            json.insert("if".into(), condition.to_json());
+        }
+        json
+    }
+
     /// The fields with their new values; `null` for those that go. The condition was looked at already.
     pub(super) fn changes(self, model: &Model, stored: &Item) -> Result<Item, Error> {
         let mut changes = self.set;

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod behaviour;
+mod care;
 mod changelog;
 mod compare;
 mod crash;
@@ -12,6 +13,8 @@ mod operations;
 mod rates;
 #[cfg(feature = "web")]
 mod rest;
+#[cfg(feature = "web")]
+mod rest_operations;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
