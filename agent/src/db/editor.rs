@@ -141,6 +141,7 @@ impl Editor {
             return Err(Error::Exists { model: model.name().into(), key });
         }
         drop(statement);
+        self.keep_bounds(model, &key)?;
         self.record(model, &key, false)?;
         self.note(model, &key, None, Some(&item));
         Ok(item)
@@ -158,6 +159,7 @@ impl Editor {
         };
         self.refuse_doubles(model, key, &item, Some(&stored))?;
         self.put(model, key, &item, self.fitting(model, key, &item)?)?;
+        self.keep_bounds(model, key)?;
         self.record(model, key, false)?;
         self.note(model, key, Some(stored), Some(&item));
         Ok(item)
@@ -244,6 +246,36 @@ impl Editor {
             self.note(model, key, before, None);
         }
         Ok((keys.len() as u64, keys.len() == SWEEP))
+    }
+
+    /// Makes room. What goes from a journal goes on the device only, and is not sent any more; other rows are removed like any.
+    pub(super) fn drop_row(&mut self, model: &Model, key: &str, is_journal: bool) -> Result<(), Error> {
+        let before = self.before(model, key)?;
+        self.delete(model, key)?;
+        match is_journal {
+            true => self.outbox.forget(&self.rows.connection, (model.name(), key))?,
+            false => self.record(model, key, true)?,
+        }
+        self.note(model, key, before, None);
+        Ok(())
+    }
+
+    /// Takes rows over as they are, unless there are such already. Returns how many.
+    pub(super) fn adopt(
+        &mut self,
+        model: &Model,
+        rows: impl IntoIterator<Item = (String, Item)>,
+    ) -> Result<u64, Error> {
+        self.begin()?;
+        let mut adopted = 0;
+        for (key, item) in rows {
+            if self.rows.stored(model, &key)?.is_none() {
+                self.put(model, &key, &item, document(&item))?;
+                self.record(model, &key, false)?;
+                adopted += 1;
+            }
+        }
+        self.commit().map(|()| adopted)
     }
 
     /// Changes texts that are kept beside the models.

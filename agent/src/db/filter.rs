@@ -262,9 +262,6 @@ fn operand(model: &Model, name: &str, test: Test, value: &Value) -> Result<Value
     if value.is_null() {
         return Err(refuse(format!("null can only be compared with = and <>, not with {}", test.name())));
     }
-    if field.crypt() {
-        return Err(refuse("a field that is encrypted cannot be searched".into()));
-    }
     match (test, field.kind()) {
         (Test::Contains, Type::Array) if value.is_array() || value.is_object() => {
             Err(refuse("only texts, numbers and booleans can be looked for in an array".into()))

@@ -99,7 +99,7 @@ fn ordered_by(model: &Model, name: &str) -> Result<String, Error> {
     let field = model.field(name).ok_or_else(|| refuse(validate::unknown(model)))?;
     match field.comparable() {
         true => Ok(place(model, name)),
-        false => Err(refuse("items cannot be ordered by objects, arrays, and what is encrypted".into())),
+        false => Err(refuse("items cannot be ordered by objects and arrays".into())),
     }
 }
 

@@ -26,6 +26,7 @@
 pub mod changelog;
 
 mod access_log;
+mod bounds;
 mod care;
 mod claim;
 mod condition;
@@ -43,6 +44,7 @@ mod outbox;
 mod process_reader;
 mod query;
 mod rows;
+mod salvage;
 mod schema;
 mod schema_parts;
 mod schema_process;

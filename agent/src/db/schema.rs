@@ -90,7 +90,6 @@ pub struct Field {
     pub(super) readonly: bool,
     pub(super) ttl: bool,
     pub(super) unique: bool,
-    pub(super) crypt: bool,
 }
 
 /// The type of a field.
@@ -258,19 +257,14 @@ impl Field {
         self.unique
     }
 
-    /// Whether its value is encrypted in the file of the database.
-    pub fn crypt(&self) -> bool {
-        self.crypt
-    }
-
     /// The values that it may have; any when empty.
     pub fn choices(&self) -> &[Value] {
         &self.choices
     }
 
-    /// Whether its values can be compared: no objects, no arrays, and nothing that is encrypted.
+    /// Whether its values can be compared: no objects and no arrays.
     pub(super) fn comparable(&self) -> bool {
-        !matches!(self.kind, Type::Object | Type::Array) && !self.crypt
+        !matches!(self.kind, Type::Object | Type::Array)
     }
 
     /// Whether the database makes its value when a new item has none.

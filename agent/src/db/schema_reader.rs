@@ -15,6 +15,7 @@ const MAX_NAME: usize = 64;
 /// Keys that have a meaning elsewhere (in the cloud, or in the product whose files can be brought along) and none here.
 const IGNORED: &[&str] = &["format", "params", "description"];
 const IGNORED_OF_FIELD: &[&str] = &[
+    "crypt",
     "description",
     "encode",
     "isoDates",
@@ -138,11 +139,6 @@ impl Reader {
             .or_else(|| fields.iter().position(|field| field.generate.is_some()))
             .or_else(|| fields.iter().position(|field| Some(field.name.as_str()) == sort));
         match key {
-            Some(key) if fields[key].crypt => {
-                let place = format!("{place}, field {}", fields[key].name);
-                self.refuse(node, &place, "is the key of the model: it cannot have `crypt`");
-                None
-            }
             Some(key) if fields[key].kind == Type::String => Some(key),
             Some(key) => {
                 let rule = "is the key of the model: its type must be 'string'";
@@ -159,9 +155,7 @@ impl Reader {
     }
 
     fn field(&mut self, name: &str, node: &Node, place: &str) -> Option<Field> {
-        let known = [
-            "type", "required", "default", "enum", "generate", "hidden", "readonly", "ttl", "value", "unique", "crypt",
-        ];
+        let known = ["type", "required", "default", "enum", "generate", "hidden", "readonly", "ttl", "value", "unique"];
         self.object(node, place, "an object such as {type: 'string'}");
         self.only(node, place, &known, IGNORED_OF_FIELD);
         let types = [
@@ -195,20 +189,12 @@ impl Reader {
             readonly: self.flag(node, "readonly", place),
             ttl: self.flag(node, "ttl", place),
             unique: self.flag(node, "unique", place),
-            crypt: self.flag(node, "crypt", place),
         };
         if field.ttl && kind != Type::Date {
             self.refuse(node, &format!("{place}, ttl"), "needs the type 'date'");
         }
-        if field.unique && (matches!(kind, Type::Object | Type::Array) || field.crypt) {
-            self.refuse(node, &format!("{place}, unique"), "is not possible for objects, arrays, and with `crypt`");
-        }
-        if field.crypt && (field.ttl || field.automatic()) {
-            self.refuse(
-                node,
-                &format!("{place}, crypt"),
-                "is not possible for what the database must read or set itself",
-            );
+        if field.unique && matches!(kind, Type::Object | Type::Array) {
+            self.refuse(node, &format!("{place}, unique"), "is not possible for objects and arrays");
         }
         if let Some(default) = node.get("default") {
             match validate::check(&field, &default.to_json()) {

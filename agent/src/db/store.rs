@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, ErrorCode, params};
 
+use super::bounds;
 use super::claim::{Claim, Doubt};
 use super::date;
 use super::editor::Editor;
@@ -16,6 +17,7 @@ use super::generate::Generator;
 use super::kept;
 use super::outbox::{self, Outbox};
 use super::rows::{self, Rows, column, table};
+use super::salvage;
 use super::schema::{Index, Model, Schema};
 use super::watch::Watchers;
 use crate::sqlite::{self, Found, Kind};
@@ -62,7 +64,12 @@ impl Store {
                     path.display(),
                     aside.display()
                 );
-                Self::open_claimed(&claim, schema)
+                let mut store = Self::open_claimed(&claim, schema)?;
+                match salvage::recover(&aside, &mut store.editor, schema) {
+                    Ok(count) => log::warn!("{count} rows of {} were recovered", aside.display()),
+                    Err(error) => log::error!("no more rows of {} were recovered: {error}", aside.display()),
+                }
+                Ok(store)
             }
             result => result,
         }
@@ -81,6 +88,7 @@ impl Store {
             connection.execute_batch("ATTACH ':memory:' AS mem")?;
         }
         let site = prepare(&connection, schema, &mut generator)?;
+        bounds::prepare(&connection, schema)?;
         let outbox = Outbox::open(&connection)?;
         let reader = connect(claim.path())?;
         reader.pragma_update(None, "query_only", true)?;

@@ -167,7 +167,7 @@ fn what_cannot_be_asked_is_refused_with_model_field_and_reason() {
             "begins_with is not possible for a field of type number",
         ),
         (Query::new().filter("list", json!([1])), "a field of type array cannot be searched"),
-        (Query::new().order("list"), "order = \"list\": items cannot be ordered by objects, arrays"),
+        (Query::new().order("list"), "order = \"list\": items cannot be ordered by objects and arrays"),
         (Query::new().fields(["x"]), "model Counter, x: is not in the schema"),
         (Query::new().order("value").after("k"), "next = \"k\": is not what the page before gave as `next`"),
         (Query::new().matching(Filter::one_of("value", 0..33)), "has more than 32 filters"),
@@ -228,4 +228,40 @@ fn a_watcher_hears_what_fitted_before_or_fits_now_and_that_it_lost_some() {
     block_on(db.close());
     assert_eq!(block_on(watch.next()), None);
     assert!(db.watch(Some("Nothing"), None).is_err() && db.watch(None, Some(Filter::equal("value", 1))).is_err());
+}
+
+#[test]
+fn a_model_is_no_larger_than_its_schema_allows() {
+    let scratch = Scratch::new();
+    let text = "{process: {Block: {caps: {rows: 2}}, Drop: {sync: 'up', caps: {size: 300, policy: 'drop_oldest'}}, \
+                Memory: {mem: true, caps: {rows: 2, policy: 'drop_oldest'}}}, models: {Block: {id: {type: 'string'}}, \
+                Drop: {id: {type: 'string'}, text: {type: 'string'}}, Memory: {id: {type: 'string'}}}}";
+    let options = config::Database { path: scratch.file(), ..Default::default() };
+    let open = || Db::open(&options, Schema::parse(text, "schema").unwrap()).unwrap();
+    let db = open();
+    let create = |db: &Db, model: &str, fields: Value| block_on(db.create(model, item(fields)));
+    for n in 0..2 {
+        create(&db, "Block", json!({"id": n.to_string()})).unwrap();
+    }
+    let error = create(&db, "Block", json!({"id": "2"})).unwrap_err();
+    assert_eq!(error.code(), "capped");
+    assert!(error.to_string().contains("model Block has 2 rows, as many as its schema allows"), "{error}");
+    drop(db);
+    let db = open();
+    assert!(create(&db, "Block", json!({"id": "2"})).is_err(), "it counts what was there");
+    block_on(db.remove("Block", "0")).unwrap();
+    create(&db, "Block", json!({"id": "2"})).unwrap();
+    for n in 0..5 {
+        create(&db, "Drop", json!({"id": n.to_string(), "text": "x".repeat(80)})).unwrap();
+        create(&db, "Memory", json!({"id": n.to_string()})).unwrap();
+    }
+    let keys = |model: &str| -> Vec<Value> {
+        block_on(db.find(model, Query::new())).unwrap().items.iter().map(|item| item["id"].clone()).collect()
+    };
+    assert_eq!(
+        [keys("Drop"), keys("Memory")],
+        [["2", "3", "4"].map(Value::from).to_vec(), ["3", "4"].map(Value::from).to_vec()]
+    );
+    assert!(create(&db, "Drop", json!({"id": "5", "text": "x".repeat(400)})).is_err());
+    assert_eq!(keys("Drop").len(), 3, "what has no room at all removes nothing");
 }
