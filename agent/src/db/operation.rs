@@ -19,6 +19,7 @@ pub const MAX_OPERATIONS: usize = 100;
 /// `{"update": "Model", "id": "key", "set": {…}, "add": {…}, "push": {…}, "remove": […], "if": {…}}`,
 /// `{"remove": "Model", "id": "key", "if": {…}}`, `{"check": "Model", "id": "key", "if": {…}}`.
 #[derive(Clone, Debug, PartialEq)]
+#[allow(clippy::large_enum_variant, reason = "at most 100 are together, and most are updates")]
 pub enum Operation {
     /// Adds an item.
     Create {
