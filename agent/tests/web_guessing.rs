@@ -100,7 +100,9 @@ fn ten_thousand_failed_logins_from_fifty_addresses_delay_nobody_else() {
         (other.join().unwrap(), logins)
     });
     let statuses = statuses.lock().unwrap();
-    assert_eq!(statuses[401] + statuses[429], statuses.iter().sum::<usize>());
+    let others: Vec<_> =
+        (statuses.iter().enumerate()).filter(|(status, count)| ![401, 429].contains(status) && **count > 0).collect();
+    assert_eq!(others, [], "statuses and how often they came");
     times.sort();
     let (p50, p99) = (times[times.len() / 2], times[times.len() * 99 / 100]);
     println!(

@@ -8,7 +8,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use ioto::config::Web;
@@ -62,27 +62,38 @@ async fn waiting(exchange: &mut Exchange) -> Result<(), Error> {
     events.wait(std::future::pending()).await
 }
 
-/// Whether an action that sends as much as the client takes has ended.
-struct Flood(AtomicBool);
+/// An action that sends as much as the client takes: when it last could, and whether it has ended.
+struct Flood(Mutex<(Option<Instant>, bool)>);
 
-static EVENTS: Flood = Flood(AtomicBool::new(false));
-static FRAMES: Flood = Flood(AtomicBool::new(false));
+static EVENTS: Flood = Flood(Mutex::new((None, false)));
+static FRAMES: Flood = Flood(Mutex::new((None, false)));
 
 impl Flood {
     fn until_dropped(&'static self) -> impl Drop {
         struct End(&'static Flood);
         impl Drop for End {
             fn drop(&mut self) {
-                self.0.0.store(true, Ordering::Release);
+                self.0.0.lock().unwrap().1 = true;
             }
         }
         End(self)
     }
 
+    fn went_on(&self) {
+        self.0.lock().unwrap().0 = Some(Instant::now());
+    }
+
+    /// The end comes soon after nothing moves any more. How long the machine takes to fill the kernel's buffers before that,
+    /// which are of megabytes, is nobody's promise.
     fn wait_for_its_end(&self) {
         let start = Instant::now();
-        while !self.0.load(Ordering::Acquire) {
-            assert!(start.elapsed() < ms(2000), "it goes on");
+        loop {
+            let (last, is_over) = *self.0.lock().unwrap();
+            if is_over {
+                return;
+            }
+            assert!(last.unwrap_or(start).elapsed() < ms(2000), "it goes on");
+            assert!(start.elapsed() < ms(60_000), "the client takes more and more");
             std::thread::sleep(ms(20));
         }
     }
@@ -95,6 +106,7 @@ async fn flood(exchange: &mut Exchange) -> Result<(), Error> {
     let data = "x".repeat(10_000);
     loop {
         events.send(&Event::new(&data)).await?;
+        EVENTS.went_on();
     }
 }
 
@@ -216,6 +228,7 @@ async fn end(exchange: &mut Exchange) -> Result<(), Error> {
             let _end = FRAMES.until_dropped();
             loop {
                 socket.send(vec![b'x'; 50_000]).await?;
+                FRAMES.went_on();
             }
         }
         "close" => socket.close(4001, "enough").await,

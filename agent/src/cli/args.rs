@@ -107,7 +107,7 @@ impl Args {
     }
 
     /// All options in their order, with their values.
-    #[cfg(any(feature = "mqtt", feature = "fetch"))]
+    #[cfg(any(feature = "fetch", all(feature = "mqtt", feature = "web")))]
     pub fn all(&self) -> impl Iterator<Item = (&'static str, &OsString)> {
         self.options.iter().map(|(name, value)| (*name, value))
     }

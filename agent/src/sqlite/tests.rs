@@ -1,4 +1,5 @@
 //! Files of others, of newer programs and with flipped bits are told apart.
+#![allow(clippy::unwrap_used)]
 
 use super::*;
 
