@@ -136,7 +136,7 @@ fn an_upsert_adds_or_sets() {
     let scratch = Scratch::new();
     let db = open(&scratch);
     let upsert = |fields| block_on(db.upsert("Counter", item(fields))).unwrap();
-    assert_eq!(upsert(json!({"id": "a", "value": 1, "kind": "x"})).1, true);
+    assert!(upsert(json!({"id": "a", "value": 1, "kind": "x"})).1);
     let (changed, new) = upsert(json!({"id": "a", "value": 2}));
     assert_eq!((Value::Object(changed), new), (json!({"id": "a", "value": 2, "kind": "x"}), false));
     assert!(block_on(db.upsert("Scrap", item(json!({"n": 1})))).unwrap().1, "a key is made");
@@ -194,7 +194,7 @@ fn a_model_in_memory_is_forgotten_at_the_close_and_writes_nothing() {
     let made = block_on(db.create("Scrap", item(json!({"n": 1})))).unwrap();
     let key = made["id"].as_str().unwrap();
     assert_eq!(block_on(db.get("Scrap", key)).unwrap(), Some(made.clone()));
-    assert_eq!(block_on(db.find("Scrap", Query::new().filter("n", 1))).unwrap().items, [made.clone()]);
+    assert_eq!(block_on(db.find("Scrap", Query::new().filter("n", 1))).unwrap().items, vec![made.clone()]);
     let written = || std::fs::metadata(scratch.file().with_extension("db-wal")).map_or(0, |file| file.len());
     let before = written();
     for _ in 0..50 {
