@@ -88,12 +88,11 @@ Exit status 1 when a point failed.",
         name: "db",
         words: "VERB …",
         about: "Read and write the database",
-        details: "Asks the running agent; when none runs, opens the database itself.\n
+        details: "Asks the running agent; when none runs, opens the database itself.
   models | get MODEL ID | find MODEL [FIELD=VALUE…] | watch [MODEL …]
   create, upsert MODEL FIELD=VALUE… | update MODEL ID FIELD=VALUE…
-  remove MODEL ID | batch FILE | transaction FILE
-  import MODEL FILE | export MODEL | backup FILE | restore FILE
-  statistics | check | compact\n
+  remove MODEL ID | batch FILE | transaction FILE | statistics | compact | check
+  import MODEL FILE | export MODEL | backup FILE | restore FILE\n
 FIELD:=JSON is taken as it is. find: also <, <=, >, >=, <>, ^= (begins with)
 and ~= (contains). update: also FIELD+=NUMBER and FIELD[]=ELEMENT.",
         options: &[
