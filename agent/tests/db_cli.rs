@@ -22,6 +22,7 @@ const SCHEMA: &str = "{
             value: {type: 'number'},
             good: {type: 'boolean'},
             more: {type: 'object'},
+            list: {type: 'array'},
             secret: {type: 'string', hidden: true},
         },
     },
@@ -127,6 +128,117 @@ fn every_verb(device: &Device) {
         assert_eq!((found, out.as_str()), (status, ""), "{words:?}: {err}");
         assert!(err.starts_with("ioto: ") && err.contains(message), "{words:?}: {err}");
     }
+}
+
+fn every_rich_verb(device: &Device) {
+    for n in 0..5 {
+        device.json(&["create", "Reading", &format!("id=k{n}"), &format!("name=n{}", 9 - n), &format!("value={n}")]);
+    }
+    let keys = |words: &[&str]| -> Vec<String> {
+        let found = device.json(&[&["find", "Reading"], words].concat());
+        found["items"].as_array().unwrap().iter().map(|item| item["id"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(keys(&["value>=1", "value<3"]), ["k1", "k2"]);
+    assert_eq!(keys(&["name^=n5"]), ["k4"]);
+    assert_eq!(keys(&["name~=9"]), ["k0"]);
+    assert_eq!(keys(&["value<>0", "--order", "name", "--limit", "2"]), ["k4", "k3"]);
+    assert_eq!(
+        keys(&["--where", "{\"or\": [{\"value\": 0}, {\"value\": {\"in\": [3, 4]}}]}", "--descending"]),
+        ["k4", "k3", "k0"]
+    );
+    let found = device.json(&["find", "Reading", "id=k1", "--fields", "id,value"]);
+    assert_eq!(found, json!({"items": [{"id": "k1", "value": 1}]}));
+    let changed = device.json(&["update", "Reading", "k1", "value+=5", "list[]=a"]);
+    assert_eq!((&changed["value"], &changed["list"]), (&json!(6), &json!(["a"])));
+    let (status, _, err) = device.db(&["update", "Reading", "k1", "value+=1", "--where", "{\"value\": 1}"]);
+    assert!(status == 1 && err.contains("'k1' is not as the condition demands"), "{err}");
+    let (status, _, err) = device.db(&["remove", "Reading", "k1", "--where", "{\"value\": 1}"]);
+    assert!(status == 1 && err.contains("'k1' is not as the condition demands"), "{err}");
+    assert_eq!(device.json(&["upsert", "Reading", "id=k1", "name=again"])["value"], json!(6));
+    let file = |name: &str, text: &str| {
+        let path = device.root.join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let twice = "{\"remove\": \"Reading\", \"id\": \"k0\"}\n{\"create\": \"Reading\", \"item\": {\"id\": \"k2\", \"name\": \"x\"}}\n";
+    let (status, _, err) = device.db(&["transaction", &file("operations", twice)]);
+    assert!(status == 1 && err.contains("operation 2 of the transaction: model Reading has an item 'k2'"), "{err}");
+    assert_eq!(keys(&["id=k0"]), ["k0"]);
+    let (status, _, err) = device.db(&["batch", &file("operations", twice)]);
+    assert!(status == 1 && err.contains("1 of 2 operations failed"), "{err}");
+    assert!(keys(&["id=k0"]).is_empty());
+    for format in ["jsonl", "csv"] {
+        let (status, exported, _) = device.db(&["export", "Reading", "--format", format]);
+        assert_eq!((status, exported.lines().count()), (0, if format == "csv" { 5 } else { 4 }), "{exported}");
+        let before = device.json(&["find", "Reading"]);
+        device.json(&["remove", "Reading", "k1"]);
+        assert_eq!(
+            device.json(&["import", "Reading", &file(&format!("items.{format}"), &exported)]),
+            json!({"imported": 4})
+        );
+        assert_eq!(device.json(&["find", "Reading"]), before);
+    }
+    let wrong = file("wrong.jsonl", "{\"id\": \"w\", \"name\": 5}\n[]\n{\"id\": \"v\", \"name\": \"v\"}\n");
+    let (status, _, err) = device.db(&["import", "Reading", &wrong]);
+    assert!(status == 1 && err.contains("line 1: model Reading, name = 5: must be a string"), "{err}");
+    assert!(err.contains("line 2: is no JSON object") && err.contains("2 items were not imported, 1 were"), "{err}");
+    assert_eq!(device.json(&["statistics"])["models"][0]["rows"], json!(5));
+    assert_eq!(device.json(&["check"])["sound"], json!(true));
+    assert_eq!(device.json(&["compact"])["free"], json!(0));
+    let copy = device.root.join("copy.db");
+    assert!(device.json(&["backup", copy.to_str().unwrap()])["bytes"].as_u64().unwrap() > 0);
+    let (status, _, err) = device.db(&["backup", copy.to_str().unwrap()]);
+    assert!(status == 1 && err.contains("exists already"), "{err}");
+    for (words, message) in [
+        (&["find", "Reading", "--where", "x"][..], "--where: is not JSON"),
+        (&["get", "Reading", "x", "--where", "{}"], "--where belongs to `ioto db` find, update, remove and watch"),
+        (&["find", "Reading", "--format", "csv"], "--format belongs to `ioto db` import and export"),
+        (&["export", "Reading", "--format", "xml"], "--format: expected jsonl or csv, found `xml`"),
+        (&["find", "Reading", "value!5"], "expected FIELD=VALUE, or with <, <="),
+    ] {
+        let (status, _, err) = device.db(words);
+        assert!(status == 2 && err.contains(message), "{words:?}: {err}");
+    }
+}
+
+#[test]
+fn without_an_agent_the_rich_verbs_work_on_the_file_and_a_backup_is_restored() {
+    let device = Device::new();
+    every_rich_verb(&device);
+    device.json(&["remove", "Reading", "k3"]);
+    let (status, out, _) = device.db(&["restore", device.root.join("copy.db").to_str().unwrap()]);
+    assert!(status == 0 && out.contains("device.db.before"), "{out}");
+    assert_eq!(device.json(&["get", "Reading", "k3"])["value"], json!(3));
+    let (status, _, err) = device.db(&["watch"]);
+    assert!(status == 1 && err.contains("no agent runs"), "{err}");
+}
+
+#[test]
+fn with_an_agent_the_rich_verbs_work_through_its_socket_and_changes_are_watched() {
+    let mut device = Device::new();
+    device.start_agent();
+    every_rich_verb(&device);
+    let (status, _, err) = device.db(&["restore", device.root.join("copy.db").to_str().unwrap()]);
+    assert!(status == 1 && err.contains("is open in another process"), "{err}");
+    let mut watch = Command::new(env!("CARGO_BIN_EXE_ioto"))
+        .env_clear()
+        .args(["--profile", "dev", "--config", device.root.join("etc").to_str().unwrap()])
+        .args(["--state", device.root.join("state").to_str().unwrap(), "db", "watch", "Reading", "value>5"])
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(watch.stdout.take().unwrap()));
+    let (sender, heard) = std::sync::mpsc::channel();
+    let reader = std::thread::spawn(move || sender.send(lines.next().unwrap().unwrap()));
+    // It is not known when it has begun to watch: change until it hears.
+    let line = (0..1000).find_map(|n| {
+        device.json(&["upsert", "Reading", "id=seen", "name=s", &format!("value={}", n + 10)]);
+        heard.recv_timeout(std::time::Duration::from_millis(50)).ok()
+    });
+    assert!(line.unwrap().contains("Reading seen {\"id\":\"seen\""));
+    watch.kill().unwrap();
+    watch.wait().unwrap();
+    reader.join().unwrap().unwrap();
 }
 
 #[test]

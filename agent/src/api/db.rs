@@ -2,20 +2,23 @@
 //!
 //! | request | answer |
 //! |---|---|
-//! | `GET /api/db` | the models and their fields |
-//! | `GET /api/db/MODEL?field=value&limit=&next=&order=` | `{"items": […], "next": …}`; `next` is absent on the last page |
-//! | `POST /api/db/MODEL` | 201 with the item, after it is safe on the disk, and its place in `Location` |
-//! | `GET`, `PATCH`, `DELETE /api/db/MODEL/ID` | the item, the changed item, 204 |
+//! | `GET /api/db` | the models and their fields; with `?statistics` how much of them there is |
+//! | `POST /api/db` | `{"transaction": […]}` and `{"batch": […]}` of operations, see [`Operation`]: `{"results": […]}` |
+//! | `GET /api/db/MODEL?field=value&where=&order=&descending=&fields=&limit=&next=` | `{"items": […], "next": …}`; `next` is absent on the last page; `where` is a [`Filter`](crate::db::Filter) as JSON; with `count=true` only `{"count"}` |
+//! | `GET /api/db?watch`, `GET /api/db/MODEL?watch&where=` | changes as server-sent events `created`, `updated`, `removed`, `lost` |
+//! | `POST /api/db/MODEL` | 201 with the item, after it is safe on the disk, and its place in `Location`; with `?upsert=true` 200 when it was there and its fields were set |
+//! | `GET`, `PATCH`, `DELETE /api/db/MODEL/ID` | the item, the changed item, 204; a PATCH has fields to set, and `$add`, `$push`, `$remove`, `$if`; DELETE takes `?if=` |
 //!
-//! Errors are `{"error": {"code", "message", "model", "field"}}` with 400, 403, 404, 405, 409, 413, 415, 500, 503 or 507.
+//! Errors are `{"error": {"code", "message", "model", "field", "value", "rule"}}` with 400, 403, 404, 405, 409, 413, 415, 500, 503 or 507.
 //! HEAD is answered as GET without the body. Hidden fields are left out.
 
 use serde_json::{Map, Value, json};
 
+use super::db_parameters::{self as parameters, Asked};
 use super::{Door, guard, percent_encode};
-use crate::db::{Db, Error as DbError, Field, Item, Model, Query};
+use crate::db::{Db, Done, Error as DbError, Field, Heard, Item, Model, Operation, Update, Watch};
 use crate::http1::Method;
-use crate::web::{Action, Error, Exchange};
+use crate::web::{Action, Error, Event, Exchange};
 
 /// The action for a prefix such as `/api/db`. For `door` see [`guard`].
 pub fn database(db: Db, door: Door) -> impl Action {
@@ -24,7 +27,11 @@ pub fn database(db: Db, door: Door) -> impl Action {
 
 async fn serve(db: &Db, door: Door, exchange: &mut Exchange) -> Result<(), Error> {
     let answer = match guard(exchange, door) {
-        Ok(()) => answer(db, exchange).await,
+        Ok(()) => match parameters::watched(db, exchange) {
+            Ok(None) => answer(db, door, exchange).await,
+            Ok(Some(watch)) => return stream(db, watch, exchange).await,
+            Err(refusal) => Err(refusal),
+        },
         Err(error) => Err(Refusal::from(error)),
     };
     let answer = match answer {
@@ -44,14 +51,14 @@ async fn serve(db: &Db, door: Door, exchange: &mut Exchange) -> Result<(), Error
 }
 
 /// What goes back.
-struct Answer {
+pub(super) struct Answer {
     status: u16,
     header: Option<(&'static str, String)>,
     body: Value,
 }
 
 /// Why a request is not carried out.
-enum Refusal {
+pub(super) enum Refusal {
     /// Told to the client.
     Answer(Answer),
     /// The connection is no good any more.
@@ -64,7 +71,7 @@ impl Answer {
     }
 }
 
-async fn answer(db: &Db, exchange: &mut Exchange) -> Result<Answer, Refusal> {
+async fn answer(db: &Db, door: Door, exchange: &mut Exchange) -> Result<Answer, Refusal> {
     let rest = exchange.rest().to_owned();
     let (model, key) = match rest.split_once('/') {
         Some((model, key)) => (model, Some(key).filter(|key| !key.is_empty())),
@@ -72,8 +79,12 @@ async fn answer(db: &Db, exchange: &mut Exchange) -> Result<Answer, Refusal> {
     };
     if model.is_empty() {
         return match exchange.method() {
+            Method::Get | Method::Head if exchange.queries().any(|(name, _)| name == "statistics") => {
+                Ok(Answer::new(200, db.statistics().await?.to_json()))
+            }
             Method::Get | Method::Head => Ok(Answer::new(200, schema(db))),
-            _ => Err(wrong_method("GET, HEAD")),
+            Method::Post => several(db, door, input(exchange).await?).await,
+            _ => Err(wrong_method("GET, HEAD, POST")),
         };
     }
     let known = db.schema().model(model).ok_or_else(|| DbError::Model { model: model.into() })?;
@@ -87,47 +98,28 @@ async fn answer(db: &Db, exchange: &mut Exchange) -> Result<Answer, Refusal> {
             Ok(Answer::new(200, known.visible(item)))
         }
         (Some(key), Method::Patch) => {
-            let changes = input(exchange).await?;
-            let item = db.update(model, key, changes).await?;
+            let update = change(known, input(exchange).await?)?;
+            let item = db.update(model, key, update).await?;
             Ok(Answer::new(200, known.visible(item)))
         }
-        (Some(key), Method::Delete) => match db.remove(model, key).await? {
-            true => Ok(Answer::new(204, Value::Null)),
-            false => Err(DbError::Missing { model: model.into(), key: key.into() }.into()),
-        },
+        (Some(key), Method::Delete) => {
+            let removed = match parameters::condition(known, exchange)? {
+                Some(condition) => db.remove_if(model, key, condition).await.map(|()| true)?,
+                None => db.remove(model, key).await?,
+            };
+            match removed {
+                true => Ok(Answer::new(204, Value::Null)),
+                false => Err(DbError::Missing { model: model.into(), key: key.into() }.into()),
+            }
+        }
         (Some(_), _) => Err(wrong_method("GET, HEAD, PATCH, DELETE")),
     }
 }
 
 async fn find(db: &Db, model: &Model, exchange: &Exchange) -> Result<Answer, Refusal> {
-    let mut query = Query::new();
-    let mut read = 0;
-    for (name, value) in exchange.queries() {
-        read += 1;
-        let refuse = |rule: &str| invalid(model, &name, &format!("{name} = {value}: {rule}"));
-        match name.as_str() {
-            "limit" => query.limit = Some(value.parse().map_err(|_| refuse("must be a number"))?),
-            "next" => query.next = Some(value).filter(|next| !next.is_empty()),
-            "order" => {
-                query.descending = match value.as_str() {
-                    "ascending" => false,
-                    "descending" => true,
-                    _ => return Err(refuse("must be ascending or descending")),
-                }
-            }
-            _ => match model.field(&name).filter(|field| !field.hidden()) {
-                Some(field) => {
-                    let value = field.read(&value).map_err(|rule| refuse(&rule))?;
-                    query.filters.push((name, value));
-                }
-                None => return Err(refuse("the model has no such field")),
-            },
-        }
-    }
-    // A filter that cannot be decoded is left out of `queries`; without it the answer would have too much in it.
-    let written = exchange.target().split_once('?').map_or("", |(_, query)| query);
-    if written.split('&').filter(|pair| !pair.is_empty()).count() != read {
-        return Err(refusal(400, "syntax", "the query is not percent-encoded UTF-8"));
+    let Asked { query, count, .. } = parameters::find(model, exchange)?;
+    if count {
+        return Ok(Answer::new(200, json!({"count": db.count_where(model.name(), query).await?})));
     }
     let page = db.find(model.name(), query).await?;
     let items: Vec<Value> = page.items.into_iter().map(|item| Value::Object(model.visible(item))).collect();
@@ -139,10 +131,94 @@ async fn find(db: &Db, model: &Model, exchange: &Exchange) -> Result<Answer, Ref
 }
 
 async fn create(db: &Db, model: &Model, exchange: &Exchange) -> Result<Answer, Refusal> {
-    let item = db.create(model.name(), input(exchange).await?).await?;
+    let (item, new) = match parameters::is_upsert(model, exchange)? {
+        true => db.upsert(model.name(), input(exchange).await?).await?,
+        false => (db.create(model.name(), input(exchange).await?).await?, true),
+    };
+    if !new {
+        return Ok(Answer::new(200, model.visible(item)));
+    }
     let key = item.get(model.key().name()).and_then(Value::as_str).unwrap_or_default();
     let place = format!("{}/{}", exchange.path().trim_end_matches('/'), percent_encode(key));
     Ok(Answer { status: 201, header: Some(("Location", place)), body: model.visible(item).into() })
+}
+
+/// The members that begin with `$` say what to do; the others are set.
+fn change(model: &Model, body: Item) -> Result<Update, Refusal> {
+    let (orders, mut set): (Item, Item) = body.into_iter().partition(|(name, _)| name.starts_with('$'));
+    let orders = orders.into_iter().map(|(name, value)| (name.trim_start_matches('$').to_owned(), value)).collect();
+    let mut update = Update::from_json(orders).map_err(|rule| invalid(model, "$", &format!("${rule}")))?;
+    set.append(&mut update.set);
+    update.set = set;
+    Ok(update)
+}
+
+/// Batches, transactions, and the care of the file.
+async fn several(db: &Db, door: Door, mut body: Item) -> Result<Answer, Refusal> {
+    let operations = |value: Value| match value {
+        Value::Array(values) => {
+            let read = |(n, value)| Operation::from_json(value).map_err(|rule| format!("operation {}: {rule}", n + 1));
+            values.into_iter().enumerate().map(read).collect::<Result<Vec<_>, _>>()
+        }
+        _ => Err("`batch` and `transaction` are lists of operations".into()),
+    };
+    let (name, value) = match (body.shift_remove("transaction"), body.shift_remove("batch"), body.shift_remove("task"))
+    {
+        (Some(value), None, None) => ("transaction", value),
+        (None, Some(value), None) => ("batch", value),
+        (None, None, Some(Value::String(task))) => return care(db, door, &task).await,
+        _ => return Err(refusal(400, "syntax", "the body must have one of `transaction`, `batch` and `task`")),
+    };
+    let operations = operations(value).map_err(|rule| refusal(400, "invalid", &rule))?;
+    let models: Vec<String> = operations.iter().map(|operation| operation.model().to_owned()).collect();
+    let results: Vec<Value> = match name {
+        "transaction" => {
+            let done = db.transact(operations).await?;
+            done.iter().zip(&models).map(|(done, model)| done.to_json(db.schema(), model)).collect()
+        }
+        _ => {
+            let results = db.batch(operations).await?;
+            let result = |(result, model): (Result<Done, DbError>, &String)| match result {
+                Ok(done) => done.to_json(db.schema(), model),
+                Err(error) => json!({"error": described(&error)}),
+            };
+            results.into_iter().zip(&models).map(result).collect()
+        }
+    };
+    Ok(Answer::new(200, json!({"results": results})))
+}
+
+/// What takes long or fills the disk is for those on the device.
+async fn care(db: &Db, door: Door, task: &str) -> Result<Answer, Refusal> {
+    if door != Door::Own {
+        return Err(refusal(403, "forbidden", "tasks are only for the device itself: use `ioto db` there"));
+    }
+    match task {
+        "check" => Ok(Answer::new(200, db.verify().await?.to_json())),
+        "compact" => {
+            db.compact().await?;
+            Ok(Answer::new(200, db.statistics().await?.to_json()))
+        }
+        "backup" => {
+            let (path, bytes) = db.backup_beside().await?;
+            Ok(Answer::new(200, json!({"path": path, "bytes": bytes})))
+        }
+        _ => Err(refusal(400, "invalid", "`task` must be one of check, compact, backup")),
+    }
+}
+
+/// Sends changes until the client goes away.
+async fn stream(db: &Db, watch: Watch, exchange: &mut Exchange) -> Result<(), Error> {
+    let mut events = exchange.events()?;
+    events.send(&Event { event: Some("watching"), ..Event::default() }).await?;
+    loop {
+        let Some(heard) = events.wait(watch.next()).await? else { return events.finish().await };
+        let (kind, data) = match &heard {
+            Heard::Change(change) => (change.kind(), change.to_json(db.schema())),
+            Heard::Lost => ("lost", json!({"change": "lost"})),
+        };
+        events.send(&Event { event: Some(kind), ..Event::new(&data.to_string()) }).await?;
+    }
 }
 
 /// The object in the body of the request.
@@ -175,11 +251,11 @@ fn schema(db: &Db) -> Value {
     json!({"version": db.schema().version(), "models": models})
 }
 
-fn refusal(status: u16, code: &str, message: &str) -> Refusal {
+pub(super) fn refusal(status: u16, code: &str, message: &str) -> Refusal {
     Refusal::Answer(Answer::new(status, json!({"error": {"code": code, "message": message}})))
 }
 
-fn invalid(model: &Model, field: &str, message: &str) -> Refusal {
+pub(super) fn invalid(model: &Model, field: &str, message: &str) -> Refusal {
     let error = json!({"code": "invalid", "message": message, "model": model.name(), "field": field});
     Refusal::Answer(Answer::new(400, json!({"error": error})))
 }
@@ -192,24 +268,40 @@ fn wrong_method(allowed: &str) -> Refusal {
 
 impl From<DbError> for Refusal {
     fn from(error: DbError) -> Self {
-        let status = match &error {
-            DbError::Model { .. } | DbError::Missing { .. } => 404,
-            DbError::Invalid { .. } => 400,
-            DbError::Exists { .. } => 409,
-            DbError::TooLarge { .. } => 413,
-            DbError::Full(_) => 507,
-            DbError::Closed => 503,
-            _ => 500,
-        };
+        let status = status_of(&error);
         if status >= 500 {
             log::error!("{error}");
         }
-        let mut body = json!({"code": error.code(), "message": error.to_string()});
-        if let DbError::Invalid { model, field, .. } = &error {
-            body["model"] = model.as_str().into();
-            body["field"] = field.as_str().into();
-        }
-        Refusal::Answer(Answer::new(status, json!({"error": body})))
+        Refusal::Answer(Answer::new(status, json!({"error": described(&error)})))
+    }
+}
+
+fn described(error: &DbError) -> Value {
+    let mut body = json!({"code": error.code(), "message": error.to_string()});
+    let mut inner = error;
+    if let DbError::Step { at, error } = error {
+        body["operation"] = (*at).into();
+        inner = error.as_ref();
+    }
+    if let DbError::Invalid { model, field, value, rule } = inner {
+        body["model"] = model.as_str().into();
+        body["field"] = field.as_str().into();
+        body["value"] = value.as_str().into();
+        body["rule"] = rule.as_str().into();
+    }
+    body
+}
+
+fn status_of(error: &DbError) -> u16 {
+    match error {
+        DbError::Model { .. } | DbError::Missing { .. } => 404,
+        DbError::Invalid { .. } => 400,
+        DbError::Exists { .. } | DbError::Condition { .. } | DbError::Capped { .. } => 409,
+        DbError::Step { error, .. } => status_of(error),
+        DbError::TooLarge { .. } => 413,
+        DbError::Full(_) => 507,
+        DbError::Closed => 503,
+        _ => 500,
     }
 }
 

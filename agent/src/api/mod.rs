@@ -3,6 +3,8 @@
 mod client;
 #[cfg(feature = "db")]
 mod db;
+#[cfg(feature = "db")]
+mod db_parameters;
 mod guard;
 #[cfg(feature = "mqtt")]
 mod mqtt;

@@ -16,7 +16,7 @@ use super::node::{Member, Node, Value};
 use super::problem::Problems;
 
 /// Lays `over` on `base`.
-pub(super) fn blend(base: &mut Node, over: Node, problems: &mut Problems) {
+pub(crate) fn blend(base: &mut Node, over: Node, problems: &mut Problems) {
     match (&mut base.value, over.value) {
         (Value::Object(members), Value::Object(more)) => {
             more.into_iter().for_each(|member| blend_member(members, member, problems));

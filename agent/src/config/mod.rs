@@ -53,6 +53,8 @@ mod will;
 pub use self::access_log::{AccessFormat, AccessLog, AccessTarget};
 pub use self::auth::{Auth, AuthAlgorithm, AuthType, CertificateUser, SessionStorage, Sessions, Token, User};
 pub use self::aws::Aws;
+#[cfg(feature = "db")]
+pub(crate) use self::blend::blend;
 pub use self::ciphers::CIPHERS;
 pub use self::cron::Cron;
 pub use self::database::Database;
@@ -86,6 +88,8 @@ pub use self::signatures::WebSignatures;
 pub use self::sync::Sync;
 pub use self::timeouts::Timeouts;
 pub use self::tls::{ClientCertificates, Tls, TlsCertificate};
+#[cfg(feature = "db")]
+pub(crate) use self::units::size as read_size;
 pub use self::units::{FOREVER, UNLIMITED};
 pub use self::web::{Cache as WebCache, Route, Web};
 pub use self::web_limits::{Limits as WebLimits, Timeouts as WebTimeouts};

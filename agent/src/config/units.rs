@@ -50,7 +50,7 @@ pub(super) fn seconds_of(seconds: f64) -> Option<Duration> {
 }
 
 /// Reads a number of bytes, or of other things with `k`, `m`, `g`; nothing when it is none or not whole.
-pub(super) fn size(text: &str) -> Option<u64> {
+pub(crate) fn size(text: &str) -> Option<u64> {
     let (number, unit) = split(text);
     if number.is_empty() {
         return matches!(unit.as_str(), "unlimited" | "infinite").then_some(UNLIMITED);

@@ -5,16 +5,20 @@ use std::sync::Arc;
 use rusqlite::{OptionalExtension, params};
 
 use super::changelog::Settlement;
+use super::condition::parameter;
 use super::date;
 use super::error::Error;
+use super::filter::Filter;
 use super::generate::Generator;
 use super::inbound::Fresh;
 use super::kept;
 use super::outbox::{Outbox, document};
 use super::query::{Item, MAX_ITEM};
-use super::rows::{Rows, table};
+use super::rows::{Rows, column, table};
 use super::schema::{Model, Schema, Sync};
+use super::update::Update;
 use super::validate::{self, Maker};
+use super::watch::{Change, Watchers};
 use super::worker::Owner;
 
 /// Rows removed by one step of a sweep, at most: other writes get their turn between two steps.
@@ -28,16 +32,21 @@ pub(super) struct Editor {
     generator: Generator,
     fresh: Fresh,
     changed: smol::channel::Sender<()>,
+    watchers: Watchers,
+    /// The changes of the transaction, as far as somebody watches.
+    noted: Vec<Change>,
     failure: Option<Error>,
 }
 
 impl Owner for Editor {
     fn attempt<T>(&mut self, operation: impl FnOnce(&mut Self) -> Result<T, Error>) -> Result<T, Error> {
         self.execute("SAVEPOINT operation")?;
+        let noted = self.noted.len();
         let result = operation(self).and_then(|value| self.execute("RELEASE operation").map(|()| value));
         let result = self.rows.watch(result);
         if let Err(error) = &result {
             self.failure = Some(error.clone());
+            self.noted.truncate(if self.in_transaction() { noted } else { 0 });
             if self.in_transaction() {
                 self.execute("ROLLBACK TO operation")?;
                 self.execute("RELEASE operation")?;
@@ -54,24 +63,26 @@ impl Editor {
         outbox: Outbox,
         generator: Generator,
         changed: smol::channel::Sender<()>,
+        watchers: Watchers,
     ) -> Self {
-        Self { rows, schema, outbox, generator, fresh: Fresh::default(), changed, failure: None }
+        let (fresh, noted) = (Fresh::default(), Vec::new());
+        Self { rows, schema, outbox, generator, fresh, changed, watchers, noted, failure: None }
+    }
+
+    pub(super) fn rows(&self) -> &Rows {
+        &self.rows
+    }
+
+    pub(super) fn schema(&self) -> Arc<Schema> {
+        self.schema.clone()
     }
 
     pub(super) fn connection(&self) -> &rusqlite::Connection {
         &self.rows.connection
     }
 
-    pub(super) fn schema(&self) -> &Arc<Schema> {
-        &self.schema
-    }
-
     pub(super) fn fresh(&mut self) -> &mut Fresh {
         &mut self.fresh
-    }
-
-    pub(super) fn stored(&self, model: &Model, key: &str) -> Result<Option<Item>, Error> {
-        self.rows.get(model, key)
     }
 
     pub(super) fn begin(&mut self) -> Result<(), Error> {
@@ -92,10 +103,12 @@ impl Editor {
                 if recorded {
                     let _ = self.changed.try_send(());
                 }
+                self.watchers.tell(std::mem::take(&mut self.noted));
                 Ok(())
             }
             Err(error) => {
                 log::error!("a commit failed and its operations were undone: {error}");
+                self.noted.clear();
                 if self.in_transaction() {
                     self.execute("ROLLBACK")?;
                 }
@@ -111,6 +124,7 @@ impl Editor {
 
     /// Empties the log into the file and closes it.
     pub(super) fn close(self) {
+        self.watchers.end();
         if let Err((_, error)) = self.rows.connection.close() {
             log::warn!("not closed properly, it will be checked at the next start: {error}");
         }
@@ -121,11 +135,12 @@ impl Editor {
         let now = date::now();
         let mut maker = Maker { model, context: &self.schema.context, generator: &mut self.generator, now };
         let (key, item) = validate::create(&mut maker, input)?;
-        let text = fitting(model, &item)?;
+        self.refuse_doubles(model, &key, &item, None)?;
+        let text = self.fitting(model, &key, &item)?;
         // A row whose time is over is not there any more, although it was not swept yet.
         let sql = format!(
-            "INSERT INTO {0} (key, doc, expires) VALUES (?1, ?2, ?3) ON CONFLICT (key) DO UPDATE SET doc = excluded.doc, \
-             expires = excluded.expires WHERE {0}.expires <= ?4",
+            "INSERT INTO {0} AS r (key, doc, expires) VALUES (?1, ?2, ?3) ON CONFLICT (key) DO UPDATE SET \
+             doc = excluded.doc, expires = excluded.expires WHERE r.expires <= ?4",
             table(model)
         );
         let mut statement = self.rows.connection.prepare_cached(&sql)?;
@@ -133,31 +148,96 @@ impl Editor {
             return Err(Error::Exists { model: model.name().into(), key });
         }
         drop(statement);
+        self.keep_bounds(model, &key)?;
         self.record(model, &key, false)?;
+        self.note(model, &key, None, Some(&item));
         Ok(item)
     }
 
-    pub(super) fn update(&mut self, model: &Model, key: &str, changes: Item) -> Result<Item, Error> {
+    pub(super) fn update(&mut self, model: &Model, key: &str, update: impl Into<Update>) -> Result<Item, Error> {
         refuse_down(model)?;
-        let missing = || Error::Missing { model: model.name().into(), key: key.into() };
-        let stored = self.rows.get(model, key)?.ok_or_else(missing)?;
+        let update = update.into();
+        let stored = self.demand(model, key, update.condition.as_ref())?;
+        let changes = update.changes(model, &stored)?;
         let now = date::now();
         let mut maker = Maker { model, context: &self.schema.context, generator: &mut self.generator, now };
         let Some(item) = validate::update(&mut maker, &stored, changes)? else {
             return Ok(stored);
         };
-        self.put(model, key, &item, fitting(model, &item)?)?;
+        self.refuse_doubles(model, key, &item, Some(&stored))?;
+        self.put(model, key, &item, self.fitting(model, key, &item)?)?;
+        self.keep_bounds(model, key)?;
         self.record(model, key, false)?;
+        self.note(model, key, Some(stored), Some(&item));
         Ok(item)
     }
 
-    pub(super) fn remove(&mut self, model: &Model, key: &str) -> Result<bool, Error> {
+    /// Adds the item, or sets its fields on the one that is there with its key. `true`: it is new.
+    pub(super) fn upsert(&mut self, model: &Model, input: Item) -> Result<(Item, bool), Error> {
         refuse_down(model)?;
+        let now = date::now();
+        let maker = Maker { model, context: &self.schema.context, generator: &mut self.generator, now };
+        let key = maker.key_of(&input).filter(|key| !key.is_empty());
+        match key {
+            Some(key) if self.rows.get(model, &key)?.is_some() => {
+                self.update(model, &key, input).map(|item| (item, false))
+            }
+            _ => self.create(model, input).map(|item| (item, true)),
+        }
+    }
+
+    pub(super) fn remove(&mut self, model: &Model, key: &str, condition: Option<&Filter>) -> Result<bool, Error> {
+        refuse_down(model)?;
+        if condition.is_some() {
+            self.demand(model, key, condition)?;
+        }
+        let before = self.before(model, key)?;
         let Some(expires) = self.delete(model, key)? else {
             return Ok(false);
         };
         self.record(model, key, true)?;
+        self.note(model, key, before, None);
         Ok(expires.is_none_or(|expires| expires > date::now()))
+    }
+
+    /// Whether the item is there, and as the condition demands.
+    pub(super) fn check(&self, model: &Model, key: &str, condition: &Filter) -> Result<(), Error> {
+        self.demand(model, key, Some(condition)).map(drop)
+    }
+
+    fn demand(&self, model: &Model, key: &str, condition: Option<&Filter>) -> Result<Item, Error> {
+        let missing = || Error::Missing { model: model.name().into(), key: key.into() };
+        let stored = self.rows.get(model, key)?.ok_or_else(missing)?;
+        match condition {
+            Some(condition) if !condition.checked(model)?.matches(&stored) => {
+                Err(Error::Condition { model: model.name().into(), key: key.into() })
+            }
+            _ => Ok(stored),
+        }
+    }
+
+    /// Refuses a value of a unique field that another item has.
+    fn refuse_doubles(&self, model: &Model, key: &str, item: &Item, stored: Option<&Item>) -> Result<(), Error> {
+        for field in model.fields().iter().filter(|field| field.unique() && field.name() != model.key().name()) {
+            let value = item.get(field.name());
+            let Some(value) =
+                value.filter(|value| stored.is_none_or(|stored| stored.get(field.name()) != Some(*value)))
+            else {
+                continue;
+            };
+            let sql = format!(
+                "SELECT key FROM {} WHERE {} = ?1 AND key <> ?2 AND (expires IS NULL OR expires > ?3) LIMIT 1",
+                table(model),
+                column(field.name())
+            );
+            let mut statement = self.rows.connection.prepare_cached(&sql)?;
+            let values = params![parameter(value), key, date::now()];
+            if let Some(other) = statement.query_row(values, |row| row.get::<_, String>(0)).optional()? {
+                let rule = format!("must be unique, and the item '{other}' has this value");
+                return Err(Error::invalid(model.name(), field.name(), value, rule));
+            }
+        }
+        Ok(())
     }
 
     /// Removes some of the rows whose time is over; returns how many, and whether there may be more.
@@ -167,10 +247,42 @@ impl Editor {
         let keys = statement.query_map([now], |row| row.get(0))?.collect::<Result<Vec<String>, _>>()?;
         drop(statement);
         for key in &keys {
+            let before = self.before(model, key)?;
             self.delete(model, key)?;
             self.record(model, key, true)?;
+            self.note(model, key, before, None);
         }
         Ok((keys.len() as u64, keys.len() == SWEEP))
+    }
+
+    /// Makes room. What goes from a journal goes on the device only, and is not sent any more; other rows are removed like any.
+    pub(super) fn drop_row(&mut self, model: &Model, key: &str, is_journal: bool) -> Result<(), Error> {
+        let before = self.before(model, key)?;
+        self.delete(model, key)?;
+        match is_journal {
+            true => self.outbox.forget(&self.rows.connection, (model.name(), key))?,
+            false => self.record(model, key, true)?,
+        }
+        self.note(model, key, before, None);
+        Ok(())
+    }
+
+    /// Takes rows over as they are, unless there are such already. Returns how many.
+    pub(super) fn adopt(
+        &mut self,
+        model: &Model,
+        rows: impl IntoIterator<Item = (String, Item)>,
+    ) -> Result<u64, Error> {
+        self.begin()?;
+        let mut adopted = 0;
+        for (key, item) in rows {
+            if self.rows.stored(model, &key)?.is_none() {
+                self.put(model, &key, &item, document(&item))?;
+                self.record(model, &key, false)?;
+                adopted += 1;
+            }
+        }
+        self.commit().map(|()| adopted)
     }
 
     /// Changes texts that are kept beside the models.
@@ -182,14 +294,45 @@ impl Editor {
         let schema = self.schema.clone();
         for settled in settlements {
             let model = schema.demand(&settled.model)?;
-            self.fresh.settled(&settled.model, &settled.key);
+            let (key, before) = (&settled.key, self.before(model, &settled.key)?);
+            self.fresh.settled(&settled.model, key);
             match self.outbox.settle(&self.rows.connection, settled, model.sync().down())? {
-                Some(Some(item)) => self.put(model, &settled.key, item, document(item))?,
-                Some(None) => self.delete(model, &settled.key).map(drop)?,
+                Some(Some(item)) => {
+                    self.put(model, key, item, document(item))?;
+                    self.note(model, key, before, Some(item));
+                }
+                Some(None) => {
+                    self.delete(model, key)?;
+                    self.note(model, key, before, None);
+                }
                 None => {}
             }
         }
         Ok(())
+    }
+
+    /// The item before a change, when somebody watches; also one whose time is over.
+    pub(super) fn before(&self, model: &Model, key: &str) -> Result<Option<Item>, Error> {
+        if !self.watchers.watch(model.name()) {
+            return Ok(None);
+        }
+        self.rows.stored(model, key)
+    }
+
+    pub(super) fn note(&mut self, model: &Model, key: &str, before: Option<Item>, after: Option<&Item>) {
+        if (before.is_some() || after.is_some()) && self.watchers.watch(model.name()) {
+            let (model, key) = (model.name().to_owned(), key.to_owned());
+            self.noted.push(Change { model, key, before, after: after.cloned() });
+        }
+    }
+
+    /// The item as text that can be stored.
+    fn fitting(&self, model: &Model, _key: &str, item: &Item) -> Result<String, Error> {
+        let text = document(item);
+        match text.len() <= MAX_ITEM {
+            true => Ok(text),
+            false => Err(Error::TooLarge { model: model.name().into(), size: text.len() }),
+        }
     }
 
     pub(super) fn put(&self, model: &Model, key: &str, item: &Item, text: String) -> Result<(), Error> {
@@ -235,13 +378,5 @@ fn refuse_down(model: &Model) -> Result<(), Error> {
             Err(Error::invalid(model.name(), "sync", &"down".into(), rule))
         }
         _ => Ok(()),
-    }
-}
-
-fn fitting(model: &Model, item: &Item) -> Result<String, Error> {
-    let text = document(item);
-    match text.len() <= MAX_ITEM {
-        true => Ok(text),
-        false => Err(Error::TooLarge { model: model.name().into(), size: text.len() }),
     }
 }

@@ -41,6 +41,27 @@ pub enum Error {
         /// The key of the row.
         key: String,
     },
+    /// The item is not as the condition of the operation demands.
+    Condition {
+        /// The model.
+        model: String,
+        /// The key of the row.
+        key: String,
+    },
+    /// The model is as large as the schema lets it be: `process.MODEL.caps`.
+    Capped {
+        /// The model.
+        model: String,
+        /// The bound.
+        bound: String,
+    },
+    /// An operation of a transaction failed, and none of them was done.
+    Step {
+        /// Which, from 0.
+        at: usize,
+        /// Why.
+        error: Box<Error>,
+    },
     /// An item is larger than [`MAX_ITEM`](super::MAX_ITEM).
     TooLarge {
         /// The model.
@@ -88,6 +109,9 @@ impl Error {
             Error::Invalid { .. } => "invalid",
             Error::Exists { .. } => "exists",
             Error::Missing { .. } => "missing",
+            Error::Condition { .. } => "condition",
+            Error::Capped { .. } => "capped",
+            Error::Step { error, .. } => error.code(),
             Error::TooLarge { .. } => "too_large",
             Error::Full(_) => "full",
             Error::Store(_) | Error::File { .. } => "store",
@@ -106,6 +130,11 @@ impl Error {
             value.push_str("...");
         }
         Error::Invalid { model: model.into(), field: field.into(), value, rule: rule.into() }
+    }
+
+    /// The error of a transaction's operation.
+    pub(super) fn at(self, at: usize) -> Self {
+        Error::Step { at, error: Box::new(self) }
     }
 
     pub(super) fn file(action: &'static str, path: impl Into<PathBuf>, source: std::io::Error) -> Self {
@@ -132,6 +161,7 @@ impl Error {
                 SqliteFailure(_, Some(message)) if message == "malformed JSON" => true,
                 source => matches!(source.sqlite_error_code(), Some(DatabaseCorrupt | NotADatabase)),
             },
+            Error::Step { error, .. } => error.is_corrupt(),
             _ => false,
         }
     }
@@ -157,6 +187,15 @@ impl fmt::Display for Error {
             Error::Invalid { model, field, value, rule } => write!(f, "model {model}, {field} = {value}: {rule}"),
             Error::Exists { model, key } => write!(f, "model {model} has an item '{key}' already; update it instead"),
             Error::Missing { model, key } => write!(f, "model {model} has no item '{key}'"),
+            Error::Condition { model, key } => {
+                write!(f, "model {model}: the item '{key}' is not as the condition demands; nothing was changed")
+            }
+            Error::Capped { model, bound } => write!(
+                f,
+                "model {model} has {bound}, as many as its schema allows (process.{model}.caps); remove items, raise the \
+                 bound, or set `policy: 'drop_oldest'`"
+            ),
+            Error::Step { at, error } => write!(f, "operation {} of the transaction: {error}; none was done", at + 1),
             Error::TooLarge { model, size } => {
                 write!(f, "model {model}: the item has {size} bytes, at most {} are possible", super::MAX_ITEM)
             }
@@ -182,6 +221,7 @@ impl StdError for Error {
         match self {
             Error::Full(source) | Error::Store(source) => Some(source.as_ref()),
             Error::File { source, .. } => Some(source.as_ref()),
+            Error::Step { error, .. } => Some(error.as_ref()),
             _ => None,
         }
     }

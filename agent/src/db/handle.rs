@@ -2,17 +2,22 @@
 
 use std::collections::HashSet;
 use std::fmt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::access_log::AccessBounds;
 use super::changelog::{Backlog, LoggedConflict, Pending, Settlement};
 use super::editor::Editor;
 use super::error::Error;
+use super::filter::Filter;
 use super::inbound::{Batch, Progress};
+use super::operation::{Done, MAX_OPERATIONS, Operation};
 use super::query::{Item, Page, Query};
 use super::rows::Rows;
-use super::schema::Schema;
+use super::schema::{Model, Schema};
 use super::store::Store;
+use super::update::Update;
+use super::watch::{Watch, Watchers};
 use super::worker::{Message, Worker};
 use super::writer;
 use crate::config;
@@ -28,9 +33,11 @@ pub struct Db {
 }
 
 struct Inner {
+    path: PathBuf,
     schema: Arc<Schema>,
     site: String,
     changes: smol::channel::Receiver<()>,
+    watchers: Watchers,
     // The reader goes first, so that the writer has the last connection: closing that one puts the log into the file.
     reader: Worker<Rows>,
     writer: Worker<Editor>,
@@ -45,11 +52,13 @@ impl Db {
     /// [`Error::InUse`], [`Error::Version`], [`Error::Schema`], [`Error::File`], [`Error::Full`], [`Error::Store`].
     pub fn open(options: &config::Database, schema: Schema) -> Result<Self, Error> {
         let schema = Arc::new(schema);
-        let Store { rows, editor, site, changes } = Store::open(&options.path, &schema)?;
+        let Store { rows, editor, site, changes, watchers } = Store::open(&options.path, &schema)?;
         let wait = options.commit;
         let writer = Worker::start("ioto-db", options.queue, move |queue| writer::serve(editor, queue, wait))?;
         let reader = Worker::start("ioto-db-read", options.queue, move |queue| read(rows, queue))?;
-        Ok(Self { inner: Arc::new(Inner { schema, site, changes, reader, writer }) })
+        Ok(Self {
+            inner: Arc::new(Inner { path: options.path.clone(), schema, site, changes, watchers, reader, writer }),
+        })
     }
 
     /// The models.
@@ -67,41 +76,121 @@ impl Db {
         self.inner.writer.call(move |editor| editor.create(&model, item)).await
     }
 
-    /// The item with this key.
-    pub async fn get(&self, model: &str, key: &str) -> Result<Option<Item>, Error> {
+    /// Adds an item, or sets its fields on the one that is there with its key; `true`: it is new.
+    ///
+    /// # Errors
+    /// Those of [`Db::create`] and [`Db::update`].
+    pub async fn upsert(&self, model: &str, item: Item) -> Result<(Item, bool), Error> {
         let model = self.inner.schema.demand(model)?.clone();
-        let key = key.to_owned();
-        self.inner.reader.call(move |rows| rows.get(&model, &key)).await
+        self.inner.writer.call(move |editor| editor.upsert(&model, item)).await
     }
 
-    /// A page of the items that fit, ordered by key.
+    /// The item with this key.
+    pub async fn get(&self, model: &str, key: &str) -> Result<Option<Item>, Error> {
+        let key = key.to_owned();
+        self.read(model, move |rows, model| rows.get(model, &key)).await
+    }
+
+    /// A page of the items that fit.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] when the model cannot be asked so, [`Error::Model`].
     pub async fn find(&self, model: &str, query: Query) -> Result<Page, Error> {
-        let model = self.inner.schema.demand(model)?.clone();
-        self.inner.reader.call(move |rows| rows.find(&model, &query)).await
+        self.read(model, move |rows, model| rows.find(model, &query)).await
     }
 
     /// How many items there are.
     pub async fn count(&self, model: &str) -> Result<u64, Error> {
-        let model = self.inner.schema.demand(model)?.clone();
-        self.inner.reader.call(move |rows| rows.count(&model)).await
+        self.read(model, |rows, model| rows.count(model)).await
     }
 
-    /// Changes the given fields and leaves the others; `null` removes a field. Returns the whole item. When nothing would be
-    /// different, nothing is written.
+    /// How many items fit the query's filter.
+    pub async fn count_where(&self, model: &str, query: Query) -> Result<u64, Error> {
+        self.read(model, move |rows, model| rows.count_where(model, &query)).await
+    }
+
+    /// How SQLite finds what a query asks for, a line a step: whether an index is used.
+    pub async fn explain(&self, model: &str, query: Query) -> Result<Vec<String>, Error> {
+        self.read(model, move |rows, model| rows.explain(model, &query)).await
+    }
+
+    /// Reads on the reader's thread; a model that is in memory only is known to the writer's connection alone.
+    async fn read<T: Send + 'static>(
+        &self,
+        model: &str,
+        operation: impl FnOnce(&Rows, &Model) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let model = self.inner.schema.demand(model)?.clone();
+        match model.process().memory {
+            true => self.inner.writer.call(move |editor| operation(editor.rows(), &model)).await,
+            false => self.inner.reader.call(move |rows| operation(rows, &model)).await,
+        }
+    }
+
+    /// Changes an item and returns the whole of it. With an [`Item`] the given fields are set and the others left, and
+    /// `null` removes a field; an [`Update`] can also add to numbers, append to arrays, and demand a condition. When nothing
+    /// would be different, nothing is written.
     ///
     /// # Errors
-    /// [`Error::Missing`], [`Error::Invalid`], [`Error::Model`], [`Error::TooLarge`], and those of the disk.
-    pub async fn update(&self, model: &str, key: &str, changes: Item) -> Result<Item, Error> {
+    /// [`Error::Missing`], [`Error::Condition`], [`Error::Invalid`], [`Error::Model`], [`Error::TooLarge`], and those of the
+    /// disk.
+    pub async fn update(&self, model: &str, key: &str, changes: impl Into<Update>) -> Result<Item, Error> {
         let model = self.inner.schema.demand(model)?.clone();
-        let key = key.to_owned();
-        self.inner.writer.call(move |editor| editor.update(&model, &key, changes)).await
+        let (key, update) = (key.to_owned(), changes.into());
+        self.inner.writer.call(move |editor| editor.update(&model, &key, update)).await
     }
 
     /// Removes the item; `false`: there was none.
     pub async fn remove(&self, model: &str, key: &str) -> Result<bool, Error> {
         let model = self.inner.schema.demand(model)?.clone();
         let key = key.to_owned();
-        self.inner.writer.call(move |editor| editor.remove(&model, &key)).await
+        self.inner.writer.call(move |editor| editor.remove(&model, &key, None)).await
+    }
+
+    /// Removes the item if it is so.
+    ///
+    /// # Errors
+    /// [`Error::Missing`], [`Error::Condition`], [`Error::Invalid`], [`Error::Model`], and those of the disk.
+    pub async fn remove_if(&self, model: &str, key: &str, condition: Filter) -> Result<(), Error> {
+        let model = self.inner.schema.demand(model)?.clone();
+        let key = key.to_owned();
+        self.inner.writer.call(move |editor| editor.remove(&model, &key, Some(&condition)).map(drop)).await
+    }
+
+    /// Carries out all of the operations or, when one fails, none; nobody sees a part of them. At most [`MAX_OPERATIONS`].
+    ///
+    /// # Errors
+    /// [`Error::Step`] says which operation failed and why.
+    pub async fn transact(&self, operations: Vec<Operation>) -> Result<Vec<Done>, Error> {
+        bounded(&operations)?;
+        self.inner.writer.call(move |editor| editor.transact(operations)).await
+    }
+
+    /// Carries out each of the operations on its own, in one commit: one that fails leaves the others. At most
+    /// [`MAX_OPERATIONS`].
+    ///
+    /// # Errors
+    /// Those of the disk, in which case none was done.
+    pub async fn batch(&self, operations: Vec<Operation>) -> Result<Vec<Result<Done, Error>>, Error> {
+        bounded(&operations)?;
+        self.inner.writer.call(move |editor| editor.batch(operations)).await
+    }
+
+    /// A stream of the changes from now on, of one model or (`None`) of all; the filter looks at the item before and after
+    /// the change.
+    ///
+    /// # Errors
+    /// [`Error::Model`]; [`Error::Invalid`] when the filter does not fit the model, or there is one without a model.
+    pub fn watch(&self, model: Option<&str>, filter: Option<Filter>) -> Result<Watch, Error> {
+        let all = Filter::All(Vec::new());
+        let filter = match (model, filter) {
+            (Some(name), filter) => filter.unwrap_or(all).checked(self.inner.schema.demand(name)?)?,
+            (None, None) => all,
+            (None, Some(_)) => {
+                return Err(Error::invalid("*", "where", &"".into(), "a filter needs a model"));
+            }
+        };
+        Ok(self.inner.watchers.add(model.map(str::to_owned), filter))
     }
 
     /// Removes the rows whose time was over at `now` (milliseconds of UTC), a few hundred in a transaction, and returns
@@ -188,6 +277,29 @@ impl Db {
         self.inner.reader.call(move |rows| rows.access_log(limit)).await
     }
 
+    pub(super) fn path(&self) -> &Path {
+        &self.inner.path
+    }
+
+    pub(super) fn shared_schema(&self) -> Arc<Schema> {
+        self.inner.schema.clone()
+    }
+
+    pub(super) async fn on_reader<T: Send + 'static>(
+        &self,
+        operation: impl FnOnce(&mut Rows) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        self.inner.reader.call(operation).await
+    }
+
+    /// On the writer's thread, without a transaction.
+    pub(super) async fn alone<T: Send + 'static>(
+        &self,
+        operation: impl FnOnce(&mut Editor) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        self.inner.writer.call_alone(operation).await
+    }
+
     /// The random name of this database file: a new file has a new one, so that its change numbers are not taken for
     /// those of an earlier file.
     pub fn site(&self) -> String {
@@ -212,11 +324,21 @@ impl fmt::Debug for Db {
     }
 }
 
+fn bounded(operations: &[Operation]) -> Result<(), Error> {
+    match operations.get(MAX_OPERATIONS) {
+        None => Ok(()),
+        Some(operation) => {
+            let rule = format!("at most {MAX_OPERATIONS} operations can be done at once");
+            Err(Error::invalid(operation.model(), "operations", &operations.len().into(), rule))
+        }
+    }
+}
+
 /// The reader's thread. Its connection sees every commit that was answered, and no half of one.
 fn read(mut rows: Rows, queue: std::sync::mpsc::Receiver<Message<Rows>>) -> Option<smol::channel::Sender<()>> {
     while let Ok(message) = queue.recv() {
         match message {
-            Message::Job(job) => job.run(Ok(&mut rows)).answer(Ok(())),
+            Message::Job(job) | Message::Alone(job) => job.run(Ok(&mut rows)).answer(Ok(())),
             Message::Close(closed) => return Some(closed),
         }
     }

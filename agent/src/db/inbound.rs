@@ -13,7 +13,7 @@ use super::editor::Editor;
 use super::error::Error;
 use super::outbox::{self, document};
 use super::query::{Item, MAX_ITEM};
-use super::rows::{Rows, table};
+use super::rows::{Rows, item, table};
 use super::schema::{Model, Sync};
 
 /// The version of an item that is there and cannot be read: the row stays as it is.
@@ -91,7 +91,7 @@ impl Fresh {
 impl Editor {
     /// Applies a batch; returns how many rows it changed.
     pub(super) fn apply(&mut self, batch: &Batch) -> Result<u64, Error> {
-        let schema = self.schema().clone();
+        let schema = self.schema();
         let fresh = batch.range.as_ref().map(|range| self.fresh().take(&range.model));
         let mut changed = 0;
         for incoming in &batch.items {
@@ -129,9 +129,10 @@ impl Editor {
             return Ok(false);
         }
         let item = item.clone().map(|item| with_key(model, key, item));
-        if version.is_none() && self.stored(model, key)? == item {
+        if version.is_none() && self.rows().get(model, key)? == item {
             return Ok(false);
         }
+        let before = self.before(model, key)?;
         match &item {
             Some(item) => {
                 let text = document(item);
@@ -143,6 +144,7 @@ impl Editor {
             }
             None => drop(self.delete(model, key)?),
         }
+        self.note(model, key, before, item.as_ref());
         let sql = "INSERT INTO _sync_row (model, key, base, deleted) VALUES (?1, ?2, ?3, ?4) \
                    ON CONFLICT (model, key) DO UPDATE SET base = excluded.base, deleted = excluded.deleted";
         let values = params![model.name(), key, version.unwrap_or(base), item.is_none()];
@@ -167,15 +169,23 @@ impl Editor {
         let known = "EXISTS (SELECT 1 FROM _sync_row r WHERE r.model = ?1 AND r.key = t.key AND r.base > 0)";
         let owned = if model.sync() == Sync::Down { "true".to_owned() } else { format!("{idle} AND {known}") };
         let values = params![model.name(), range.after.as_deref().unwrap_or(""), range.to, present];
-        let sql = format!("DELETE FROM {} AS t WHERE {within} AND {owned}", table(model));
-        let removed = self.connection().prepare_cached(&sql)?.execute(values)?;
+        let sql = format!("DELETE FROM {} AS t WHERE {within} AND {owned} RETURNING key, doc", table(model));
+        let mut statement = self.connection().prepare_cached(&sql)?;
+        let removed = statement.query_map(values, |row| Ok((row.get(0)?, row.get(1)?)))?;
+        let removed = removed.collect::<Result<Vec<(String, String)>, _>>()?;
+        drop(statement);
         // Where the device writes as well, the version stays, for it must not come twice.
         let sql = match model.sync() {
             Sync::Down => format!("DELETE FROM _sync_row AS t WHERE model = ?1 AND {within}"),
             _ => format!("UPDATE _sync_row AS t SET deleted = 1 WHERE model = ?1 AND {within} AND {idle} AND base > 0"),
         };
         self.connection().prepare_cached(&sql)?.execute(values)?;
-        Ok(removed as u64)
+        let count = removed.len() as u64;
+        for (key, text) in removed {
+            let before = item(&text)?;
+            self.note(model, &key, Some(before), None);
+        }
+        Ok(count)
     }
 
     fn is_pending(&self, model: &Model, key: &str) -> Result<bool, Error> {

@@ -90,6 +90,15 @@ impl Outbox {
         Ok(())
     }
 
+    /// Forgets a row and its change.
+    pub(super) fn forget(&self, connection: &Connection, (model, key): (&str, &str)) -> Result<(), Error> {
+        for table in ["_sync_out", "_sync_row"] {
+            let sql = format!("DELETE FROM {table} WHERE model = ?1 AND key = ?2");
+            connection.prepare_cached(&sql)?.execute(params![model, key])?;
+        }
+        Ok(())
+    }
+
     /// Writes the counter down, once for all changes of a transaction. The count goes on after a transaction that failed, so
     /// that no number is used twice. Returns whether there were changes.
     pub(super) fn save(&mut self, connection: &Connection) -> Result<bool, Error> {

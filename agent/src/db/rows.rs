@@ -6,8 +6,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use rusqlite::types::Value as Sql;
-use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde_json::Value;
 
 use super::changelog::{Backlog, Conflict, LoggedConflict, Pending};
@@ -15,9 +14,8 @@ use super::claim::Claim;
 use super::date;
 use super::error::Error;
 use super::kept;
-use super::query::{DEFAULT_LIMIT, Item, MAX_FILTERS, MAX_LIMIT, MAX_PAGE, Page, Query};
-use super::schema::{Model, Schema, Type};
-use super::validate;
+use super::query::{Item, MAX_PAGE};
+use super::schema::{Model, Schema};
 use super::worker::Owner;
 
 /// The pending changes, oldest first. The `+` keeps SQLite from looking for models first and sorting all their changes
@@ -44,7 +42,10 @@ impl Owner for Rows {
 
 /// The table of a model. Model names are letters, digits and underscores, so quoting them is enough.
 pub(super) fn table(model: &Model) -> String {
-    format!("\"m_{}\"", model.name())
+    match model.process().memory {
+        true => format!("mem.\"m_{}\"", model.name()),
+        false => format!("\"m_{}\"", model.name()),
+    }
 }
 
 /// A field of a document as an SQL expression; the same text in an index and a query makes SQLite use the index.
@@ -77,7 +78,16 @@ impl Rows {
     pub(super) fn get(&self, model: &Model, key: &str) -> Result<Option<Item>, Error> {
         let sql = format!("SELECT doc FROM {} WHERE key = ?1 AND (expires IS NULL OR expires > ?2)", table(model));
         let mut statement = self.connection.prepare_cached(&sql)?;
-        let found = statement.query_row(params![key, date::now()], |row| Ok(item(row.get_ref(0)?.as_str()?)));
+        let found =
+            statement.query_row(params![key, date::now()], |row| Ok(self.item(model, key, row.get_ref(0)?.as_str()?)));
+        found.optional()?.transpose()
+    }
+
+    /// The item, also when its time is over.
+    pub(super) fn stored(&self, model: &Model, key: &str) -> Result<Option<Item>, Error> {
+        let sql = format!("SELECT doc FROM {} WHERE key = ?1", table(model));
+        let mut statement = self.connection.prepare_cached(&sql)?;
+        let found = statement.query_row([key], |row| Ok(self.item(model, key, row.get_ref(0)?.as_str()?)));
         found.optional()?.transpose()
     }
 
@@ -91,47 +101,9 @@ impl Rows {
         Ok(self.connection.prepare_cached(&sql)?.query_row([date::now()], |row| row.get(0))?)
     }
 
-    pub(super) fn find(&self, model: &Model, query: &Query) -> Result<Page, Error> {
-        let limit = query.limit.unwrap_or(DEFAULT_LIMIT);
-        if !(1..=MAX_LIMIT).contains(&limit) {
-            return Err(Error::invalid(model.name(), "limit", &limit.into(), format!("must be 1 to {MAX_LIMIT}")));
-        }
-        if let Some((name, value)) = query.filters.get(MAX_FILTERS) {
-            return Err(Error::invalid(model.name(), name, value, format!("is one filter more than {MAX_FILTERS}")));
-        }
-        let mut sql = format!("SELECT key, doc FROM {} WHERE (expires IS NULL OR expires > ?)", table(model));
-        let mut values = vec![Sql::Integer(date::now())];
-        for (name, value) in &query.filters {
-            match condition(model, name, value)? {
-                (condition, Some(value)) => {
-                    sql += &condition;
-                    values.push(value);
-                }
-                (condition, None) => sql += &condition,
-            }
-        }
-        let (beyond, order) = if query.descending { ("<", "DESC") } else { (">", "ASC") };
-        if let Some(next) = &query.next {
-            sql += &format!(" AND key {beyond} ?");
-            values.push(Sql::Text(next.clone()));
-        }
-        // One more than the page says whether there is a next one; SQLite sorts no more than it has to when it knows.
-        sql += &format!(" ORDER BY key {order} LIMIT ?");
-        values.push(Sql::Integer(limit as i64 + 1));
-        let mut statement = self.connection.prepare_cached(&sql)?;
-        let mut rows = statement.query(params_from_iter(values))?;
-        let (mut page, mut last, mut size) = (Page::default(), String::new(), 0);
-        while let Some(row) = rows.next()? {
-            if page.items.len() == limit || size >= MAX_PAGE {
-                page.next = Some(last);
-                break;
-            }
-            let text = row.get_ref(1)?.as_str().map_err(rusqlite::Error::from)?;
-            size += text.len();
-            page.items.push(item(text)?);
-            last = row.get(0)?;
-        }
-        Ok(page)
+    /// An item as it was before it was stored.
+    pub(super) fn item(&self, _model: &Model, _key: &str, text: &str) -> Result<Item, Error> {
+        item(text)
     }
 
     pub(super) fn pending(&self, limit: usize, exclude: &HashSet<(String, String)>) -> Result<Vec<Pending>, Error> {
@@ -156,7 +128,7 @@ impl Rows {
             let document = self.connection.prepare_cached(&sql)?.query_row([&change.key], |row| {
                 let text = row.get_ref(0)?.as_str()?;
                 size += text.len();
-                Ok(item(text))
+                Ok(self.item(model, &change.key, text))
             });
             change.item = document.optional()?.transpose()?;
             pending.push(change);
@@ -208,33 +180,6 @@ fn change(row: &Row<'_>) -> rusqlite::Result<Pending> {
         item: None,
         recorded: row.get(5)?,
     })
-}
-
-/// `AND field = value` and its parameter.
-fn condition(model: &Model, name: &str, value: &Value) -> Result<(String, Option<Sql>), Error> {
-    let refuse = |rule: String| Error::invalid(model.name(), name, value, rule);
-    let field = model.field(name).ok_or_else(|| refuse(validate::unknown(model)))?;
-    if matches!(field.kind(), Type::Object | Type::Array) {
-        return Err(refuse(format!("a field of type {} cannot be searched", field.kind())));
-    }
-    if value.is_null() {
-        return Ok((format!(" AND {} IS NULL", column(name)), None));
-    }
-    let value = match validate::convert(field.kind(), value).map_err(&refuse)? {
-        Value::String(text) => Sql::Text(text),
-        // SQLite has no booleans: JSON's true and false are extracted as 1 and 0.
-        Value::Bool(value) => Sql::Integer(value.into()),
-        Value::Number(number) => match (number.as_i64(), number.as_f64()) {
-            (Some(integer), _) => Sql::Integer(integer),
-            (None, Some(real)) => Sql::Real(real),
-            (None, None) => return Err(refuse("is not a number that can be compared".into())),
-        },
-        _ => return Err(refuse(format!("a field of type {} cannot be searched", field.kind()))),
-    };
-    match name == model.key().name() {
-        true => Ok((" AND key = ?".into(), Some(value))),
-        false => Ok((format!(" AND {} = ?", column(name)), Some(value))),
-    }
 }
 
 #[cfg(test)]

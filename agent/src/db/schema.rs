@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::error::Error;
 use super::query::Item;
+use super::schema_process::{Policy, Process};
 
 /// The models of the database, read from `schema.json5`.
 #[derive(Clone, Debug, Default)]
@@ -25,11 +26,16 @@ pub struct Model {
     pub(super) name: String,
     pub(super) fields: Vec<Field>,
     pub(super) key: usize,
-    pub(super) enable: Enable,
-    pub(super) sync: Sync,
-    pub(super) conflict: Policy,
-    /// Fields by whose value items are found without looking at all: the hash fields of the secondary indexes.
-    pub(super) indexes: Vec<String>,
+    pub(super) process: Process,
+    /// How items are found without looking at all: the secondary indexes, and one for each unique field.
+    pub(super) indexes: Vec<Index>,
+}
+
+/// A secondary index of a model: by the value of `hash`, in the order of `sort` and the key.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Index {
+    pub(super) hash: String,
+    pub(super) sort: Option<String>,
 }
 
 /// Where a model lives: `process.MODEL.enable`.
@@ -70,17 +76,6 @@ impl Sync {
     }
 }
 
-/// Who wins where the device and somebody in the cloud changed the same row: `process.MODEL.conflict`. Both versions are kept in
-/// the conflict log.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Policy {
-    /// The device: its row is written over theirs. So it is where a model replicates up.
-    #[default]
-    Device,
-    /// The cloud: its item replaces the row. So it is, when nothing else is said, where a model replicates in both directions.
-    Cloud,
-}
-
 /// A field of a model.
 #[derive(Clone, Debug)]
 pub struct Field {
@@ -94,6 +89,7 @@ pub struct Field {
     pub(super) hidden: bool,
     pub(super) readonly: bool,
     pub(super) ttl: bool,
+    pub(super) unique: bool,
 }
 
 /// The type of a field.
@@ -111,6 +107,8 @@ pub enum Type {
     Object,
     /// An array of any shape.
     Array,
+    /// Bytes, as base64 text.
+    Binary,
 }
 
 /// How a field is made when a new item has none.
@@ -139,15 +137,16 @@ impl Schema {
     /// Reads a schema file. One that is not there means no models: the configuration has refused it already when it was named.
     pub fn load(path: &Path) -> Result<Self, Error> {
         match std::fs::read_to_string(path) {
-            Ok(text) => Self::parse(&text, &path.display().to_string()),
+            Ok(text) => super::schema_reader::read(&text, path),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(Self::default()),
             Err(error) => Err(Error::file("read the schema", path, error)),
         }
     }
 
-    /// Reads a schema from JSON5 text; `name` is what errors call it. All that is wrong is in the one error, a line each.
+    /// Reads a schema from JSON5 text; `name` is what errors call it, and the files that it names with
+    /// `blend` are looked for beside it. All that is wrong is in the one error, a line each.
     pub fn parse(text: &str, name: &str) -> Result<Self, Error> {
-        super::schema_reader::read(text, name)
+        super::schema_reader::read(text, Path::new(name))
     }
 
     /// Gives templates a value that is not in the items, such as `deviceId`.
@@ -164,12 +163,12 @@ impl Schema {
 
     /// A model that lives on the device.
     pub fn model(&self, name: &str) -> Option<&Arc<Model>> {
-        self.models.get(name).filter(|model| model.enable != Enable::Cloud)
+        self.models.get(name).filter(|model| model.process.enable != Enable::Cloud)
     }
 
     /// The models that live on the device, by name.
     pub fn models(&self) -> impl Iterator<Item = &Arc<Model>> {
-        self.models.values().filter(|model| model.enable != Enable::Cloud)
+        self.models.values().filter(|model| model.process.enable != Enable::Cloud)
     }
 
     pub(super) fn demand(&self, name: &str) -> Result<&Arc<Model>, Error> {
@@ -200,17 +199,22 @@ impl Model {
 
     /// The direction in which it replicates.
     pub fn sync(&self) -> Sync {
-        self.sync
+        self.process.sync
     }
 
     /// Who wins a conflict.
     pub fn conflict(&self) -> Policy {
-        self.conflict
+        self.process.conflict
     }
 
     /// Where it lives.
     pub fn enable(&self) -> Enable {
-        self.enable
+        self.process.enable
+    }
+
+    /// How it is processed.
+    pub fn process(&self) -> &Process {
+        &self.process
     }
 
     /// The item without its hidden fields: what the API and the command line show.
@@ -253,13 +257,28 @@ impl Field {
         self.readonly
     }
 
+    /// Whether no two items may have the same value. Kept for what this device writes; items that replicate down may break it.
+    pub fn unique(&self) -> bool {
+        self.unique
+    }
+
+    /// The values that it may have; any when empty.
+    pub fn choices(&self) -> &[Value] {
+        &self.choices
+    }
+
+    /// Whether its values can be compared: no objects and no arrays.
+    pub(super) fn comparable(&self) -> bool {
+        !matches!(self.kind, Type::Object | Type::Array)
+    }
+
     /// Whether the database makes its value when a new item has none.
     pub fn generated(&self) -> bool {
         self.generate.is_some() || self.automatic()
     }
 
     /// Whether only the database sets it: the timestamps and the templates.
-    pub(super) fn automatic(&self) -> bool {
+    pub fn automatic(&self) -> bool {
         self.template.is_some() || self.timestamp()
     }
 
@@ -278,6 +297,7 @@ impl fmt::Display for Type {
             Type::Date => "date",
             Type::Object => "object",
             Type::Array => "array",
+            Type::Binary => "binary",
         })
     }
 }

@@ -5,15 +5,15 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::error::Error;
-use super::schema::{Enable, Field, Generate, Model, Part, Policy, Schema, Sync, Template, Type};
+use super::schema::{Field, Generate, Index, Model, Part, Schema, Template, Type};
+use super::schema_parts;
 use super::validate;
 use crate::config::{Member, Node, Source, Value, json5};
 
 /// Characters of a name, at most.
 const MAX_NAME: usize = 64;
 /// Keys that have a meaning elsewhere (in the cloud, or in the product whose files can be brought along) and none here.
-const IGNORED: &[&str] = &["format", "params", "description", "blend"];
-const IGNORED_OF_PROCESS: &[&str] = &["actions", "delay", "description", "mem", "notify", "show"];
+const IGNORED: &[&str] = &["format", "params", "description"];
 const IGNORED_OF_FIELD: &[&str] = &[
     "crypt",
     "description",
@@ -28,17 +28,17 @@ const IGNORED_OF_FIELD: &[&str] = &[
     "scope",
     "timestamps",
     "title",
-    "unique",
     "validate",
 ];
 
 /// The indexes by name: hash and sort field.
 type Indexes = BTreeMap<String, (String, Option<String>)>;
 
-/// Reads a schema; `name` is what errors call the file.
-pub(super) fn read(text: &str, name: &str) -> Result<Schema, Error> {
-    let source = Source::File(Arc::from(Path::new(name)));
+/// Reads a schema; `name` is what errors call the file, and where the files are looked for that it blends.
+pub(super) fn read(text: &str, name: &Path) -> Result<Schema, Error> {
+    let source = Source::File(Arc::from(name));
     let root = json5::parse(text, &source).map_err(|error| Error::Schema(error.to_string()))?;
+    let root = schema_parts::blend(root, name)?;
     let mut reader = Reader { errors: Vec::new() };
     let schema = reader.schema(&root);
     reader.errors.sort_by_key(|(line, _)| *line);
@@ -48,7 +48,8 @@ pub(super) fn read(text: &str, name: &str) -> Result<Schema, Error> {
     }
 }
 
-struct Reader {
+/// Reads, and gathers what is wrong.
+pub(super) struct Reader {
     /// Line and text.
     errors: Vec<(u32, String)>,
 }
@@ -57,7 +58,7 @@ impl Reader {
     fn schema(&mut self, root: &Node) -> Schema {
         let mut schema = Schema::default();
         self.object(root, "the schema", "an object with `models`");
-        self.only(root, "the schema", &["version", "indexes", "process", "models"], IGNORED);
+        self.only(root, "the schema", &["version", "blend", "indexes", "process", "models"], IGNORED);
         schema.version = match root.get("version").map(|node| &node.value) {
             None => String::new(),
             Some(Value::Text(version)) => version.clone(),
@@ -119,7 +120,7 @@ impl Reader {
             self.named(field, node, &place);
             fields.extend(self.field(field, node, &place));
         }
-        let (enable, sync, conflict) = self.process(process, name);
+        let process = self.process(process, name);
         if fields.iter().filter(|field| field.ttl).count() > 1 {
             self.refuse(node, &place, "has more than one field with `ttl`");
         }
@@ -127,17 +128,8 @@ impl Reader {
             return None;
         }
         let key = self.key(&fields, indexes, node, &place)?;
-        let scalar = |name: &str| {
-            let field = fields.iter().find(|field| field.name == name);
-            field.is_some_and(|field| !matches!(field.kind, Type::Object | Type::Array))
-        };
-        let mut second: Vec<String> = (indexes.iter())
-            .filter(|(name, (hash, _))| *name != "primary" && scalar(hash) && *hash != fields[key].name)
-            .map(|(_, (hash, _))| hash.clone())
-            .collect();
-        second.sort();
-        second.dedup();
-        Some(Model { name: name.into(), fields, key, enable, sync, conflict, indexes: second })
+        let indexes = model_indexes(&fields, key, indexes);
+        Some(Model { name: name.into(), fields, key, process, indexes })
     }
 
     /// The field that is the key: `id`, else the generated one, else the sort field of the primary index.
@@ -163,7 +155,7 @@ impl Reader {
     }
 
     fn field(&mut self, name: &str, node: &Node, place: &str) -> Option<Field> {
-        let known = ["type", "required", "default", "enum", "generate", "hidden", "readonly", "ttl", "value"];
+        let known = ["type", "required", "default", "enum", "generate", "hidden", "readonly", "ttl", "value", "unique"];
         self.object(node, place, "an object such as {type: 'string'}");
         self.only(node, place, &known, IGNORED_OF_FIELD);
         let types = [
@@ -173,10 +165,15 @@ impl Reader {
             ("date", Type::Date),
             ("object", Type::Object),
             ("array", Type::Array),
+            ("binary", Type::Binary),
         ];
         let Some(kind) = self.choice(node, "type", &types, place) else {
             if node.get("type").is_none() {
-                self.refuse(node, place, "needs a `type`: 'string', 'number', 'boolean', 'date', 'object' or 'array'");
+                self.refuse(
+                    node,
+                    place,
+                    "needs a `type`: 'string', 'number', 'boolean', 'date', 'object', 'array' or 'binary'",
+                );
             }
             return None;
         };
@@ -191,9 +188,13 @@ impl Reader {
             hidden: self.flag(node, "hidden", place),
             readonly: self.flag(node, "readonly", place),
             ttl: self.flag(node, "ttl", place),
+            unique: self.flag(node, "unique", place),
         };
         if field.ttl && kind != Type::Date {
             self.refuse(node, &format!("{place}, ttl"), "needs the type 'date'");
+        }
+        if field.unique && matches!(kind, Type::Object | Type::Array) {
+            self.refuse(node, &format!("{place}, unique"), "is not possible for objects and arrays");
         }
         if let Some(default) = node.get("default") {
             match validate::check(&field, &default.to_json()) {
@@ -273,34 +274,13 @@ impl Reader {
         Some(Template { parts })
     }
 
-    fn process(&mut self, node: Option<&Node>, model: &str) -> (Enable, Sync, Policy) {
-        let place = format!("process.{model}");
-        let Some(node) = node else { return Default::default() };
-        self.object(node, &place, "an object such as {sync: 'up'}");
-        self.only(node, &place, &["enable", "sync", "conflict"], IGNORED_OF_PROCESS);
-        let enable = [("both", Enable::Both), ("device", Enable::Device), ("cloud", Enable::Cloud)];
-        let enable = self.choice(node, "enable", &enable, &place).unwrap_or_default();
-        let sync = [("none", Sync::None), ("up", Sync::Up), ("down", Sync::Down), ("both", Sync::Both)];
-        let sync = self.choice(node, "sync", &sync, &place).unwrap_or_default();
-        if enable == Enable::Device && sync != Sync::None {
-            self.refuse(node, &place, "must have `sync: 'none'`, because the model is enabled on the device only");
-        }
-        let policies = [("device", Policy::Device), ("cloud", Policy::Cloud)];
-        let policy = self.choice(node, "conflict", &policies, &place);
-        let usual = if sync == Sync::Both { Policy::Cloud } else { Policy::Device };
-        if policy == Some(Policy::Cloud) && sync == Sync::Up {
-            self.refuse(node, &place, "must have `conflict: 'device'`, because nothing comes down with `sync: 'up'`");
-        }
-        (enable, sync, policy.unwrap_or(usual))
-    }
-
-    fn object(&mut self, node: &Node, place: &str, expected: &str) {
+    pub(super) fn object(&mut self, node: &Node, place: &str, expected: &str) {
         if !matches!(node.value, Value::Object(_)) {
             self.expect(Some(node), place, expected);
         }
     }
 
-    fn choice<T: Copy>(&mut self, node: &Node, key: &str, names: &[(&str, T)], place: &str) -> Option<T> {
+    pub(super) fn choice<T: Copy>(&mut self, node: &Node, key: &str, names: &[(&str, T)], place: &str) -> Option<T> {
         let node = node.get(key)?;
         let chosen = match &node.value {
             Value::Text(text) => names.iter().find(|(name, _)| name == text).map(|(_, value)| *value),
@@ -313,7 +293,7 @@ impl Reader {
         chosen
     }
 
-    fn text(&mut self, node: &Node, key: &str, place: &str) -> Option<String> {
+    pub(super) fn text(&mut self, node: &Node, key: &str, place: &str) -> Option<String> {
         let node = node.get(key)?;
         match &node.value {
             Value::Text(text) => Some(text.clone()),
@@ -324,7 +304,7 @@ impl Reader {
         }
     }
 
-    fn flag(&mut self, node: &Node, key: &str, place: &str) -> bool {
+    pub(super) fn flag(&mut self, node: &Node, key: &str, place: &str) -> bool {
         match node.get(key).map(|node| (node, &node.value)) {
             None => false,
             Some((_, Value::Flag(flag))) => *flag,
@@ -346,7 +326,7 @@ impl Reader {
         }
     }
 
-    fn only(&mut self, node: &Node, place: &str, known: &[&str], ignored: &[&str]) {
+    pub(super) fn only(&mut self, node: &Node, place: &str, known: &[&str], ignored: &[&str]) {
         for Member { key, origin, node } in members(Some(node)) {
             let key = key.as_str();
             if ignored.contains(&key) {
@@ -359,13 +339,13 @@ impl Reader {
         }
     }
 
-    fn expect(&mut self, node: Option<&Node>, place: &str, expected: &str) {
+    pub(super) fn expect(&mut self, node: Option<&Node>, place: &str, expected: &str) {
         if let Some(node) = node {
             self.refuse(node, place, &format!("must be {expected}, found {}", node.describe()));
         }
     }
 
-    fn refuse(&mut self, node: &Node, place: &str, rule: &str) {
+    pub(super) fn refuse(&mut self, node: &Node, place: &str, rule: &str) {
         self.fail(node.origin.line, node, place, rule);
     }
 
@@ -374,6 +354,22 @@ impl Reader {
         origin.line = line;
         self.errors.push((line, format!("{origin}: {place}: {rule}")));
     }
+}
+
+/// The secondary indexes that a model has the fields for, and one for each unique field.
+fn model_indexes(fields: &[Field], key: usize, indexes: &Indexes) -> Vec<Index> {
+    let field = |name: &str| fields.iter().find(|field| field.name == name && field.comparable());
+    let key = fields[key].name.as_str();
+    let secondary = (indexes.iter())
+        .filter(|(name, (hash, _))| *name != "primary" && field(hash).is_some() && hash != key)
+        .map(|(_, (hash, sort))| (hash, sort.as_ref().filter(|sort| field(sort).is_some() && *sort != key)))
+        .map(|(hash, sort)| Index { hash: hash.clone(), sort: sort.cloned() });
+    let mut made: Vec<Index> = secondary.collect();
+    let unique = fields.iter().filter(|field| field.unique && field.name != key);
+    made.extend(unique.map(|field| Index { hash: field.name.clone(), sort: None }));
+    made.sort();
+    made.dedup();
+    made
 }
 
 /// The members of an object; those whose name begins with `_` are remarks.
@@ -385,9 +381,10 @@ fn members(node: Option<&Node>) -> impl Iterator<Item = &Member> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::db::Sync;
 
     fn refusal(text: &str) -> String {
-        read(text, "schema.json5").unwrap_err().to_string()
+        read(text, Path::new("schema.json5")).unwrap_err().to_string()
     }
 
     #[test]
@@ -413,7 +410,7 @@ mod tests {
             refusal(text).lines().collect::<Vec<_>>(),
             [
                 "schema.json5:5: model A, field n, type: must be one of 'string', 'number', 'boolean', 'date', 'object', \
-                 'array', found `numbr`",
+                 'array', 'binary', found `numbr`",
                 "schema.json5:6: model A, field b, default: must be a boolean, found `yes`",
                 "schema.json5:7: model A, field t, ttl: needs the type 'date'",
                 "schema.json5:8: model A, field x-y: a name must be a letter and then letters, digits and `_`, at most 64 in all",
@@ -421,7 +418,7 @@ mod tests {
                  `indexes.primary`",
                 "schema.json5:12: process.A, sync: must be one of 'none', 'up', 'down', 'both', found `sideways`",
                 "schema.json5:12: process.C: there is no such model in `models`",
-                "schema.json5:13: the schema: `colour` is not known; known are version, indexes, process, models",
+                "schema.json5:13: the schema: `colour` is not known; known are version, blend, indexes, process, models",
             ]
         );
         assert!(refusal("{models: ").starts_with("schema.json5:1: "), "{}", refusal("{models: "));
@@ -432,7 +429,7 @@ mod tests {
     fn the_key_is_the_id_else_what_is_generated_else_the_sort_field() {
         let key = |fields: &str| {
             let text = format!("{{indexes: {{primary: {{hash: 'pk', sort: 'sk'}}}}, models: {{M: {{{fields}}}}}}}");
-            read(&text, "schema").map(|schema| schema.model("M").unwrap().key().name().to_owned())
+            read(&text, Path::new("schema")).map(|schema| schema.model("M").unwrap().key().name().to_owned())
         };
         let (id, made, sk) =
             ("id: {type: 'string'}", "k: {type: 'string', generate: 'uid(5)'}", "sk: {type: 'string'}");
@@ -450,7 +447,9 @@ mod tests {
 
     #[test]
     fn a_model_of_the_cloud_alone_is_not_on_the_device() {
-        let schema = read("{process: {A: {enable: 'cloud'}}, models: {A: {id: {type: 'string'}}}}", "schema").unwrap();
+        let schema =
+            read("{process: {A: {enable: 'cloud'}}, models: {A: {id: {type: 'string'}}}}", Path::new("schema"))
+                .unwrap();
         assert!(schema.model("A").is_none() && schema.models().count() == 0);
     }
 }

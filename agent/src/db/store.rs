@@ -1,13 +1,14 @@
 //! Opening the database: the connections, their settings, the tables, and what is done about a damaged file.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, ErrorCode, params};
 
+use super::bounds;
 use super::claim::{Claim, Doubt};
 use super::date;
 use super::editor::Editor;
@@ -16,7 +17,9 @@ use super::generate::Generator;
 use super::kept;
 use super::outbox::{self, Outbox};
 use super::rows::{self, Rows, column, table};
-use super::schema::{Model, Schema};
+use super::salvage;
+use super::schema::{Index, Model, Schema};
+use super::watch::Watchers;
 use crate::sqlite::{self, Found, Kind};
 
 const KIND: Kind = Kind {
@@ -46,6 +49,7 @@ pub(super) struct Store {
     pub(super) editor: Editor,
     pub(super) site: String,
     pub(super) changes: smol::channel::Receiver<()>,
+    pub(super) watchers: Watchers,
 }
 
 impl Store {
@@ -60,7 +64,12 @@ impl Store {
                     path.display(),
                     aside.display()
                 );
-                Self::open_claimed(&claim, schema)
+                let mut store = Self::open_claimed(&claim, schema)?;
+                match salvage::recover(&aside, &mut store.editor, schema) {
+                    Ok(count) => log::warn!("{count} rows of {} were recovered", aside.display()),
+                    Err(error) => log::error!("no more rows of {} were recovered: {error}", aside.display()),
+                }
+                Ok(store)
             }
             result => result,
         }
@@ -75,22 +84,68 @@ impl Store {
             claim.trust();
         }
         let mut generator = Generator::new()?;
+        if schema.models().any(|model| model.process().memory) {
+            connection.execute_batch("ATTACH ':memory:' AS mem")?;
+        }
         let site = prepare(&connection, schema, &mut generator)?;
+        bounds::prepare(&connection, schema)?;
         let outbox = Outbox::open(&connection)?;
         let reader = connect(claim.path())?;
         reader.pragma_update(None, "query_only", true)?;
         let (changed, changes) = smol::channel::bounded(1);
         let rows = |connection| Rows::new(connection, schema.clone(), claim.clone());
-        let editor = Editor::new(rows(connection), schema.clone(), outbox, generator, changed);
-        Ok(Self { rows: rows(reader), editor, site, changes })
+        let watchers = Watchers::default();
+        let editor = Editor::new(rows(connection), schema.clone(), outbox, generator, changed, watchers.clone());
+        Ok(Self { rows: rows(reader), editor, site, changes, watchers })
     }
 }
 
-fn connect(path: &Path) -> Result<Connection, Error> {
+pub(super) fn connect(path: &Path) -> Result<Connection, Error> {
     let connection = KIND.connect(path)?;
     connection.busy_timeout(Duration::from_secs(5))?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
     Ok(connection)
+}
+
+/// Puts a copy of `backup` in the place of the database, which is kept as `PATH.before`.
+pub(super) fn restore(path: &Path, backup: &Path) -> Result<Option<PathBuf>, Error> {
+    let claim = Claim::stake(path)?;
+    let with = |suffix: &str| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(suffix);
+        PathBuf::from(name)
+    };
+    let fresh = with(".restore");
+    let fail = |source| Error::file("restore", backup, source);
+    let copied = std::fs::copy(backup, &fresh).map_err(fail).and_then(|_| {
+        let connection = connect(&fresh)?;
+        check_format(&connection, backup)?;
+        check(&connection, backup, Doubt::NotClosed)?;
+        // The next start takes a new name for the file.
+        connection.execute("DELETE FROM _sync_state WHERE k = 'site'", [])?;
+        connection.close().map_err(|(_, error)| Error::from(error))?;
+        std::fs::File::open(&fresh).and_then(|file| file.sync_all()).map_err(fail)
+    });
+    if let Err(error) = copied {
+        for suffix in [".restore", ".restore-wal", ".restore-shm"] {
+            let _ = std::fs::remove_file(with(suffix));
+        }
+        return Err(error);
+    }
+    let was_empty = std::fs::metadata(path).is_ok_and(|file| file.len() == 0);
+    for (from, to) in [("", ".before"), ("-wal", ".before-wal")] {
+        let _ = std::fs::remove_file(with(to));
+        match std::fs::rename(with(from), with(to)) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(fail(error)),
+            _ => {}
+        }
+    }
+    let _ = std::fs::remove_file(with("-shm"));
+    std::fs::rename(&fresh, path).map_err(fail)?;
+    let directory = path.parent().filter(|directory| !directory.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    std::fs::File::open(directory).and_then(|directory| directory.sync_all()).map_err(fail)?;
+    claim.trust();
+    Ok((!was_empty).then(|| with(".before")))
 }
 
 /// Refuses a file that a newer program wrote, before anything in it is touched.
@@ -164,7 +219,11 @@ fn prepare(connection: &Connection, schema: &Schema, generator: &mut Generator) 
         }
     };
     let mut wanted = Vec::new();
-    for model in schema.models() {
+    for model in schema.models().filter(|model| model.process().memory) {
+        transaction.execute_batch(&format!("CREATE TABLE {} {COLUMNS}", table(model)))?;
+        indexes(model).iter().try_for_each(|(_, sql)| transaction.execute_batch(sql))?;
+    }
+    for model in schema.models().filter(|model| !model.process().memory) {
         check_case(&present, model)?;
         make_table(&transaction, &present, &format!("{} {COLUMNS}", table(model)))?;
         wanted.extend(indexes(model));
@@ -215,18 +274,21 @@ fn check_case(present: &BTreeMap<String, String>, model: &Model) -> Result<(), E
 
 /// The indexes of a model, by name: the SQL that makes them.
 fn indexes(model: &Model) -> Vec<(String, String)> {
-    let table = table(model);
+    let (table, space) = (format!("\"m_{}\"", model.name()), if model.process().memory { "mem." } else { "" });
     let mut indexes: Vec<(String, String)> = (model.indexes.iter())
-        .map(|field| {
+        .map(|Index { hash, sort }| {
             // With the key in it, items of one value come in the order of their keys.
-            let name = format!("i_{}.{field}", model.name());
-            let sql = format!("CREATE INDEX \"{name}\" ON {table} ({}, key)", column(field));
+            let (name, sort) = match sort {
+                Some(sort) => (format!("i_{}.{hash}.{sort}", model.name()), format!("{}, ", column(sort))),
+                None => (format!("i_{}.{hash}", model.name()), String::new()),
+            };
+            let sql = format!("CREATE INDEX {space}\"{name}\" ON {table} ({}, {sort}key)", column(hash));
             (name, sql)
         })
         .collect();
     if model.ttl().is_some() {
         let name = format!("i_{}..expires", model.name());
-        let sql = format!("CREATE INDEX \"{name}\" ON {table} (expires) WHERE expires IS NOT NULL");
+        let sql = format!("CREATE INDEX {space}\"{name}\" ON {table} (expires) WHERE expires IS NOT NULL");
         indexes.push((name, sql));
     }
     indexes

@@ -9,6 +9,7 @@ use super::error::Error;
 use super::generate::Generator;
 use super::query::{Item, MAX_KEY};
 use super::schema::{Field, Generate, Model, Part, Template, Type};
+use crate::net::base64;
 
 /// What is needed to complete an item.
 pub(super) struct Maker<'a> {
@@ -110,6 +111,11 @@ pub(super) fn convert(kind: Type, value: &Value) -> Result<Value, String> {
         Type::Boolean => value.is_boolean(),
         Type::Object => value.is_object(),
         Type::Array => value.is_array(),
+        Type::Binary => {
+            let bytes = value.as_str().and_then(base64::decode);
+            let text = bytes.map(|bytes| base64::encode(&bytes).into());
+            return text.ok_or_else(|| "must be bytes as base64 text, such as 'aW90bw=='".into());
+        }
         Type::Date => {
             let moment = match value {
                 Value::String(text) => date::parse(text),
@@ -143,7 +149,7 @@ impl Field {
     /// The text does not fit the type; the message says what was expected.
     pub fn read(&self, text: &str) -> Result<Value, String> {
         let value = match self.kind() {
-            Type::String => Value::from(text),
+            Type::String | Type::Binary => Value::from(text),
             Type::Date => text.parse::<i64>().map_or_else(|_| Value::from(text), Value::from),
             _ => serde_json::from_str(text).unwrap_or_else(|_| Value::from(text)),
         };
@@ -152,6 +158,15 @@ impl Field {
 }
 
 impl Maker<'_> {
+    /// The key that an item would have, as far as it can be said without making one.
+    pub(super) fn key_of(&self, item: &Item) -> Option<String> {
+        let field = self.model.key();
+        match &field.template {
+            Some(template) => self.fill(template, item).ok(),
+            None => item.get(field.name())?.as_str().map(str::to_owned),
+        }
+    }
+
     /// What a field becomes that was not given; templates come later.
     fn make(&mut self, field: &Field) -> Result<Option<Value>, Error> {
         if field.timestamp() {

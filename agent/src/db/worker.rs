@@ -47,6 +47,8 @@ impl Answerable {
 /// What comes through the queue.
 pub(super) enum Message<S> {
     Job(Job<S>),
+    /// What cannot be part of a transaction.
+    Alone(Job<S>),
     Close(smol::channel::Sender<()>),
 }
 
@@ -81,16 +83,32 @@ impl<S: Owner> Worker<S> {
         &self,
         operation: impl FnOnce(&mut S) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
+        self.send(Message::Job, |owner: &mut S| owner.attempt(operation)).await
+    }
+
+    /// The same outside of any transaction: what was begun before the operation failed stays.
+    pub(super) async fn call_alone<T: Send + 'static>(
+        &self,
+        operation: impl FnOnce(&mut S) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        self.send(Message::Alone, operation).await
+    }
+
+    async fn send<T: Send + 'static>(
+        &self,
+        message: impl FnOnce(Job<S>) -> Message<S>,
+        operation: impl FnOnce(&mut S) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
         let place = self.places.acquire_arc().await;
         let (answer, answered) = smol::channel::bounded(1);
         let work = move |owner: Result<&mut S, Error>| -> Answer {
-            let result = owner.and_then(|owner| owner.attempt(operation));
+            let result = owner.and_then(operation);
             Box::new(move |committed| {
                 let _ = answer.try_send(result.and_then(|value| committed.map(|()| value)));
             })
         };
         let job = Job { work: Box::new(work), _place: place };
-        self.sender.send(Message::Job(job)).map_err(|_| Error::Closed)?;
+        self.sender.send(message(job)).map_err(|_| Error::Closed)?;
         answered.recv().await.map_err(|_| Error::Closed)?
     }
 

@@ -25,6 +25,10 @@ pub(super) fn serve(
     while closing.is_none() {
         let first = match queue.recv() {
             Ok(Message::Job(job)) => job,
+            Ok(Message::Alone(job)) => {
+                job.run(Ok(&mut editor)).answer(Ok(()));
+                continue;
+            }
             Ok(Message::Close(closed)) => {
                 closing = Some(closed);
                 break;
@@ -32,6 +36,7 @@ pub(super) fn serve(
             Err(_) => break,
         };
         let deadline = Instant::now() + wait;
+        let mut alone = None;
         let mut batch = Batch::begin(&mut editor);
         batch.run(first);
         while batch.taken < BATCH {
@@ -42,6 +47,10 @@ pub(super) fn serve(
             };
             match message {
                 Ok(Message::Job(job)) => batch.run(job),
+                Ok(Message::Alone(job)) => {
+                    alone = Some(job);
+                    break;
+                }
                 Ok(Message::Close(closed)) => {
                     closing = Some(closed);
                     break;
@@ -51,6 +60,9 @@ pub(super) fn serve(
         }
         company = batch.taken;
         batch.commit();
+        if let Some(job) = alone {
+            job.run(Ok(&mut editor)).answer(Ok(()));
+        }
     }
     editor.close();
     closing

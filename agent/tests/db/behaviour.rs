@@ -166,7 +166,7 @@ fn a_query_of_very_many_filters_is_refused_as_the_mistake_of_the_caller() {
     };
     assert!(find(32).unwrap().is_empty());
     for count in [33, 2000] {
-        assert_eq!(rule(find(count)), ("name".into(), "is one filter more than 32".into()));
+        assert_eq!(rule(find(count)), ("where".into(), "has more than 32 filters".into()));
     }
 }
 

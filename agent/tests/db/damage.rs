@@ -178,3 +178,28 @@ fn a_model_that_was_renamed_in_case_only_is_refused_and_nothing_is_set_aside() {
     assert!(error.contains("model lamp") && error.contains("Lamp"), "{error}");
     assert!(block_on(open("Lamp").unwrap().get("Lamp", "a")).unwrap().is_some());
 }
+
+#[test]
+fn rows_of_a_damaged_file_that_can_still_be_read_are_recovered() {
+    let scratch = Scratch::new();
+    let db = scratch.open();
+    fill(&db, 300);
+    block_on(db.close());
+    drop(db);
+    let mut bytes = fs::read(scratch.file()).unwrap();
+    // One page of the rows is overwritten: that of an item in the middle.
+    let text = b"\"name 150\"";
+    let at = bytes.windows(text.len()).position(|part| part == text).unwrap();
+    let page = at / 4096 * 4096;
+    bytes[page..page + 4096].fill(0x5a);
+    fs::write(scratch.file(), bytes).unwrap();
+    fs::write(scratch.file().with_extension("db.suspect"), "").unwrap();
+    let db = scratch.open();
+    let count = block_on(db.count("Reading")).unwrap();
+    assert!((100..300).contains(&count), "{count} of 300 rows");
+    for id in ["0000", "0299"] {
+        assert!(block_on(db.get("Reading", id)).unwrap().is_some(), "{id} of {count}");
+    }
+    assert_eq!(block_on(db.backlog()).unwrap().rows, count);
+    assert!(scratch.file().with_extension("db.corrupt-1").exists());
+}

@@ -3,13 +3,18 @@
 #![allow(clippy::unwrap_used)]
 
 mod behaviour;
+mod care;
 mod changelog;
 mod compare;
 mod crash;
 mod damage;
+mod model;
+mod operations;
 mod rates;
 #[cfg(feature = "web")]
 mod rest;
+#[cfg(feature = "web")]
+mod rest_operations;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};

@@ -12,22 +12,22 @@ use smol::{LocalExecutor, block_on};
 
 use super::Scratch;
 
-struct Device {
-    address: SocketAddr,
+pub struct Device {
+    pub address: SocketAddr,
     handle: ioto::web::Handle,
     thread: Option<std::thread::JoinHandle<()>>,
     db: Db,
     _scratch: Scratch,
 }
 
-struct Answer {
-    status: u16,
+pub struct Answer {
+    pub status: u16,
     head: String,
-    body: Value,
+    pub body: Value,
 }
 
 impl Device {
-    fn start(open: bool) -> Self {
+    pub fn start(open: bool) -> Self {
         let scratch = Scratch::new();
         let db = scratch.open();
         let settings = config::Web { listen: Vec::new(), ..Default::default() };
@@ -42,7 +42,7 @@ impl Device {
         Self { address, handle, thread: Some(thread), db, _scratch: scratch }
     }
 
-    fn ask(&self, method: &str, target: &str, body: Option<&str>) -> Answer {
+    pub fn ask(&self, method: &str, target: &str, body: Option<&str>) -> Answer {
         let kind = if body.is_some() { "Content-Type: application/json\r\n" } else { "" };
         self.send(method, target, kind, body.unwrap_or_default())
     }
