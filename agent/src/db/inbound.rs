@@ -153,7 +153,7 @@ impl Editor {
     }
 
     /// Removes the rows of a range that the cloud does not have: somebody deleted them for good, or their tombstones ended.
-    /// A row that the cloud never had stays, unless the model belongs to the cloud.
+    /// A row that the cloud never had, or never counted, stays, unless the model belongs to the cloud.
     fn remove_absent(
         &mut self,
         model: &Model,

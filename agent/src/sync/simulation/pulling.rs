@@ -147,7 +147,9 @@ impl World {
         }
         if with_all {
             let is_left = |key: &&String| {
-                self.store.rows[*key].item.is_some() && !self.store.is_pending(key) && self.cloud.current(key).is_none()
+                let row = &self.store.rows[*key];
+                // What the cloud never counted is not taken for deleted.
+                row.item.is_some() && row.base > 0 && !self.store.is_pending(key) && self.cloud.current(key).is_none()
             };
             if let Some(key) = self.store.rows.keys().find(is_left) {
                 return Err(format!("I1 {key} was deleted from the cloud, which was read as a whole"));

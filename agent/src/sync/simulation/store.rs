@@ -12,7 +12,7 @@ use super::mutant::Mutant;
 #[derive(Default)]
 pub struct Row {
     pub item: Option<Item>,
-    base: u64,
+    pub base: u64,
     /// It was made anew after it had been removed.
     is_anew: bool,
 }
