@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::access_log::AccessBounds;
 use super::changelog::{Backlog, LoggedConflict, Pending, Settlement};
@@ -12,9 +12,11 @@ use super::query::{Item, Page, Query};
 use super::rows::Rows;
 use super::schema::Schema;
 use super::store::Store;
-use super::worker::{Message, Worker};
+use super::worker::{Message, Owner as _, Worker};
 use super::writer;
 use crate::config;
+
+type Shared = Arc<Mutex<Option<Rows>>>;
 
 /// The database. Clones are cheap, share the same file, and may be used from any thread and any executor.
 ///
@@ -30,6 +32,8 @@ struct Inner {
     schema: Arc<Schema>,
     site: String,
     changes: smol::channel::Receiver<()>,
+    /// The reader's connection, `None` after the end.
+    rows: Shared,
     // The reader goes first, so that the writer has the last connection: closing that one puts the log into the file.
     reader: Worker<Rows>,
     writer: Worker<Editor>,
@@ -47,8 +51,10 @@ impl Db {
         let Store { rows, editor, site, changes } = Store::open(&options.path, &schema)?;
         let wait = options.commit;
         let writer = Worker::start("ioto-db", options.queue, move |queue| writer::serve(editor, queue, wait))?;
-        let reader = Worker::start("ioto-db-read", options.queue, move |queue| read(rows, queue))?;
-        Ok(Self { inner: Arc::new(Inner { schema, site, changes, reader, writer }) })
+        let rows = Arc::new(Mutex::new(Some(rows)));
+        let shared = rows.clone();
+        let reader = Worker::start("ioto-db-read", options.queue, move |queue| read(&shared, queue))?;
+        Ok(Self { inner: Arc::new(Inner { schema, site, changes, rows, reader, writer }) })
     }
 
     /// The models.
@@ -66,9 +72,16 @@ impl Db {
         self.inner.writer.call(move |editor| editor.create(&model, item)).await
     }
 
-    /// The item with this key.
+    /// The item with this key. It is read on the spot, which takes as long as a few pages of the file, unless the reader's
+    /// thread is at work.
     pub async fn get(&self, model: &str, key: &str) -> Result<Option<Item>, Error> {
-        let model = self.inner.schema.demand(model)?.clone();
+        let model = self.inner.schema.demand(model)?;
+        // To wake a thread and to be woken by it costs more than the reading.
+        if let Ok(mut idle) = self.inner.rows.try_lock() {
+            let rows = idle.as_mut().ok_or(Error::Closed)?;
+            return rows.attempt(|rows| rows.get(model, key));
+        }
+        let model = model.clone();
         let key = key.to_owned();
         self.inner.reader.call(move |rows| rows.get(&model, &key)).await
     }
@@ -192,14 +205,28 @@ impl fmt::Debug for Db {
 }
 
 /// The reader's thread. Its connection sees every commit that was answered, and no half of one.
-fn read(mut rows: Rows, queue: std::sync::mpsc::Receiver<Message<Rows>>) -> Option<smol::channel::Sender<()>> {
+fn read(shared: &Shared, queue: std::sync::mpsc::Receiver<Message<Rows>>) -> Option<smol::channel::Sender<()>> {
+    let mut closing = None;
     while let Ok(message) = queue.recv() {
         match message {
-            Message::Job(job) => job.run(Ok(&mut rows)).answer(Ok(())),
-            Message::Close(closed) => return Some(closed),
+            Message::Job(job) => {
+                let mut rows = lock(shared);
+                let answerable = job.run(rows.as_mut().ok_or(Error::Closed));
+                drop(rows);
+                answerable.answer(Ok(()));
+            }
+            Message::Close(closed) => {
+                closing = Some(closed);
+                break;
+            }
         }
     }
-    None
+    lock(shared).take();
+    closing
+}
+
+fn lock(shared: &Shared) -> MutexGuard<'_, Option<Rows>> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
