@@ -8,9 +8,9 @@ use std::ops::Range;
 use std::time::Duration;
 
 use ioto::db::Item;
-use rusqlite::{Connection, Row, params};
+use rusqlite::{Connection, OpenFlags, Row, params};
 
-use super::{Case, PAGE, Side, UPDATED, item, key, room, scattered};
+use super::{Case, Side, UPDATED, item, key, room, scattered};
 
 pub(super) struct Bare {
     connection: Connection,
@@ -23,7 +23,8 @@ type Reading = (String, String, String, f64, String, String);
 
 impl Bare {
     pub(super) fn open(file: &str, side: &str) -> Self {
-        let connection = Connection::open(file).expect("a database");
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(file, flags).expect("a database");
         if side != "plain" {
             connection.pragma_update(None, "journal_mode", "WAL").expect("a log");
             connection.pragma_update(None, "cache_size", -512).expect("a cache");
@@ -41,6 +42,8 @@ const DOCUMENTS: &str = "CREATE TABLE IF NOT EXISTS reading (id TEXT PRIMARY KEY
                          CREATE INDEX IF NOT EXISTS rooms ON reading (json_extract(doc, '$.room'), id)";
 const COLUMNS: &str = "CREATE TABLE IF NOT EXISTS reading (id TEXT PRIMARY KEY, room TEXT, sensor TEXT, value REAL, unit TEXT, \
                        note TEXT) WITHOUT ROWID; CREATE INDEX IF NOT EXISTS rooms ON reading (room, id)";
+
+const BY_ID: &str = "SELECT id, room, sensor, value, unit, note FROM reading WHERE id = ?1";
 
 impl Side for Bare {
     fn run(&mut self, case: Case, numbers: Range<u64>, callers: usize, pause: Duration) {
@@ -78,17 +81,18 @@ impl Bare {
             Case::Get => {
                 let key = scattered(number, items);
                 match self.documents {
-                    true => self.read("SELECT doc FROM reading WHERE id = ?1 LIMIT ?2", &key, 1, document),
-                    false => self.read("SELECT * FROM reading WHERE id = ?1 LIMIT ?2", &key, 1, reading),
+                    true => self.read("SELECT doc FROM reading WHERE id = ?1", &key, document),
+                    false => self.read(BY_ID, &key, reading),
                 }
             }
             Case::Find if self.documents => {
-                let sql = "SELECT doc FROM reading WHERE json_extract(doc, '$.room') = ?1 ORDER BY id LIMIT ?2";
-                self.read(sql, &room(number), PAGE, document);
+                let sql = "SELECT doc FROM reading WHERE json_extract(doc, '$.room') = ?1 ORDER BY id LIMIT 20";
+                self.read(sql, &room(number), document);
             }
             Case::Find => {
-                let sql = "SELECT * FROM reading WHERE room = ?1 ORDER BY id LIMIT ?2";
-                self.read(sql, &room(number), PAGE, reading);
+                let sql =
+                    "SELECT id, room, sensor, value, unit, note FROM reading WHERE room = ?1 ORDER BY id LIMIT 20";
+                self.read(sql, &room(number), reading);
             }
         }
     }
@@ -109,9 +113,9 @@ impl Bare {
         self.connection.prepare_cached(sql).and_then(|mut put| put.execute(values)).expect("a row");
     }
 
-    fn read<T>(&self, sql: &str, value: &str, limit: usize, read: fn(&Row<'_>) -> rusqlite::Result<T>) {
+    fn read<T>(&self, sql: &str, value: &str, read: fn(&Row<'_>) -> rusqlite::Result<T>) {
         let mut statement = self.connection.prepare_cached(sql).expect("a statement");
-        let rows = statement.query_map(params![value, limit], read).expect("rows");
+        let rows = statement.query_map([value], read).expect("rows");
         let rows: Vec<T> = rows.collect::<Result<_, _>>().expect("rows");
         assert!(!std::hint::black_box(rows).is_empty(), "items are there");
     }
