@@ -13,12 +13,13 @@ use super::filter::Filter;
 use super::inbound::{Batch, Progress};
 use super::operation::{Done, MAX_OPERATIONS, Operation};
 use super::query::{Item, Page, Query};
+use super::reader::Reader;
 use super::rows::Rows;
 use super::schema::{Model, Schema};
 use super::store::Store;
 use super::update::Update;
 use super::watch::{Watch, Watchers};
-use super::worker::{Message, Worker};
+use super::worker::Worker;
 use super::writer;
 use crate::config;
 
@@ -39,7 +40,7 @@ struct Inner {
     changes: smol::channel::Receiver<()>,
     watchers: Watchers,
     // The reader goes first, so that the writer has the last connection: closing that one puts the log into the file.
-    reader: Worker<Rows>,
+    reader: Reader,
     writer: Worker<Editor>,
 }
 
@@ -55,7 +56,7 @@ impl Db {
         let Store { rows, editor, site, changes, watchers } = Store::open(&options.path, &schema)?;
         let wait = options.commit;
         let writer = Worker::start("ioto-db", options.queue, move |queue| writer::serve(editor, queue, wait))?;
-        let reader = Worker::start("ioto-db-read", options.queue, move |queue| read(rows, queue))?;
+        let reader = Reader::start("ioto-db-read", rows, options.queue)?;
         Ok(Self {
             inner: Arc::new(Inner { path: options.path.clone(), schema, site, changes, watchers, reader, writer }),
         })
@@ -85,10 +86,15 @@ impl Db {
         self.inner.writer.call(move |editor| editor.upsert(&model, item)).await
     }
 
-    /// The item with this key.
+    /// The item with this key. It is read on the spot, which takes as long as a few pages of the file, unless the reader's
+    /// thread is at work.
     pub async fn get(&self, model: &str, key: &str) -> Result<Option<Item>, Error> {
+        let model = self.inner.schema.demand(model)?.clone();
         let key = key.to_owned();
-        self.read(model, move |rows, model| rows.get(model, &key)).await
+        match model.process().memory {
+            true => self.inner.writer.call(move |editor| editor.rows().get(&model, &key)).await,
+            false => self.inner.reader.glance(move |rows| rows.get(&model, &key)).await,
+        }
     }
 
     /// A page of the items that fit.
@@ -332,17 +338,6 @@ fn bounded(operations: &[Operation]) -> Result<(), Error> {
             Err(Error::invalid(operation.model(), "operations", &operations.len().into(), rule))
         }
     }
-}
-
-/// The reader's thread. Its connection sees every commit that was answered, and no half of one.
-fn read(mut rows: Rows, queue: std::sync::mpsc::Receiver<Message<Rows>>) -> Option<smol::channel::Sender<()>> {
-    while let Ok(message) = queue.recv() {
-        match message {
-            Message::Job(job) | Message::Alone(job) => job.run(Ok(&mut rows)).answer(Ok(())),
-            Message::Close(closed) => return Some(closed),
-        }
-    }
-    None
 }
 
 #[cfg(test)]

@@ -44,6 +44,7 @@ mod operation;
 mod outbox;
 mod process_reader;
 mod query;
+mod reader;
 mod rows;
 mod salvage;
 mod schema;
