@@ -213,6 +213,25 @@ fn servers_are_trusted_by_their_authority_or_by_a_developer() {
 }
 
 #[test]
+fn a_server_without_a_pinned_key_is_refused() {
+    let scratch = Scratch::new();
+    let server = Tls::start(scratch.path(), &[]);
+    let url = format!("https://127.0.0.1:{}/", server.port);
+    let fetch = |pins: &str| {
+        let output = ioto(scratch.path(), &["--cacert", "ca.pem", "--pinnedpubkey", pins, "-o", "out", &url]);
+        (output.status.code(), stderr(&output))
+    };
+    let other = "sha256//47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=";
+    let (status, said) = fetch(other);
+    assert_eq!(status, Some(90), "{said}");
+    let own = said.split([' ', ';']).rfind(|word| word.starts_with("sha256//")).expect("the server's pin");
+    assert_eq!(fetch(&format!("{other}; {own}")).0, Some(0), "{own}");
+    assert_eq!(fetch("sha256//short").0, Some(2));
+    let alone = ioto(scratch.path(), &["--pinnedpubkey", own, "-o", "out", &url]);
+    assert_eq!(alone.status.code(), Some(60), "a pin does not stand for an authority");
+}
+
+#[test]
 fn clients_show_their_certificate() {
     let scratch = Scratch::new();
     let server = Tls::start(scratch.path(), &["-Verify", "1", "-verify_return_error"]);

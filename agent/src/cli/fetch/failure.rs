@@ -97,6 +97,8 @@ fn handshake_status(error: &io::Error) -> u8 {
     let cause = error.get_ref().and_then(|cause| cause.downcast_ref::<rustls::Error>());
     match cause {
         Some(rustls::Error::InvalidCertificate(_)) => 60,
+        // The verifier of pins says it so.
+        Some(rustls::Error::General(_)) => 90,
         _ => 35,
     }
 }

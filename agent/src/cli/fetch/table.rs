@@ -11,7 +11,7 @@ not found), 7 (no connection), 8 (no HTTP), 18 (broken off), 22 (-f: status 400
 or more), 23 (cannot write), 26 (cannot read), 28 (too slow), 33 (no ranges),
 35 (TLS), 47 (redirections), 52 (no answer), 56 (connection lost), 58 (own
 certificate), 60 (server's certificate), 61 (compression), 67 (login), 77
-(--cacert), 97 (proxy).\n
+(--cacert), 90 (--pinnedpubkey), 97 (proxy).\n
 --write-out knows http_code, content_type, url_effective, method, size_upload,
 size_download, speed_download, time_starttransfer, time_total, exitcode, as
 %{http_code}, and \\n, \\t, %%.";
@@ -54,6 +54,7 @@ pub const OPTIONS: &[Opt] = &[
     with('U', "proxy-user", "LOGIN", "who we are there, given as with -u"),
     long("noproxy", "LIST", "but hosts as a.example,10.0.0.0/8 without one"),
     long("cacert", "FILE", "trust these authorities only"),
+    long("pinnedpubkey", "PINS", "trust these keys only: sha256//BASE64;sha256//…"),
     long("cert", "FILE", "show this certificate"),
     long("key", "FILE", "its key; in the same file if not given"),
     flag('k', "insecure", "trust any server; in profile dev only"),

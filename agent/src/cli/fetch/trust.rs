@@ -1,10 +1,10 @@
-//! Whom `ioto fetch` trusts on TLS, and who it is there: `--cacert`, `--cert`, `--key` and `-k`.
+//! Whom `ioto fetch` trusts on TLS, and who it is there: `--cacert`, `--pinnedpubkey`, `--cert`, `--key` and `-k`.
 
 use std::path::PathBuf;
 
 use ioto::config::Profile;
 use ioto::fetch;
-use ioto::net::TlsClient;
+use ioto::net::{Pin, TlsClient};
 
 use super::failure::Failure;
 use crate::cli::args::Args;
@@ -17,7 +17,8 @@ pub fn read(args: &Args, profile: Profile) -> Result<Option<TlsClient>, Failure>
         (Some(certificate), key) => Some((PathBuf::from(certificate), PathBuf::from(key.unwrap_or(certificate)))),
     };
     let (authority, insecure) = (args.value("cacert"), args.flag("insecure"));
-    if authority.is_none() && identity.is_none() && !insecure {
+    let pins = args.value("pinnedpubkey").map(|pins| read_pins(&pins.to_string_lossy())).transpose()?;
+    if authority.is_none() && identity.is_none() && pins.is_none() && !insecure {
         return Ok(None);
     }
     let mut builder = TlsClient::builder();
@@ -31,5 +32,12 @@ pub fn read(args: &Args, profile: Profile) -> Result<Option<TlsClient>, Failure>
     if let Some((certificate, key)) = identity {
         builder = builder.identity(certificate, key);
     }
+    builder = builder.pins(pins.into_iter().flatten());
     builder.build().map(Some).map_err(|error| fetch::Error::from(error).into())
+}
+
+/// Several are separated by semicolons.
+fn read_pins(list: &str) -> Result<Vec<Pin>, Failure> {
+    let pin = |text: &str| text.trim().parse().map_err(|reason| Failure::usage(format!("--pinnedpubkey: {reason}")));
+    list.split(';').map(pin).collect()
 }
