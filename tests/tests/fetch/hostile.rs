@@ -15,7 +15,7 @@ const SPACE: u32 = 400_000;
 const LIMIT: Duration = Duration::from_secs(20);
 
 /// Bytes that a client without limits would take.
-const ENDLESS: usize = 2 << 30;
+const ENDLESS: usize = 1 << 40;
 
 /// Gives every client the same answer and closes; with a `piece`, that again and again after it.
 fn serve(head: &[u8], piece: &[u8], closes: bool) -> String {
