@@ -10,7 +10,7 @@ use std::time::Duration;
 use ioto::config::Database;
 use ioto::db::{Db, Item, Query, Schema};
 use ioto_tests::disk::{Fate, Record, Recording, image};
-use ioto_tests::{Agent, Client, Scratch, seed};
+use ioto_tests::{Agent, Scratch, seed};
 use serde_json::json;
 
 const CUTS: usize = 200;
@@ -69,8 +69,8 @@ fn record() -> Vec<Record> {
     let is_over = AtomicBool::new(false);
     thread::scope(|scope| {
         for (writer, &seed) in seeds.iter().enumerate() {
-            let (client, recording, is_over) = (agent.client(), &recording, &is_over);
-            scope.spawn(move || write(writer, seed, client, recording, is_over));
+            let (agent, recording, is_over) = (&agent, &recording, &is_over);
+            scope.spawn(move || write(writer, seed, agent, recording, is_over));
         }
         thread::sleep(Duration::from_secs(4));
         is_over.store(true, Ordering::Relaxed);
@@ -79,7 +79,8 @@ fn record() -> Vec<Record> {
     recording.records()
 }
 
-fn write(writer: usize, seed: u64, mut client: Client, recording: &Recording, is_over: &AtomicBool) {
+fn write(writer: usize, seed: u64, agent: &Agent, recording: &Recording, is_over: &AtomicBool) {
+    let mut client = agent.client();
     let mut random = fastrand::Rng::with_seed(seed);
     let mut rows: Vec<Content> = vec![None; KEYS];
     let mut number = 0;
@@ -104,6 +105,9 @@ fn write(writer: usize, seed: u64, mut client: Client, recording: &Recording, is
         assert!(response.status < 300, "{} to {name}: {}", response.status, response.text());
         recording.note(&format!("done {name}"));
         *row = content;
+        if response.header("connection") == Some("close") {
+            client = agent.client();
+        }
     }
 }
 
