@@ -34,6 +34,8 @@ pub struct World {
     pub on_wire: VecDeque<Packet>,
     /// Ids used by the client on this connection and not answered.
     ids: HashSet<u16>,
+    /// Ids of PUBRELs sent on this connection; the messages may be of an earlier one.
+    released: HashSet<u16>,
     pub published: Vec<Published>,
     pub subscriptions: HashMap<RequestId, String>,
     pub wanted: HashSet<String>,
@@ -72,6 +74,7 @@ impl World {
             bytes_left: 0,
             on_wire: VecDeque::new(),
             ids: HashSet::new(),
+            released: HashSet::new(),
             published: Vec::new(),
             subscriptions: HashMap::new(),
             wanted: HashSet::new(),
@@ -122,6 +125,7 @@ impl World {
         self.counts.connects += 1;
         self.bytes_left = self.nature.bytes.map_or(usize::MAX, |bytes| self.random.usize(bytes / 2..=bytes));
         self.ids.clear();
+        self.released.clear();
         self.on_wire.clear();
         self.broker.answers.clear();
         let is_session_present = self.broker.connect(self.now);
@@ -302,6 +306,9 @@ impl World {
         if pkid != 0 {
             assert!(self.ids.insert(pkid), "the id {pkid} is in use");
         }
+        if let Packet::PubRel(packet::PubRel { pkid }) = packet {
+            self.released.insert(pkid);
+        }
         if bytes.len() > self.bytes_left {
             return self.cut();
         }
@@ -332,7 +339,7 @@ impl World {
             self.broker.reorder();
         }
         for pkid in std::mem::take(&mut self.broker.strays) {
-            if self.is_connected && !self.ids.contains(&pkid) {
+            if self.is_connected && !self.ids.contains(&pkid) && !self.released.contains(&pkid) {
                 self.session.received(Packet::PubAck(PubAck { pkid }), self.now).unwrap();
             }
         }

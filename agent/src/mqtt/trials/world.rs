@@ -60,7 +60,7 @@ pub struct World {
     pub published: Vec<Published>,
     /// Received messages with the number of times that their handling was committed.
     pub handled: HashMap<u32, usize>,
-    /// They, in the order of the first time.
+    /// Received messages in the order in which the handler was done with them for the first time.
     pub order: Vec<u32>,
     /// Of QoS 2, handled, and the transaction with the packet id is not safe.
     uncommitted: Vec<(u16, u32)>,
@@ -368,6 +368,9 @@ impl World {
     /// A handler is done with a message. What it did for one of QoS 2 is safe together with the packet id.
     pub fn finish(&mut self, index: u32) {
         self.tick();
+        if !self.order.contains(&index) {
+            self.order.push(index);
+        }
         let sent = self.broker.outgoing.iter().find(|(_, outgoing)| outgoing.index == index);
         match sent {
             Some((&pkid, outgoing)) if self.nature.has_disk && outgoing.qos() == WireQoS::ExactlyOnce => {
@@ -383,11 +386,7 @@ impl World {
     }
 
     fn count_handled(&mut self, index: u32) {
-        let times = self.handled.entry(index).or_default();
-        *times += 1;
-        if *times == 1 {
-            self.order.push(index);
-        }
+        *self.handled.entry(index).or_default() += 1;
     }
 
     /// How long a transaction takes before and after the commit, and whether it fails.
