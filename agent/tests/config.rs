@@ -166,6 +166,21 @@ const WRONG_FILES: &[(&str, &str, &str)] = &[
     (IOTO, "{services: {database: false,\n sync: true}, sync: {table: 't'}}", "2: services.sync: needs the database, expected services.database: true"),
     (IOTO, "{services: {mqtt: true}}", "1: services.mqtt: needs mqtt.endpoint, the broker as 'mqtts://HOST:PORT'"),
     (IOTO, "{aws: {accessKeyId: 'AKIA'}}", "1: aws.accessKeyId: needs aws.secretAccessKey beside it"),
+    (
+        IOTO,
+        "{aws: {credentials: {endpoint: 'https://a.example'}}}",
+        "1: aws.credentials.endpoint: needs aws.credentials.roleAlias beside it",
+    ),
+    (
+        IOTO,
+        "{aws: {credentials: {endpoint: 'a.example', roleAlias: 'ioto'}}}",
+        "1: aws.credentials.endpoint: expected a URL as 'https://HOST', found 'a.example'",
+    ),
+    (
+        IOTO,
+        "{aws: {accessKeyId: 'A', secretAccessKey: 's', credentials: {endpoint: 'http://a.example', roleAlias: 'ioto'}}}",
+        "1: aws.accessKeyId: stands beside aws.credentials; one of the two says who we are",
+    ),
     (IOTO, "{log: {rooms: {db: 'debug', kitchen: 'debug'}}}", "1: log.rooms.kitchen: is no room of the agent, expected one of agent api aws config db device fetch http1 logs mqtt net sync system update web"),
 ];
 

@@ -1,14 +1,13 @@
 //! AWS, simulated by moto: DynamoDB with one table, signatures verified.
 
+use std::fmt;
 use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, Stdio};
-use std::{env, fmt};
 
 use serde_json::Value;
 
-use crate::{Proxy, Signal, free_port, repository, send};
+use crate::{Proxy, Signal, free_port, python, repository, send};
 
 /// A moto server with a DynamoDB table and a user who may use it, behind a [`Proxy`].
 ///
@@ -30,7 +29,7 @@ impl Moto {
     /// Starts it with a user who may carry out these actions, as `s3:*,logs:PutLogEvents`.
     pub fn start_for(actions: &str) -> Self {
         let port = free_port();
-        let mut child = python()
+        let mut child = cloud()
             .args(["serve", "--stdin", "--port", &port.to_string(), "--allow", actions])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -61,6 +60,11 @@ impl Moto {
     /// How to get in: `region`, `table`, `access_key_id` and `secret_access_key`.
     pub fn access(&self, key: &str) -> &str {
         self.access[key].as_str().expect("moto tells how to get in")
+    }
+
+    /// The same as JSON, for programs of the tests.
+    pub fn access_as_json(&self) -> String {
+        self.access.to_string()
     }
 
     /// The URL of the proxy in front of it.
@@ -96,7 +100,7 @@ impl Moto {
     /// All items of the table, read with boto3, past the proxy. Binary values come as hexadecimal text.
     pub fn scan(&self) -> Vec<Value> {
         let mut child =
-            python().args(["scan", "-"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("start the scan");
+            cloud().args(["scan", "-"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("start the scan");
         let mut stdin = child.stdin.take().expect("it is piped");
         stdin.write_all(self.access.to_string().as_bytes()).expect("write to the scan");
         drop(stdin);
@@ -108,7 +112,7 @@ impl Moto {
 
     /// Somebody changes an item as a cloud writer does it; without fields it is removed. It goes past the proxy.
     pub fn edit(&self, thing: &str, model: &str, key: &str, fields: Option<&Value>) {
-        let mut child = python()
+        let mut child = cloud()
             .args(["edit", "-", thing, model, key])
             .args(fields.map(Value::to_string))
             .stdin(Stdio::piped())
@@ -132,12 +136,9 @@ impl fmt::Debug for Moto {
     }
 }
 
-/// `ci/cloud.py` in the environment that `ci/test` made.
-fn python() -> Command {
-    let environment = env::var_os("IOTO_TEST_VENV").map_or_else(|| repository().join(".venv"), PathBuf::from);
-    let program = environment.join("bin/python");
-    assert!(program.exists(), "no {}: run `ci/test test`, or set IOTO_TEST_VENV", program.display());
-    let mut command = Command::new(program);
+/// `ci/cloud.py`.
+fn cloud() -> Command {
+    let mut command = python();
     command.arg(repository().join("ci/cloud.py"));
     command
 }

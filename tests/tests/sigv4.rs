@@ -1,15 +1,13 @@
 //! Our signatures and those of botocore, AWS's own library for Python, for the same random requests. botocore does not sign
 //! chunks: their signatures are computed by the script beside this file, from what AWS documents.
 
-use std::env;
 use std::io::Write;
-use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
 use ioto::aws::chunked::{SignedChunks, sign_chunked};
 use ioto::aws::{Credentials, Provider, WebSocketSigner, sigv4};
-use ioto_tests::{repository, seed};
+use ioto_tests::{python, repository, seed};
 use serde_json::{Value, json};
 use smol::io::AsyncReadExt;
 
@@ -59,10 +57,7 @@ fn signatures_agree_with_botocore() {
 
 /// Runs the script beside this file in the environment that `ci/test` made.
 fn botocore(input: &str) -> String {
-    let environment = env::var_os("IOTO_TEST_VENV").map_or_else(|| repository().join(".venv"), PathBuf::from);
-    let python = environment.join("bin/python");
-    assert!(python.exists(), "no {}: run `ci/test test`, or set IOTO_TEST_VENV", python.display());
-    let mut child = Command::new(python)
+    let mut child = python()
         .arg(repository().join("tests/tests/botocore_sigv4.py"))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

@@ -1,12 +1,12 @@
 //! Users of the running agent: how they prove who they are, and that their sessions outlive it.
 
-use std::path::{Path, PathBuf};
+use std::fs;
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
-use std::{env, fs};
 
 use ioto::web::auth::password::{Hash, hash};
-use ioto_tests::{Agent, Signal, eventually, free_port};
+use ioto_tests::{Agent, Signal, eventually, free_port, python, repository};
 
 const LIMIT: Duration = Duration::from_secs(10);
 
@@ -83,12 +83,8 @@ fn requests_logs_in_by_all_ways_plain_and_over_tls() {
     let listen = format!("listen: ['http://{}', 'https://127.0.0.1:{port}']", agent.address());
     configure(&agent, &entry("jo", "open sesame"), &listen);
     agent.start();
-    let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let environment = env::var_os("IOTO_TEST_VENV").map_or_else(|| repository.join(".venv"), PathBuf::from);
-    let python = environment.join("bin/python");
-    assert!(python.exists(), "no {}: run `ci/test test`, or set IOTO_TEST_VENV", python.display());
-    let output = Command::new(python)
-        .arg(repository.join("tests/tests/users.py"))
+    let output = python()
+        .arg(repository().join("tests/tests/users.py"))
         .args([format!("http://{}", agent.address()), format!("https://127.0.0.1:{port}")])
         .output()
         .expect("start python");

@@ -54,9 +54,9 @@ struct Inner {
 }
 
 impl Api {
-    /// Reads the trusted roots and the credentials; connects to nothing.
-    pub fn new(config: &config::Aws) -> Result<Self, Error> {
-        Self::with_provider(config, Provider::new(config)?)
+    /// Reads the trusted roots and the credentials; connects to nothing. `device` is the device's id.
+    pub fn new(config: &config::Aws, device: &str) -> Result<Self, Error> {
+        Self::with_provider(config, Provider::new(config, device)?)
     }
 
     /// With credentials from elsewhere than the configuration.
@@ -118,9 +118,11 @@ impl Api {
         loop {
             let (result, answered) = match self.attempt(&outgoing, attempts.left()).await {
                 Ok(attempt) => {
-                    let answered =
-                        Fault { clock: attempt.clock_was_wrong, retry_after: attempt.retry_after, ..Fault::default() };
-                    (read(attempt.response).await, answered)
+                    let Attempt { response, clock_was_wrong: clock, retry_after, access_key_id } = attempt;
+                    let result = read(response).await;
+                    let is_unknown = result.as_ref().is_err_and(Error::is_unknown_key);
+                    let credentials = is_unknown && self.inner.signer.provider.refused(&access_key_id);
+                    (result, Fault { clock, credentials, retry_after, ..Fault::default() })
                 }
                 Err(error) => (Err(error), Fault::default()),
             };
@@ -131,11 +133,13 @@ impl Api {
                 }
                 Err(error) => error,
             };
+            let Fault { credentials, retry_after, .. } = answered;
             let clock = answered.clock && error.may_be_skew();
-            match attempts.failed(Fault { clock, retry_after: answered.retry_after, ..error.fault() }) {
+            match attempts.failed(Fault { clock, credentials, retry_after, ..error.fault() }) {
                 Verdict::Correct => {
                     log::info!("the device's clock is wrong; signing again with the time of the service")
                 }
+                Verdict::Renew => log::info!("{error}; signing again with new credentials"),
                 Verdict::Wait(wait) => {
                     log::debug!("{} {operation}: {error}; again in {wait:?}", service.endpoint);
                     Timer::after(wait).await;

@@ -1,9 +1,11 @@
 //! Who we are to AWS.
 
+use std::sync::Arc;
+
 use crate::config::{self, Secret};
 use crate::net;
 
-use super::Error;
+use super::{Error, RoleAlias};
 
 /// Credentials are renewed this long before they expire, so that no request on its way carries dead ones.
 const MARGIN_MS: i64 = 5 * 60_000;
@@ -70,13 +72,18 @@ impl Credentials {
 pub enum Provider {
     /// Given once, valid for good or until they expire.
     Static(Credentials),
+    /// From AWS IoT, for the device's certificate.
+    RoleAlias(Arc<RoleAlias>),
 }
 
 impl Provider {
     /// The credentials of the configuration, else those of the environment variables `AWS_ACCESS_KEY_ID`,
-    /// `AWS_SECRET_ACCESS_KEY` and `AWS_SESSION_TOKEN`.
-    pub fn new(config: &config::Aws) -> Result<Self, Error> {
-        Self::with_environment(config, |name| std::env::var(name).ok())
+    /// `AWS_SECRET_ACCESS_KEY` and `AWS_SESSION_TOKEN`. `device` is the device's id.
+    pub fn new(config: &config::Aws, device: &str) -> Result<Self, Error> {
+        match &config.credentials {
+            Some(alias) => Ok(Self::RoleAlias(Arc::new(RoleAlias::new(alias, &config.proxy, device)?))),
+            None => Self::with_environment(config, |name| std::env::var(name).ok()),
+        }
     }
 
     fn with_environment(config: &config::Aws, variable: impl Fn(&str) -> Option<String>) -> Result<Self, Error> {
@@ -104,6 +111,15 @@ impl Provider {
                 Some(expires) if expires <= now => Err(Error::Expired { at: net::iso8601(expires) }),
                 _ => Ok(credentials.clone()),
             },
+            Self::RoleAlias(alias) => alias.credentials().await,
+        }
+    }
+
+    /// A service does not know these credentials any more. Whether others may be had.
+    pub(super) fn refused(&self, access_key_id: &str) -> bool {
+        match self {
+            Self::Static(_) => false,
+            Self::RoleAlias(alias) => alias.refused(access_key_id),
         }
     }
 }

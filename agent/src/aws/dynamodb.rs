@@ -14,7 +14,7 @@ const SERVICE: Service =
 /// use ioto::aws::{Api, DynamoDb, attribute};
 /// use serde_json::json;
 ///
-/// let table = DynamoDb::new(Api::new(&ioto::config::Aws::default())?);
+/// let table = DynamoDb::new(Api::new(&ioto::config::Aws::default(), "lamp")?);
 /// let answer = table.call("GetItem", &json!({"TableName": "Readings", "Key": {"pk": {"S": "pump-7"}}})).await?;
 /// println!("{}", attribute::decode_item(&answer["Item"]));
 /// # Ok(())

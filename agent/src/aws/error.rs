@@ -40,6 +40,16 @@ const SKEWED: [&str; 6] = [
     "AuthFailure",
 ];
 
+/// Codes for temporary credentials that have come to their end, also for those that were revoked (AWS API references, "Common
+/// Errors").
+const UNKNOWN_KEY: [&str; 5] = [
+    "ExpiredToken",
+    "ExpiredTokenException",
+    "InvalidClientTokenId",
+    "UnrecognizedClientException",
+    "InvalidAccessKeyId",
+];
+
 /// Characters of a code or message that are kept: errors go to logs and status, and may be kept for many rows.
 const TEXT: usize = 400;
 
@@ -95,6 +105,11 @@ impl Error {
     /// Whether a wrong time of the signature can be the reason.
     pub(super) fn may_be_skew(&self) -> bool {
         self.code().is_some_and(|code| SKEWED.contains(&code))
+    }
+
+    /// Whether the service does not know the access key, or not any more.
+    pub(super) fn is_unknown_key(&self) -> bool {
+        self.code().is_some_and(|code| UNKNOWN_KEY.contains(&code))
     }
 
     /// The code of the service's error, if it is one.
@@ -176,8 +191,8 @@ impl fmt::Display for Error {
             Self::Answer(what) => write!(f, "the answer of AWS is not understood: {what}"),
             Self::Checksum => f.write_str("the answer of AWS was damaged on its way; try again"),
             Self::NoCredentials => f.write_str(
-                "no AWS credentials; set aws.accessKeyId and aws.secretAccessKey, or AWS_ACCESS_KEY_ID and \
-                 AWS_SECRET_ACCESS_KEY",
+                "no AWS credentials; set aws.credentials, or aws.accessKeyId and aws.secretAccessKey, or AWS_ACCESS_KEY_ID \
+                 and AWS_SECRET_ACCESS_KEY",
             ),
             Self::Expired { at } => write!(f, "the AWS credentials expired at {at}; provide new ones"),
             Self::Endpoint(reason) => write!(f, "aws.endpoint: {reason}"),

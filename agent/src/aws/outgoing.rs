@@ -10,7 +10,7 @@ use smol::io::AsyncRead;
 use super::chunked::{SignedChunks, encoded_length, sign_chunked};
 use super::retry::Fault;
 use super::skew::Skews;
-use super::{Error, Provider, sigv4};
+use super::{Credentials, Error, Provider, sigv4};
 use crate::fetch::{self, Body, Client, Url};
 use crate::http1::Method;
 
@@ -81,6 +81,8 @@ pub(super) struct Attempt {
     pub(super) clock_was_wrong: bool,
     /// The service says when to come back.
     pub(super) retry_after: Option<Duration>,
+    /// Whose signature it was.
+    pub(super) access_key_id: String,
 }
 
 impl Outgoing {
@@ -94,15 +96,23 @@ impl Outgoing {
         let endpoint = self.url.authority();
         let skew = signer.skews.of(&endpoint);
         let sent = (signer.clock)();
-        let request = self.signed(client, signer, sent.saturating_add(skew)).await?;
+        let now = sent.saturating_add(skew);
+        let credentials = signer.provider.credentials(now).await?;
+        let request = self.signed(client, signer, &credentials, now)?;
         let response = request.timeout(left).send().await?;
         let clock_was_wrong = signer.skews.learn(&endpoint, response.headers(), sent, (signer.clock)(), skew);
         let retry_after = response.header("retry-after").and_then(|text| text.parse().ok()).map(Duration::from_secs);
-        Ok(Attempt { response, clock_was_wrong, retry_after })
+        let access_key_id = credentials.access_key_id().to_owned();
+        Ok(Attempt { response, clock_was_wrong, retry_after, access_key_id })
     }
 
-    async fn signed(&self, client: &Client, signer: &Signer, now: i64) -> Result<fetch::Request, Error> {
-        let credentials = signer.provider.credentials(now).await?;
+    fn signed(
+        &self,
+        client: &Client,
+        signer: &Signer,
+        credentials: &Credentials,
+        now: i64,
+    ) -> Result<fetch::Request, Error> {
         let authority = self.url.authority();
         let given = self.headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
         let headers: Vec<(&str, &str)> = given.chain([("Host", authority.as_str())]).collect();
@@ -117,7 +127,7 @@ impl Outgoing {
         let (added, body) = match &self.content {
             Content::Chunks { length, open } => {
                 let reader = open().map_err(|source| Error::Fetch(fetch::Error::Body(source)))?;
-                let (added, chunks) = sign_chunked(&signing, &credentials, &scope, now, *length, true);
+                let (added, chunks) = sign_chunked(&signing, credentials, &scope, now, *length, true);
                 let reader = SignedChunks::new(reader, *length, chunks, true);
                 (added, Body::reader(Some(encoded_length(*length, true)), reader))
             }
@@ -127,7 +137,7 @@ impl Outgoing {
                     Content::Bytes(bytes) => Body::bytes(bytes.as_slice()),
                     _ => Body::empty(),
                 };
-                (sigv4::sign(&signing, &credentials, &scope, now, &options), body)
+                (sigv4::sign(&signing, credentials, &scope, now, &options), body)
             }
         };
         // The wait for a new attempt is not the client's: a kept connection that died is the only thing repeated below.
@@ -150,6 +160,8 @@ impl Attempt {
             transient: matches!(status, 429 | 503) || repeatable && matches!(status, 500 | 502 | 504),
             timeout: false,
             clock: matches!(status, 400 | 401 | 403) && self.clock_was_wrong,
+            // The code that says so is in the body.
+            credentials: false,
             retry_after: self.retry_after,
         }
     }

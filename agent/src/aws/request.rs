@@ -111,6 +111,7 @@ impl Request {
                 Verdict::Correct => {
                     log::info!("the device's clock is wrong; signing again with the time of the service")
                 }
+                Verdict::Renew => {}
                 Verdict::Wait(wait) => {
                     log::debug!("{} {}: again in {wait:?}", outgoing.method.as_str(), outgoing.url);
                     Timer::after(wait).await;

@@ -61,6 +61,8 @@ pub(super) struct Fault {
     pub(super) timeout: bool,
     /// The signature was refused for its time, and the right time is known by now.
     pub(super) clock: bool,
+    /// The credentials were refused, and there can be others by now.
+    pub(super) credentials: bool,
     /// When the service wants to be asked again.
     pub(super) retry_after: Option<Duration>,
 }
@@ -70,6 +72,8 @@ pub(super) struct Fault {
 pub(super) enum Verdict {
     /// Sign again, with the right time.
     Correct,
+    /// Sign again, with new credentials.
+    Renew,
     /// Try again after this time.
     Wait(Duration),
     /// It failed.
@@ -83,6 +87,7 @@ pub(super) struct Attempts<'a> {
     /// What the last retry cost.
     paid: u32,
     corrected: bool,
+    renewed: bool,
     start: Instant,
     timeout: Duration,
 }
@@ -90,7 +95,15 @@ pub(super) struct Attempts<'a> {
 impl<'a> Attempts<'a> {
     /// Begins; all attempts and waits together take at most `timeout`.
     pub(super) fn new(quota: &'a RetryQuota, timeout: Duration) -> Self {
-        Self { quota, backoff: Backoff::new(BASE, CAP), paid: 0, corrected: false, start: Instant::now(), timeout }
+        Self {
+            quota,
+            backoff: Backoff::new(BASE, CAP),
+            paid: 0,
+            corrected: false,
+            renewed: false,
+            start: Instant::now(),
+            timeout,
+        }
     }
 
     /// The time that is left.
@@ -108,6 +121,10 @@ impl<'a> Attempts<'a> {
         if fault.clock && !self.corrected {
             self.corrected = true;
             return Verdict::Correct;
+        }
+        if fault.credentials && !self.renewed {
+            self.renewed = true;
+            return Verdict::Renew;
         }
         if !fault.transient || self.backoff.attempts() + 1 >= ATTEMPTS {
             return Verdict::GiveUp;
@@ -127,7 +144,7 @@ mod tests {
     use super::*;
 
     const LONG: Duration = Duration::from_secs(600);
-    const BUSY: Fault = Fault { transient: true, timeout: false, clock: false, retry_after: None };
+    const BUSY: Fault = Fault { transient: true, timeout: false, clock: false, credentials: false, retry_after: None };
     const SILENT: Fault = Fault { timeout: true, ..BUSY };
 
     fn waits(attempts: &mut Attempts, fault: Fault) -> bool {
@@ -193,6 +210,16 @@ mod tests {
         let late = Fault { clock: true, ..Fault::default() };
         assert_eq!(attempts.failed(late), Verdict::Correct);
         assert_eq!(attempts.failed(late), Verdict::GiveUp);
+        assert_eq!(*quota.lock(), CAPACITY);
+    }
+
+    #[test]
+    fn refused_credentials_are_renewed_once_and_cost_nothing() {
+        let quota = RetryQuota::new();
+        let mut attempts = Attempts::new(&quota, LONG);
+        let refused = Fault { credentials: true, ..Fault::default() };
+        assert_eq!(attempts.failed(refused), Verdict::Renew);
+        assert_eq!(attempts.failed(refused), Verdict::GiveUp);
         assert_eq!(*quota.lock(), CAPACITY);
     }
 

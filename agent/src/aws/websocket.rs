@@ -38,9 +38,9 @@ impl WebSocketSigner {
         Self { provider, region: region.into(), skews: Skews::default() }
     }
 
-    /// With the region and the credentials of the section `aws`, or of the environment.
-    pub fn with_config(config: &config::Aws) -> Result<Self, Error> {
-        Ok(Self::new(Provider::new(config)?, &config.region))
+    /// With the region and the credentials of the section `aws`, or of the environment. `device` is the device's id.
+    pub fn with_config(config: &config::Aws, device: &str) -> Result<Self, Error> {
+        Ok(Self::new(Provider::new(config, device)?, &config.region))
     }
 
     /// Path and query to ask for in the upgrade. `authority` is the value of its `Host` field; `now` is the device's time in

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::Secret;
 use super::node::quote;
 use super::outbound::OutboundProxy;
+use super::role_alias::RoleAlias;
 use super::section::Section;
 use super::units::FOREVER;
 
@@ -26,6 +27,8 @@ pub struct Aws {
     pub secret_access_key: Secret,
     /// `aws.sessionToken`
     pub session_token: Secret,
+    /// `aws.credentials`: AWS IoT gives temporary keys for the device's certificate.
+    pub credentials: Option<RoleAlias>,
     /// `timeouts.aws`: one call, with its retries.
     pub timeout: Duration,
 }
@@ -40,12 +43,19 @@ impl Default for Aws {
             access_key_id: String::new(),
             secret_access_key: Secret::default(),
             session_token: Secret::default(),
+            credentials: None,
             timeout: Duration::from_secs(60),
         }
     }
 }
 
 impl Aws {
+    /// The files that requests take: of whom to trust, and who we are.
+    pub fn files(&self) -> impl Iterator<Item = &PathBuf> {
+        let alias = self.credentials.iter().flat_map(|alias| [&alias.authority, &alias.certificate, &alias.key]);
+        [&self.authority].into_iter().chain(alias).flatten()
+    }
+
     pub(super) fn read(s: &Section, timeouts: &Section) -> Self {
         let d = Self::default();
         let aws = Self {
@@ -56,6 +66,7 @@ impl Aws {
             access_key_id: s.text("accessKeyId", &d.access_key_id),
             secret_access_key: s.secret("secretAccessKey"),
             session_token: s.secret("sessionToken"),
+            credentials: RoleAlias::read(&s.section("credentials")),
             timeout: timeouts.duration("aws", Duration::from_secs(1)..=FOREVER, d.timeout),
         };
         if aws.region.is_empty()
@@ -75,6 +86,9 @@ impl Aws {
         match (aws.access_key_id.is_empty(), aws.secret_access_key.is_empty()) {
             (false, true) => s.problem("accessKeyId", "needs aws.secretAccessKey beside it"),
             (true, false) => s.problem("secretAccessKey", "needs aws.accessKeyId beside it"),
+            (false, false) if aws.credentials.is_some() => {
+                s.problem("accessKeyId", "stands beside aws.credentials; one of the two says who we are");
+            }
             _ => {}
         }
         aws

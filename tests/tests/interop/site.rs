@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use std::{env, thread};
 
 use ioto::web::auth::password::{Hash, hash};
-use ioto_tests::{Client, Scratch, eventually, free_port, repository};
+use ioto_tests::{Client, Scratch, eventually, free_port, python, repository};
 use serde_json::json;
 
 /// How long it may take to get ready.
@@ -145,9 +145,6 @@ impl Site {
 
     /// Runs a script beside this one, which tells all checks that fail.
     pub fn run(&self, script: &str) {
-        let environment = env::var_os("IOTO_TEST_VENV").map_or_else(|| repository().join(".venv"), PathBuf::from);
-        let python = environment.join("bin/python");
-        assert!(python.exists(), "no {}: run `ci/test test`, or set IOTO_TEST_VENV", python.display());
         let [plain, other, secure] = self.ports;
         let place = json!({
             "plain": format!("http://127.0.0.1:{plain}"),
@@ -161,7 +158,7 @@ impl Site {
         });
         let said = self.scratch.path().join("said");
         let file = File::create(&said).expect("make a file");
-        let mut child = Command::new(python)
+        let mut child = python()
             .arg("-B")
             .arg(repository().join("tests/tests/interop").join(script))
             .arg(place.to_string())

@@ -163,7 +163,7 @@ fn access(moto: &Moto) -> DynamoDb {
         secret_access_key: Secret::new(moto.access("secret_access_key")),
         ..Default::default()
     };
-    DynamoDb::new(Api::new(&config).unwrap())
+    DynamoDb::new(Api::new(&config, "lamp").unwrap())
 }
 
 fn weather(random: &mut fastrand::Rng) -> Weather {

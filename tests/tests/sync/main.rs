@@ -61,7 +61,7 @@ impl Bench {
             timeout: Duration::from_secs(3),
             ..Default::default()
         };
-        DynamoDb::new(Api::new(&config).unwrap())
+        DynamoDb::new(Api::new(&config, "lamp").unwrap())
     }
 
     fn replicator(&self, endpoint: String, secret: &str) -> Replicator<DynamoTransport> {

@@ -40,6 +40,11 @@ pub fn needs(needs: &mut Needs, config: &Config) {
         for file in [&settings.authority, &settings.certificate, &settings.key].into_iter().flatten() {
             needs.file(file);
         }
+        if settings.sign {
+            for file in config.aws.files() {
+                needs.file(file);
+            }
+        }
     }
 }
 
@@ -53,7 +58,7 @@ async fn run(
     report: Report,
 ) -> Result<(), ServiceError> {
     let settings = config.mqtt.clone();
-    let options = signed(Options::from_config(&settings, &device)?, &config)?;
+    let options = signed(Options::from_config(&settings, &device)?, &config, &device)?;
     let (client, connection) = mqtt::open(options.outbox(config.directories.state.join(OUTBOX)))?;
     let last = LastTopic::default();
     report.figures({
@@ -78,7 +83,7 @@ async fn run(
 
 /// Has the address of a WebSocket signed, where the configuration wants it.
 #[cfg(feature = "aws")]
-fn signed(options: Options, config: &Config) -> Result<Options, ServiceError> {
+fn signed(options: Options, config: &Config, device: &str) -> Result<Options, ServiceError> {
     use std::future::Future;
     use std::pin::Pin;
 
@@ -101,13 +106,13 @@ fn signed(options: Options, config: &Config) -> Result<Options, ServiceError> {
     }
 
     match config.mqtt.sign {
-        true => Ok(options.signer(Arc::new(Signer(WebSocketSigner::with_config(&config.aws)?)))),
+        true => Ok(options.signer(Arc::new(Signer(WebSocketSigner::with_config(&config.aws, device)?)))),
         false => Ok(options),
     }
 }
 
 #[cfg(not(feature = "aws"))]
-fn signed(options: Options, config: &Config) -> Result<Options, ServiceError> {
+fn signed(options: Options, config: &Config, _device: &str) -> Result<Options, ServiceError> {
     match config.mqtt.sign {
         true => Err(mqtt::Error::Options("mqtt.sign needs a build with the Cargo feature `aws`".into()).into()),
         false => Ok(options),

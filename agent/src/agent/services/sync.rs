@@ -20,17 +20,19 @@ pub fn prepare(plan: &mut Plan, config: &Config, id: &str, handles: &Handles) {
     }
 }
 
-/// The certificates of whom to trust.
+/// Certificates and a key.
 pub fn needs(needs: &mut Needs, config: &Config) {
-    if let (true, Some(file)) = (config.services.sync, &config.aws.authority) {
-        needs.file(file);
+    if config.services.sync {
+        for file in config.aws.files() {
+            needs.file(file);
+        }
     }
 }
 
 /// Replicates until the stop.
 async fn run(config: Config, device: String, handles: Handles, stop: Stop, report: Report) -> Result<(), ServiceError> {
     let Some(db) = handles.db.get() else { return Err("the database is not up".into()) };
-    let dynamo = DynamoDb::new(Api::new(&config.aws)?);
+    let dynamo = DynamoDb::new(Api::new(&config.aws, &device)?);
     let transport = DynamoTransport::new(dynamo, &config.sync, &device, &db);
     let replicator = Replicator::new(db, transport, &config.sync, &device);
     let state = replicator.state();

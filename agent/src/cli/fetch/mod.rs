@@ -106,7 +106,7 @@ fn prepare(args: &Args, plan: &Plan) -> Result<(Client, Option<Signer>), Refusal
             );
         }
         (Some((service, region)), Some(loaded)) => {
-            Some(Signer::new(service, region.as_deref(), &loaded.config.aws, client.clone())?)
+            Some(Signer::new(service, region.as_deref(), &loaded.config, client.clone())?)
         }
         _ => None,
     };

@@ -3,7 +3,8 @@
 use std::fs::File;
 
 use ioto::aws::{Api, Provider};
-use ioto::config;
+use ioto::config::Config;
+use ioto::device::identity;
 use ioto::fetch::{Client, Request, Response};
 use smol::Unblock;
 
@@ -19,12 +20,17 @@ pub struct Signer {
 
 impl Signer {
     /// With the region and the keys of the configuration, or the keys of the environment.
-    pub fn new(service: &str, region: Option<&str>, config: &config::Aws, client: Client) -> Result<Self, Failure> {
-        let mut config = config.clone();
+    pub fn new(service: &str, region: Option<&str>, config: &Config, client: Client) -> Result<Self, Failure> {
+        let device = match config.aws.credentials.as_ref().is_some_and(|alias| alias.thing.is_none()) {
+            true => identity(&config.directories.state, &config.device)
+                .map_err(|error| Failure::usage(error.to_string()))?,
+            false => String::new(),
+        };
+        let mut config = config.aws.clone();
         if let Some(region) = region {
             config.region = region.into();
         }
-        let api = Api::with_client(&config, Provider::new(&config)?, client)?;
+        let api = Api::with_client(&config, Provider::new(&config, &device)?, client)?;
         Ok(Self { api, service: service.into() })
     }
 
