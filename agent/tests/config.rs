@@ -174,7 +174,7 @@ const WRONG_FILES: &[(&str, &str, &str)] = &[
     (
         IOTO,
         "{aws: {credentials: {endpoint: 'a.example', roleAlias: 'ioto'}}}",
-        "1: aws.credentials.endpoint: expected a URL as 'https://HOST', found 'a.example'",
+        "1: aws.credentials.endpoint: expected a URL as 'https://HOST', found `a.example`",
     ),
     (
         IOTO,
