@@ -27,11 +27,21 @@ impl Moto {
         Self::start_for("dynamodb:*")
     }
 
+    /// Starts it with a table that has a stream of its changes, for a [`Function`](crate::Function).
+    pub fn with_stream() -> Self {
+        Self::launch(&["--stream"])
+    }
+
     /// Starts it with a user who may carry out these actions, as `s3:*,logs:PutLogEvents`.
     pub fn start_for(actions: &str) -> Self {
+        Self::launch(&["--allow", actions])
+    }
+
+    fn launch(arguments: &[&str]) -> Self {
         let port = free_port();
         let mut child = python()
-            .args(["serve", "--stdin", "--port", &port.to_string(), "--allow", actions])
+            .args(["serve", "--stdin", "--port", &port.to_string()])
+            .args(arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -61,6 +71,11 @@ impl Moto {
     /// How to get in: `region`, `table`, `access_key_id` and `secret_access_key`.
     pub fn access(&self, key: &str) -> &str {
         self.access[key].as_str().expect("moto tells how to get in")
+    }
+
+    /// The line of JSON that says how to get in, past the proxy.
+    pub fn line(&self) -> String {
+        self.access.to_string()
     }
 
     /// The URL of the proxy in front of it.
@@ -132,10 +147,14 @@ impl fmt::Debug for Moto {
     }
 }
 
-/// `ci/cloud.py` in the environment that `ci/test` made.
+/// The Python environment that `ci/test` made.
+pub(crate) fn environment() -> PathBuf {
+    env::var_os("IOTO_TEST_VENV").map_or_else(|| repository().join(".venv"), PathBuf::from)
+}
+
+/// `ci/cloud.py` in that environment.
 fn python() -> Command {
-    let environment = env::var_os("IOTO_TEST_VENV").map_or_else(|| repository().join(".venv"), PathBuf::from);
-    let program = environment.join("bin/python");
+    let program = environment().join("bin/python");
     assert!(program.exists(), "no {}: run `ci/test test`, or set IOTO_TEST_VENV", program.display());
     let mut command = Command::new(program);
     command.arg(repository().join("ci/cloud.py"));

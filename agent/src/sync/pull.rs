@@ -342,5 +342,6 @@ impl Puller {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 #[path = "pull_tests.rs"]
 mod tests;

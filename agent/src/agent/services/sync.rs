@@ -61,14 +61,17 @@ async fn run(config: Config, device: String, handles: Handles, stop: Stop, repor
 /// Takes hints for as long as the agent runs, where there is a client for them.
 #[cfg(feature = "mqtt")]
 async fn hear(config: &Config, device: &str, handles: &Handles, state: &State) -> Result<(), ServiceError> {
-    while config.services.mqtt {
-        match handles.mqtt.get() {
-            Some(client) => log::debug!("no hints: {}", sync::hear(&client, device, state).await),
-            // It is about to start, or failed: the service that runs it starts it again.
-            None => drop(Timer::after(CLIENT).await),
-        }
+    if !config.services.mqtt {
+        return std::future::pending().await;
     }
-    std::future::pending().await
+    loop {
+        if let Some(client) = handles.mqtt.get() {
+            let end = sync::hear(&client, device, state).await;
+            log::debug!("no hints until the client is there again: {end}");
+        }
+        // It is about to start, or failed: the service that runs it starts it again.
+        Timer::after(CLIENT).await;
+    }
 }
 
 #[cfg(not(feature = "mqtt"))]
