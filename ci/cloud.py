@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """The AWS simulator of `ci/run --cloud` and of the tests: moto, with signatures and policies enforced.
 
-cloud.py serve --port PORT [--table NAME] [--allow ACTIONS] [--stdin]
+cloud.py serve --port PORT [--table NAME] [--allow ACTIONS] [--stream] [--stdin]
     Starts moto on loopback with one DynamoDB table and one user who may use it, or carry out other ACTIONS, as `s3:*,logs:*`.
     Prints a line of JSON that says how to get in, and serves until SIGTERM, or with --stdin until standard input ends (so
-    that it dies with the test that started it).
+    that it dies with the test that started it). With --stream the table has a stream of its changes, for ci/function.py.
 cloud.py scan FILE
     Prints the items of the table, one line of JSON each; FILE holds the line that `serve` printed (`-`: standard input).
 cloud.py edit FILE THING MODEL KEY [JSON]
@@ -38,6 +38,7 @@ def main():
     verb.add_argument("--port", type=int, required=True)
     verb.add_argument("--table", default="ioto")
     verb.add_argument("--allow", default="dynamodb:*")
+    verb.add_argument("--stream", action="store_true")
     verb.add_argument("--stdin", action="store_true")
     verb = verbs.add_parser("scan")
     verb.add_argument("file", type=argparse.FileType())
@@ -48,16 +49,24 @@ def main():
     verb.add_argument("fields", type=lambda text: json.loads(text, parse_float=decimal.Decimal), nargs="?")
     arguments = parser.parse_args()
     if arguments.verb == "serve":
-        serve(arguments.port, arguments.table, arguments.allow.split(","), arguments.stdin)
+        serve(arguments.port, arguments.table, arguments.allow.split(","), arguments.stream, arguments.stdin)
     elif arguments.verb == "scan":
         scan(json.load(arguments.file))
     else:
         edit(json.load(arguments.file), arguments.thing, arguments.model, arguments.key, arguments.fields)
 
 
-def serve(port, table, actions, until_stdin_ends):
-    from moto.server import ThreadedMotoServer
+def serve(port, table, actions, has_stream, until_stdin_ends):
+    import moto.server
 
+    # One request at a time: DynamoDB's conditions hold whatever else is going on, moto's do not.
+    turn, whole = threading.Lock(), moto.server.DomainDispatcherApplication.__call__
+
+    def one_at_a_time(*request):
+        with turn:
+            return whole(*request)
+
+    moto.server.DomainDispatcherApplication.__call__ = one_at_a_time
     # moto waits for ever for a server that could not bind.
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -70,9 +79,9 @@ def serve(port, table, actions, until_stdin_ends):
     ended = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ended.set())
-    server = ThreadedMotoServer("127.0.0.1", port, verbose=False)
+    server = moto.server.ThreadedMotoServer("127.0.0.1", port, verbose=False)
     server.start()
-    print(json.dumps(set_up(f"http://127.0.0.1:{port}", table, actions)), flush=True)
+    print(json.dumps(set_up(f"http://127.0.0.1:{port}", table, actions, has_stream)), flush=True)
     if until_stdin_ends:
         threading.Thread(target=lambda: (sys.stdin.read(), ended.set()), daemon=True).start()
     ended.wait()
@@ -80,7 +89,7 @@ def serve(port, table, actions, until_stdin_ends):
     os._exit(0)
 
 
-def set_up(endpoint, table, actions):
+def set_up(endpoint, table, actions, has_stream):
     """The table, a user who may do this and nothing else, and from then on no request without a valid signature."""
     dynamodb = client("dynamodb", endpoint, "setup", "setup")
     dynamodb.create_table(
@@ -91,6 +100,7 @@ def set_up(endpoint, table, actions):
         GlobalSecondaryIndexes=[
             {"IndexName": "changes", "KeySchema": keys("gpk", "_ts"), "Projection": {"ProjectionType": "ALL"}}
         ],
+        **({"StreamSpecification": {"StreamEnabled": True, "StreamViewType": "NEW_AND_OLD_IMAGES"}} if has_stream else {}),
     )
     # moto does not look for the table in a DynamoDB request, so that it matches no resource but `*`.
     allowed = {"Effect": "Allow", "Action": actions, "Resource": "*"}

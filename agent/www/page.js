@@ -1,4 +1,4 @@
-// The page of the device: asks for the state every two seconds and shows it.
+// The page of the device: asks for the state every two seconds and shows it, and settings when they change.
 
 const PERIOD = 2000;
 const HISTORY = 60;
@@ -93,6 +93,37 @@ async function showReadings() {
   byId("readings").replaceChildren(...(rows.length ? rows : [none]));
 }
 
+async function showSettings() {
+  const { items } = await ask("/api/db/Setting?limit=50");
+  const rows = items.map((item) =>
+    element("tr", {},
+      element("td", {}, item.id),
+      element("td", {}, item.value ?? ""),
+      element("td", {}, item.updated ? new Date(item.updated).toLocaleString() : "")));
+  const none = element("tr", {}, element("td", { colSpan: 3, className: "empty" }, "No settings yet."));
+  byId("settings").replaceChildren(...(rows.length ? rows : [none]));
+}
+
+let watched = null, isShowing = false, isOld = false;
+
+// Whoever changes a setting, here or in the cloud: it is shown at once. What changes meanwhile is shown once more.
+async function settingChanged() {
+  isOld = true;
+  if (isShowing) return;
+  isShowing = true;
+  while (isOld) {
+    isOld = false;
+    await showSettings().catch(() => {});
+  }
+  isShowing = false;
+}
+
+function watchSettings() {
+  if (watched && watched.readyState !== EventSource.CLOSED) return;
+  watched = new EventSource("/api/db/Setting?watch");
+  for (const kind of ["watching", "created", "updated", "removed", "lost"]) watched.addEventListener(kind, settingChanged);
+}
+
 function showConnection(good, text) {
   const line = byId("connection");
   line.className = good ? "good" : "bad";
@@ -109,27 +140,35 @@ async function refresh() {
     const readings = (status.models ?? []).includes("Reading");
     byId("readings-section").hidden = !readings;
     if (readings) await showReadings();
+    const settings = (status.models ?? []).includes("Setting");
+    byId("settings-section").hidden = !settings;
+    if (settings) watchSettings();
     showConnection(true, "Live");
   } catch (error) {
     showConnection(false, `No answer from the device: ${error.message}`);
   }
 }
 
-byId("reading").addEventListener("submit", async (event) => {
-  event.preventDefault();
-  const form = new FormData(event.target);
-  const result = byId("reading-result");
-  try {
-    const body = JSON.stringify({ name: form.get("name"), value: Number(form.get("value")) });
-    await ask("/api/db/Reading", { method: "POST", headers: { "content-type": "application/json" }, body });
-    result.className = "";
-    result.textContent = "Saved.";
-    await showReadings();
-  } catch (error) {
-    result.className = "bad";
-    result.textContent = error.message;
-  }
-});
+// Sends what is in a form to the database, and says what came of it.
+function store(name, path, item, show) {
+  byId(name).addEventListener("submit", async (event) => {
+    event.preventDefault();
+    const result = byId(`${name}-result`);
+    try {
+      const body = JSON.stringify(item(new FormData(event.target)));
+      await ask(path, { method: "POST", headers: { "content-type": "application/json" }, body });
+      result.className = "";
+      result.textContent = "Saved.";
+      await show();
+    } catch (error) {
+      result.className = "bad";
+      result.textContent = error.message;
+    }
+  });
+}
+
+store("reading", "/api/db/Reading", (form) => ({ name: form.get("name"), value: Number(form.get("value")) }), showReadings);
+store("setting", "/api/db/Setting?upsert=true", (form) => ({ id: form.get("name"), value: form.get("value") }), showSettings);
 
 for (;;) {
   await refresh();

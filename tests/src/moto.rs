@@ -26,11 +26,21 @@ impl Moto {
         Self::start_for("dynamodb:*")
     }
 
+    /// Starts it with a table that has a stream of its changes, for a [`Function`](crate::Function).
+    pub fn with_stream() -> Self {
+        Self::launch(&["--stream"])
+    }
+
     /// Starts it with a user who may carry out these actions, as `s3:*,logs:PutLogEvents`.
     pub fn start_for(actions: &str) -> Self {
+        Self::launch(&["--allow", actions])
+    }
+
+    fn launch(arguments: &[&str]) -> Self {
         let port = free_port();
         let mut child = cloud()
-            .args(["serve", "--stdin", "--port", &port.to_string(), "--allow", actions])
+            .args(["serve", "--stdin", "--port", &port.to_string()])
+            .args(arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -62,8 +72,8 @@ impl Moto {
         self.access[key].as_str().expect("moto tells how to get in")
     }
 
-    /// The same as JSON, for programs of the tests.
-    pub fn access_as_json(&self) -> String {
+    /// The line of JSON that says how to get in, past the proxy.
+    pub fn line(&self) -> String {
         self.access.to_string()
     }
 

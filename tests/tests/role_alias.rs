@@ -33,7 +33,7 @@ impl Provider {
             .stdout(Stdio::piped())
             .spawn()
             .expect("start the provider");
-        writeln!(child.stdin.as_mut().expect("it is piped"), "{}", moto.access_as_json()).expect("tell it of moto");
+        writeln!(child.stdin.as_mut().expect("it is piped"), "{}", moto.line()).expect("tell it of moto");
         let mut lines = BufReader::new(child.stdout.take().expect("it is piped")).lines().map_while(Result::ok);
         let port = lines.next().expect("the provider starts");
         let answers = Arc::new(Mutex::new(Vec::new()));

@@ -199,6 +199,7 @@ impl Connection {
         core.figures.connected = true;
         core.figures.connects += 1;
         core.figures.last_error = None;
+        core.call_arrivals();
     }
 
     /// The session keeps what was not acknowledged; only messages of QoS 0 end with the connection.

@@ -24,6 +24,7 @@
 
 mod action;
 mod answers;
+mod arrival;
 mod broken;
 mod client;
 mod connection;

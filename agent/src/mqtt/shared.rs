@@ -56,6 +56,8 @@ pub(super) struct Core {
     /// The quality of service granted, or nothing for the end of a subscription.
     pub requests: Answers<RequestId, Option<QoS>>,
     pub room: Line,
+    /// Who waits for the next connection.
+    pub arrivals: Vec<Waker>,
     pub figures: State,
     pub end: End,
     /// Until then the client keeps away from the broker.
@@ -88,6 +90,7 @@ impl Shared {
             stored: Answers::default(),
             requests: Answers::default(),
             room: Line::default(),
+            arrivals: Vec::new(),
             figures: State::default(),
             end: End::Open,
             paused: None,
@@ -264,6 +267,7 @@ impl Core {
         self.stored.close();
         self.requests.close();
         self.room.close();
+        self.call_arrivals();
         std::mem::take(&mut self.handlers)
     }
 

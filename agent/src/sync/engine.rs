@@ -297,6 +297,17 @@ impl Engine {
         self.unread = true;
     }
 
+    /// There is reason to believe that the cloud is back: what waits for that is tried now.
+    pub fn try_now(&mut self) {
+        self.pace.try_now(self.sent.len());
+        for row in self.rows.values_mut() {
+            if matches!(row.stage, Stage::Waiting(_)) && row.refused.is_none() {
+                row.stage = Stage::Free;
+                self.unread = true;
+            }
+        }
+    }
+
     /// The next thing to do, until `None`.
     pub fn poll(&mut self, now: Instant) -> Option<Action> {
         self.release(now);

@@ -10,7 +10,11 @@
 mod answer;
 mod engine;
 mod error;
+#[cfg(feature = "mqtt")]
+mod hear;
+mod hint;
 pub mod item;
+mod news;
 mod pace;
 pub mod pull;
 mod question;
@@ -24,6 +28,9 @@ mod transport;
 pub use answer::{Answer, Over};
 pub use engine::{Action, Engine, Parked, Push, Report, Settings};
 pub use error::Error;
+#[cfg(feature = "mqtt")]
+pub use hear::hear;
+pub use hint::{Hint, Removed};
 pub use replicator::Replicator;
 pub use state::{State, Status};
 pub use transport::{DynamoTransport, Transport};

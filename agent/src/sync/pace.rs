@@ -77,6 +77,16 @@ impl Pace {
         }
     }
 
+    /// There is reason to believe that the cloud is back: one more request than those of which nothing is heard.
+    pub fn try_now(&mut self, sent: usize) {
+        if self.is_down {
+            self.is_down = false;
+            self.window = (sent + 1).min(self.most);
+            self.stored = 0;
+        }
+        self.paused_until = None;
+    }
+
     /// The request `id` was one too many; `next` is the id that the next request will exceed.
     pub fn throttled(&mut self, id: u64, next: u64, now: Instant, random: &mut fastrand::Rng) {
         self.reached();

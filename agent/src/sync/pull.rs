@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use super::hint::Hint;
+use super::news::{AGAIN, News};
 use super::pace::jitter;
 use crate::db::inbound::{Batch, Incoming, Progress, Range};
 use crate::net;
@@ -104,9 +106,11 @@ pub struct Puller {
     applying: Option<Page>,
     ready: Option<Batch>,
     next_id: u64,
-    /// Something may have changed in the cloud since the round began.
-    has_news: bool,
+    /// What hints said.
+    news: News,
     due: Instant,
+    /// When the last question went out.
+    asked_at: Option<Instant>,
     /// When all models are read as a whole again.
     whole_due: Instant,
     setbacks: u32,
@@ -140,8 +144,9 @@ impl Puller {
             applying: None,
             ready: None,
             next_id: 0,
-            has_news: false,
+            news: News::default(),
             due: now,
+            asked_at: None,
             whole_due,
             setbacks: 0,
             pulled: 0,
@@ -153,10 +158,31 @@ impl Puller {
     }
 
     /// Somebody says that there is something new.
-    pub fn hint(&mut self, now: Instant) {
-        self.has_news = true;
-        if self.step == Step::Rest && self.setbacks == 0 {
+    pub fn hint(&mut self, hint: &Hint, now: Instant) {
+        self.news.hint(hint, &self.settings.models);
+        self.hasten(now);
+    }
+
+    /// The way to the cloud is open again, as far as is known: hints may have been missed, and what was asked on the old way
+    /// may never be answered.
+    pub fn connected(&mut self, now: Instant) {
+        self.news.anything();
+        let is_unanswered = self.asked.is_some() && self.ready.is_none() && self.applying.is_none();
+        if is_unanswered {
+            self.asked = None;
+        }
+        if is_unanswered || self.setbacks > 0 {
             self.due = now;
+        }
+        self.hasten(now);
+    }
+
+    /// What was said may be reason to ask sooner than planned; where the cloud does not answer, not much sooner.
+    fn hasten(&mut self, now: Instant) {
+        if self.setbacks > 0 {
+            self.due = self.due.min(self.asked_at.map_or(now, |asked| now.max(asked + AGAIN)));
+        } else if self.step == Step::Rest {
+            self.due = self.due.min(self.news.due(now).unwrap_or(self.due));
         }
     }
 
@@ -224,6 +250,7 @@ impl Puller {
         }
         self.next_id += 1;
         self.asked = Some(self.next_id);
+        self.asked_at = Some(now);
         let scope = match &self.step {
             Step::Newest => Scope::Newest,
             Step::Model { .. } => Scope::Model(self.whole.front().cloned().unwrap_or_default()),
@@ -253,11 +280,14 @@ impl Puller {
     }
 
     fn begin(&mut self, now: Instant) {
-        self.has_news = false;
+        let hinted = self.news.begin(now);
         self.start = None;
         if self.whole.is_empty() && (!self.settings.has_index || now >= self.whole_due) {
             self.whole_due = now + self.settings.whole_every;
             self.whole = self.settings.models.iter().cloned().collect();
+        } else {
+            let unknown = hinted.into_iter().filter(|model| !self.whole.contains(model)).collect::<Vec<_>>();
+            self.whole.extend(unknown);
         }
         self.step = match (self.whole.is_empty(), self.settings.has_index && self.watermark.is_none()) {
             (true, _) => Step::Changes,
@@ -271,7 +301,10 @@ impl Puller {
         self.last_success = Some(now);
         // A fleet that was switched on at one time does not ask at one time.
         let wait = self.settings.every.mul_f64(0.75 + self.random.f64() / 2.0);
-        self.due = if self.has_news { now } else { now + wait };
+        // Without an index the models were read themselves, which are not behind.
+        let has = |time: &String| !self.settings.has_index || self.watermark.as_ref() >= Some(time);
+        self.news.ended(has, now);
+        self.due = (now + wait).min(self.news.due(now).unwrap_or(now + wait));
         Step::Rest
     }
 
@@ -307,3 +340,8 @@ impl Puller {
         Some(net::parse_iso8601(&watermark).map_or(watermark, |ms| net::iso8601(ms - overlap)))
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+#[path = "pull_tests.rs"]
+mod tests;

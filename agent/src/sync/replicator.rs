@@ -158,8 +158,8 @@ impl<T: Transport> Replicator<T> {
                     *lock(&self.shared.backlog) = backlog;
                     census.counted(now);
                 }
-                Event::Hint => lock(&self.shared.puller).hint(now),
-                Event::Deadline => {}
+                // What was said is with engine and puller already.
+                Event::Hint | Event::Deadline => {}
             }
         }
     }

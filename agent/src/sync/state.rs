@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 use smol::channel::Sender;
 
 use super::engine::{Engine, Parked};
+use super::hint::Hint;
 use super::pull::Puller;
 use crate::db::changelog::Backlog;
 use crate::net;
@@ -59,8 +60,23 @@ impl State {
         Self { engine, puller, backlog, hints }
     }
 
-    /// Says that there may be something new in the cloud: it is asked at once.
-    pub fn hint(&self) {
+    /// Takes a hint that something is new in the cloud: it is asked at once, or half a second after it was asked last. However
+    /// many hints come, they are one question.
+    pub fn hint(&self, hint: &Hint) {
+        lock(&self.puller).hint(hint, Instant::now());
+        self.wake();
+    }
+
+    /// Says that the device is connected again: the cloud is asked for what was hinted at meanwhile, and again 5 s later, and
+    /// what waits because the cloud was out of reach is tried now.
+    pub fn connected(&self) {
+        let now = Instant::now();
+        lock(&self.puller).connected(now);
+        lock(&self.engine).try_now();
+        self.wake();
+    }
+
+    fn wake(&self) {
         // One that is not taken yet says the same.
         let _ = self.hints.try_send(());
     }

@@ -25,12 +25,14 @@ FLAGS = [
 ]
 
 
-def fingerprint():
-    """The key of the server's certificate, which the browser takes from nobody else."""
+def trust():
+    """The key of the server's certificate, if it has one: the browser takes it from nobody else."""
+    if not hasattr(place, "certificate"):
+        return []
     with open(place.certificate, "rb") as file:
         key = x509.load_pem_x509_certificate(file.read()).public_key()
     digest = hashlib.sha256(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).digest()
-    return base64.b64encode(digest).decode()
+    return ["--ignore-certificate-errors-spki-list=" + base64.b64encode(digest).decode()]
 
 
 class Lost(RuntimeError):
@@ -45,8 +47,7 @@ class Browser:
         os.makedirs(profile)
         with open(os.path.join(place.scratch, "chromium.log"), "wb") as log:
             self.process = subprocess.Popen(
-                ["chromium", *FLAGS, "--ignore-certificate-errors-spki-list=" + fingerprint(),
-                 "--user-data-dir=" + profile, "about:blank"],
+                ["chromium", *FLAGS, *trust(), "--user-data-dir=" + profile, "about:blank"],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
                 env={**os.environ, "HOME": profile, "XDG_CONFIG_HOME": profile, "XDG_CACHE_HOME": profile},
             )

@@ -355,3 +355,37 @@ fn a_restart_forgets_what_was_on_its_way_and_keeps_what_waits() {
     assert_eq!(bench.read().0, 5);
     assert_eq!(bench.rows(&[("bad", 1), ("a", 2), ("b", 3)]).len(), 2);
 }
+
+#[test]
+fn what_an_outage_holds_up_is_tried_when_there_is_reason_to_believe_that_it_is_over() {
+    let mut bench = Bench::new(4, Duration::ZERO);
+    bench.read();
+    let ids = bench.rows(&[("a", 1), ("b", 2), ("c", 3)]);
+    for id in &ids[..2] {
+        bench.answer(*id, failed());
+    }
+    assert!(bench.engine.report().down && bench.poll().is_none(), "it pauses");
+    bench.engine.try_now();
+    let (limit, exclude) = bench.read();
+    assert_eq!((limit, exclude.len()), (1, 1), "beside the one of which nothing is heard");
+    let ids = bench.rows(&[("a", 1)]);
+    bench.answer(ids[0], failed());
+    assert!(bench.engine.report().down, "it was not over");
+    bench.engine.try_now();
+    bench.read();
+    let ids = bench.rows(&[("b", 2)]);
+    bench.answer(ids[0], Answer::Stored);
+    assert_eq!(bench.settle().len(), 1);
+    assert!(!bench.engine.report().down);
+}
+
+#[test]
+fn refused_rows_wait_on_when_the_device_is_connected_again() {
+    let mut bench = Bench::new(4, Duration::ZERO);
+    bench.read();
+    let ids = bench.rows(&[("a", 1)]);
+    bench.answer(ids[0], Answer::Refused("too large".to_owned()));
+    bench.engine.try_now();
+    assert_eq!(bench.engine.report().parked, 1);
+    assert_eq!(bench.pushes(), [0; 0]);
+}

@@ -2,6 +2,7 @@
 
 use crate::db::inbound::Batch;
 use crate::net::iso8601;
+use crate::sync::hint::{Hint, Removed};
 use crate::sync::pull::{Action, Page, Puller, Query, Scope, Settings};
 
 use std::time::Duration;
@@ -66,6 +67,7 @@ impl World {
 
     /// Does what the puller wants.
     pub(super) fn turn_pull(&mut self) {
+        self.hear();
         while let Some(action) = self.puller.poll(self.now) {
             let generation = self.generation;
             match action {
@@ -95,6 +97,22 @@ impl World {
                 self.pull_wake = Some(at);
                 self.after(at - self.now, Event::Wake);
             }
+        }
+    }
+
+    /// Hints come when they like, true or not, and connections.
+    fn hear(&mut self) {
+        match self.random.u16(..) {
+            0..600 => {
+                let latest = self.random.bool().then(|| self.stamp());
+                let models = if self.random.u8(..5) == 0 { vec!["M".to_owned()] } else { Vec::new() };
+                self.puller.hint(&Hint { latest, removed: Removed::Models(models) }, self.now);
+            }
+            600..700 => {
+                self.puller.connected(self.now);
+                self.engine.try_now();
+            }
+            _ => {}
         }
     }
 

@@ -93,7 +93,7 @@ pub struct World {
     event_id: u64,
     pub(super) cloud: Cloud,
     pub(super) store: Store,
-    engine: Engine,
+    pub(super) engine: Engine,
     pub(super) puller: Puller,
     /// Whether the model replicates in both directions, and who wins then.
     pub(super) is_both: bool,
