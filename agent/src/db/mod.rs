@@ -41,6 +41,7 @@ mod generate;
 mod handle;
 mod health;
 mod kept;
+mod migration;
 mod operation;
 mod outbox;
 mod pages;

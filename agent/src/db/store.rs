@@ -16,6 +16,7 @@ use super::error::Error;
 use super::generate::Generator;
 use super::health::Recovery;
 use super::kept;
+use super::migration;
 use super::outbox::{self, Outbox};
 use super::rows::{self, Rows, column, table};
 use super::salvage;
@@ -323,6 +324,7 @@ fn prepare(connection: &Connection, schema: &Schema, generator: &mut Generator) 
         renew_expiry(&transaction, model)?;
         enqueue(&transaction, model)?;
     }
+    migration::check(&transaction, schema, generator)?;
     adjust_indexes(&transaction, &present, &wanted)?;
     transaction.commit()?;
     Ok(site)
