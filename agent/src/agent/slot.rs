@@ -7,7 +7,7 @@ pub struct Slot<T>(Arc<Mutex<Option<T>>>);
 
 impl<T: Clone> Slot<T> {
     /// What is there.
-    #[cfg(any(feature = "web", feature = "sync"))]
+    #[cfg(any(feature = "web", feature = "db"))]
     pub fn get(&self) -> Option<T> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }

@@ -300,7 +300,7 @@ fn status_of(error: &DbError) -> u16 {
         DbError::Step { error, .. } => status_of(error),
         DbError::TooLarge { .. } => 413,
         DbError::Full(_) => 507,
-        DbError::Closed => 503,
+        DbError::Closed | DbError::Damaged(_) | DbError::Replaced => 503,
         _ => 500,
     }
 }

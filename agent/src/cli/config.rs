@@ -12,7 +12,7 @@ pub fn check(args: Args) -> ExitCode {
     match load(&args) {
         Ok(loaded) => {
             warn_of_users(&loaded);
-            match check_signatures(&loaded) {
+            match check_signatures(&loaded).and_then(|()| check_schema(&loaded)) {
                 Ok(()) => print("The configuration is valid.\n"),
                 Err(problems) => {
                     complain(&problems);
@@ -43,6 +43,19 @@ fn check_signatures(loaded: &Loaded) -> Result<(), String> {
 
 #[cfg(not(feature = "web"))]
 fn check_signatures(_: &Loaded) -> Result<(), String> {
+    Ok(())
+}
+
+#[cfg(feature = "db")]
+fn check_schema(loaded: &Loaded) -> Result<(), String> {
+    match loaded.config.services.database {
+        true => ioto::db::Schema::load(&loaded.config.database.schema).map(drop).map_err(|error| error.to_string()),
+        false => Ok(()),
+    }
+}
+
+#[cfg(not(feature = "db"))]
+fn check_schema(_: &Loaded) -> Result<(), String> {
     Ok(())
 }
 

@@ -18,6 +18,8 @@ pub struct Database {
     pub schema: PathBuf,
     /// `database.service`: how often rows whose time is over are removed.
     pub service: Duration,
+    /// `database.check`: how often the pages of the file are looked through for damage, while it is in use.
+    pub check: Duration,
     /// `database.commit`: how long a write waits for others to share its commit, at most.
     pub commit: Duration,
     /// `database.queue`: operations that wait for the writer at most; callers beyond it wait.
@@ -30,6 +32,7 @@ impl Default for Database {
             path: "/var/lib/ioto/db/device.db".into(),
             schema: "/etc/ioto/schema.json5".into(),
             service: Duration::from_secs(60 * 60),
+            check: Duration::from_secs(24 * 60 * 60),
             commit: Duration::from_millis(2),
             queue: 1024,
         }
@@ -43,6 +46,7 @@ impl Database {
             path: s.path("path", &directories.db.join("device.db")),
             schema: schema(s, directories),
             service: s.duration("service", Duration::from_secs(60)..=FOREVER, d.service),
+            check: s.duration("check", Duration::from_secs(1)..=FOREVER, d.check),
             commit: s.duration("commit", Duration::ZERO..=Duration::from_secs(1), d.commit),
             queue: s.count("queue", 1..=65_536, d.queue),
         }

@@ -3,6 +3,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::PoisonError;
 
 use rusqlite::Connection;
 use serde_json::{Value, json};
@@ -12,7 +13,7 @@ use super::handle::Db;
 use super::rows::{self, Rows, table};
 use super::schema::Schema;
 use super::store;
-use crate::config;
+use crate::{config, sqlite};
 
 /// Findings of a verification that are told.
 const FINDINGS: usize = 20;
@@ -131,6 +132,12 @@ impl Db {
         Ok(statistics)
     }
 
+    /// Bytes of the file with its log.
+    pub fn file_size(&self) -> u64 {
+        let size = |path: &Path| fs::metadata(path).map_or(0, |file| file.len());
+        size(self.path()) + size(&sqlite::beside(self.path(), "-wal"))
+    }
+
     /// Reads the whole file while it is in use, and says what is wrong with it. Other reads wait meanwhile, writes do not.
     pub async fn verify(&self) -> Result<Verdict, Error> {
         let schema = self.shared_schema();
@@ -141,9 +148,28 @@ impl Db {
     pub async fn compact(&self) -> Result<(), Error> {
         self.alone(|editor| {
             editor.connection().execute_batch("VACUUM; PRAGMA wal_checkpoint(TRUNCATE)")?;
-            Ok(())
+            editor.note_roots()
         })
         .await
+    }
+
+    /// Looks through the pages of the file while it is in use, without standing in anybody's way; a damaged one is recovered.
+    /// `false`: it is damaged. Much cheaper than [`verify`](Self::verify), which also reads what is in the rows.
+    pub async fn look_over(&self) -> Result<bool, Error> {
+        let claim = self.claim().clone();
+        let look = move || {
+            let _guard = claim.monitor().outside.lock().unwrap_or_else(PoisonError::into_inner);
+            let looked = store::connect(claim.path()).and_then(|connection| Ok(sqlite::check(&connection)?));
+            let damage = match looked {
+                Ok(Ok(())) => return Ok(true),
+                Ok(Err(what)) => Error::damage(&what),
+                Err(error) if error.is_corrupt() => error,
+                Err(error) => return Err(error),
+            };
+            claim.suspect(&damage);
+            Ok(false)
+        };
+        smol::unblock(look).await
     }
 
     /// Copies the database as it is at one moment into a new file, while it is in use. Returns the bytes of the copy, which
@@ -152,8 +178,12 @@ impl Db {
     /// # Errors
     /// [`Error::File`] when there is such a file already, or it cannot be made.
     pub async fn backup(&self, to: impl Into<PathBuf>) -> Result<u64, Error> {
-        let (from, to) = (self.path().to_owned(), to.into());
-        smol::unblock(move || back_up(&from, &to)).await
+        let (claim, to) = (self.claim().clone(), to.into());
+        let copy = move || {
+            let _guard = claim.monitor().outside.lock().unwrap_or_else(PoisonError::into_inner);
+            back_up(claim.path(), &to)
+        };
+        smol::unblock(copy).await
     }
 
     /// A [`backup`](Self::backup) beside the database, `PATH.backup`, in place of an earlier one; its path and bytes.

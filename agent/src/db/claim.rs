@@ -1,14 +1,17 @@
 //! The claim on the database file: its directory, its lock, whether it looks sound, and what becomes of a damaged one.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::{self, File};
-use std::io::{ErrorKind, Read};
+use std::io::{ErrorKind, Read, Write as _};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
+use serde_json::Value;
 
 use super::error::Error;
+use super::health::Monitor;
 use crate::sqlite::{beside, make_directory, make_file, was_left_open};
 
 /// Damaged databases that are kept beside the new one. More would fill the disk of a device whose storage is dying.
@@ -40,6 +43,7 @@ impl fmt::Display for Doubt {
 /// The right of this process to the file, until it is dropped.
 pub(super) struct Claim {
     path: PathBuf,
+    monitor: Monitor,
     _lock: Flock<File>,
 }
 
@@ -54,13 +58,20 @@ impl Claim {
             Errno::EWOULDBLOCK => Error::InUse { path: path.into() },
             errno => Error::file("lock", &lock, errno.into()),
         })?;
+        let claim = Self { path: path.into(), monitor: Monitor::default(), _lock: lock };
+        claim.finish_setting_aside()?;
         make_file(path).map_err(|source| Error::file("open", path, source))?;
-        Ok(Self { path: path.into(), _lock: lock })
+        Ok(claim)
     }
 
     /// The database file.
     pub(super) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// What all who use the file know of it.
+    pub(super) fn monitor(&self) -> &Monitor {
+        &self.monitor
     }
 
     /// Why the file should be checked before it is used; `None` after a clean close.
@@ -76,9 +87,11 @@ impl Claim {
         }
     }
 
-    /// Notes that the file is damaged, so that the next start checks it.
+    /// Notes that the file is damaged: it is recovered at once, or at the next start when this one ends before.
     pub(super) fn suspect(&self, error: &Error) {
-        log::error!("{} is damaged, it will be checked at the next start: {error}", self.path.display());
+        if !self.monitor.suspect(error) {
+            return;
+        }
         let marker = beside(&self.path, ".suspect");
         if let Err(error) = make_file(&marker) {
             log::error!("cannot write {}: {error}", marker.display());
@@ -90,13 +103,70 @@ impl Claim {
         let _ = fs::remove_file(beside(&self.path, ".suspect"));
     }
 
-    /// Renames the file and its log to `PATH.corrupt-N`, and makes an empty one.
+    /// Renames the file and its log to `PATH.corrupt-N`, and makes an empty one. Until [`salvaged`](Self::salvaged) is called, each
+    /// opening finds what is left to do in [`unfinished`](Self::unfinished).
     pub(super) fn set_aside(&self) -> Result<PathBuf, Error> {
         let name = |n: u32| beside(&self.path, &format!(".corrupt-{n}"));
         // The first are the most valuable: they were damaged after the longest life. The last makes room.
         let n = (1..KEPT).find(|&n| !fs::exists(name(n)).unwrap_or(true)).unwrap_or(KEPT);
+        let aside = name(n);
+        for suffix in ["", "-wal"] {
+            let _ = fs::remove_file(beside(&aside, suffix));
+        }
+        let roots: serde_json::Map<_, _> = self.roots().into_iter().map(|(name, page)| (name, page.into())).collect();
+        let note = serde_json::json!({"aside": n, "roots": roots}).to_string();
+        let salvage = beside(&self.path, ".salvage");
+        write(&salvage, &note).map_err(|source| Error::file("write", &salvage, source))?;
+        self.rename(&aside)?;
+        self.trust();
+        make_file(&self.path).map_err(|source| Error::file("make", &self.path, source))?;
+        Ok(aside)
+    }
+
+    /// A file that was set aside and whose rows were not all recovered, and the first pages of its tables.
+    pub(super) fn unfinished(&self) -> Option<(PathBuf, BTreeMap<String, u32>)> {
+        let note: Value = serde_json::from_str(&fs::read_to_string(beside(&self.path, ".salvage")).ok()?).ok()?;
+        let n = note["aside"].as_u64().filter(|n| (1..=u64::from(KEPT)).contains(n))?;
+        Some((beside(&self.path, &format!(".corrupt-{n}")), pages(&note["roots"])))
+    }
+
+    /// All that could be recovered is in the file.
+    pub(super) fn salvaged(&self) {
+        let _ = fs::remove_file(beside(&self.path, ".salvage"));
+    }
+
+    /// Writes down where the tables begin, for the case that the page which has that is damaged.
+    pub(super) fn note_roots(&self, roots: BTreeMap<String, u32>) {
+        if self.roots() != roots {
+            let map: serde_json::Map<_, _> = roots.into_iter().map(|(name, page)| (name, page.into())).collect();
+            let file = beside(&self.path, ".roots");
+            if let Err(error) = write(&file, &Value::Object(map).to_string()) {
+                log::debug!("cannot write {}: {error}", file.display());
+            }
+        }
+    }
+
+    fn roots(&self) -> BTreeMap<String, u32> {
+        let text = fs::read_to_string(beside(&self.path, ".roots")).unwrap_or_default();
+        pages(&serde_json::from_str(&text).unwrap_or_default())
+    }
+
+    /// A power cut may have come between the note and the renaming, or between two files.
+    fn finish_setting_aside(&self) -> Result<(), Error> {
+        match self.unfinished() {
+            Some((aside, _)) if !fs::exists(&aside).unwrap_or(true) => self.rename(&aside),
+            Some((aside, _)) if fs::metadata(&self.path).map_or(0, |file| file.len()) == 0 => {
+                let log = beside(&self.path, "-wal");
+                let _ = fs::rename(log, beside(&aside, "-wal"));
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn rename(&self, aside: &Path) -> Result<(), Error> {
         for suffix in ["", "-wal", "-shm"] {
-            let (from, to) = (beside(&self.path, suffix), beside(&name(n), suffix));
+            let (from, to) = (beside(&self.path, suffix), beside(aside, suffix));
             let moved = match suffix {
                 "-shm" => fs::remove_file(&from),
                 _ => fs::rename(&from, &to),
@@ -105,14 +175,26 @@ impl Claim {
                 Err(source) if source.kind() != ErrorKind::NotFound => {
                     return Err(Error::file("set aside", &from, source));
                 }
-                Err(_) if suffix == "-wal" => drop(fs::remove_file(&to)),
                 _ => {}
             }
         }
-        self.trust();
-        make_file(&self.path).map_err(|source| Error::file("make", &self.path, source))?;
-        Ok(name(n))
+        Ok(())
     }
+}
+
+/// Writes a small file so that it is there as a whole or not at all.
+fn write(path: &Path, text: &str) -> std::io::Result<()> {
+    let fresh = beside(path, ".new");
+    let mut file = make_file(&fresh)?;
+    file.set_len(0)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    fs::rename(&fresh, path)
+}
+
+fn pages(map: &Value) -> BTreeMap<String, u32> {
+    let pages = map.as_object().into_iter().flatten();
+    pages.filter_map(|(name, page)| Some((name.clone(), u32::try_from(page.as_u64()?).ok()?))).collect()
 }
 
 /// An empty file, or one that begins as SQLite's do and is as long as its header says (the number of pages at byte 28, their

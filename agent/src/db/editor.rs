@@ -24,6 +24,14 @@ use super::worker::Owner;
 /// Rows removed by one step of a sweep, at most: other writes get their turn between two steps.
 const SWEEP: usize = 200;
 
+/// A row that is in memory only, on its way to another connection.
+pub(super) struct Kept {
+    model: Arc<Model>,
+    key: String,
+    text: String,
+    expires: Option<i64>,
+}
+
 /// The connection that writes.
 pub(super) struct Editor {
     rows: Rows,
@@ -81,6 +89,11 @@ impl Editor {
         &self.rows.connection
     }
 
+    /// Writes down where the tables begin now.
+    pub(super) fn note_roots(&self) -> Result<(), Error> {
+        self.rows.note_roots()
+    }
+
     pub(super) fn fresh(&mut self) -> &mut Fresh {
         &mut self.fresh
     }
@@ -127,6 +140,37 @@ impl Editor {
         self.watchers.end();
         if let Err((_, error)) = self.rows.connection.close() {
             log::warn!("not closed properly, it will be checked at the next start: {error}");
+        }
+    }
+
+    /// Closes a file that is damaged, and takes along what is in memory only.
+    pub(super) fn leave(self) -> Vec<Kept> {
+        let mut kept = Vec::new();
+        for model in self.schema.models().filter(|model| model.process().memory) {
+            let sql = format!("SELECT key, doc, expires FROM {}", table(model));
+            let Ok(mut statement) = self.rows.connection.prepare(&sql) else { continue };
+            if let Ok(rows) = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))) {
+                kept.extend(rows.flatten().map(|(key, text, expires)| Kept {
+                    model: model.clone(),
+                    key,
+                    text,
+                    expires,
+                }));
+            }
+        }
+        if let Err((_, error)) = self.rows.connection.close() {
+            log::warn!("the damaged file was not closed properly: {error}");
+        }
+        kept
+    }
+
+    /// Brings what was in memory back.
+    pub(super) fn bring(&mut self, kept: Vec<Kept>) {
+        for Kept { model, key, text, expires } in kept {
+            let sql = format!("INSERT OR REPLACE INTO {} (key, doc, expires) VALUES (?1, ?2, ?3)", table(&model));
+            if let Err(error) = self.rows.connection.execute(&sql, params![key, text, expires]) {
+                log::warn!("{} {key}, which is in memory only, is lost: {error}", model.name());
+            }
         }
     }
 
@@ -267,22 +311,28 @@ impl Editor {
         Ok(())
     }
 
-    /// Takes rows over as they are, unless there are such already. Returns how many.
-    pub(super) fn adopt(
-        &mut self,
-        model: &Model,
-        rows: impl IntoIterator<Item = (String, Item)>,
-    ) -> Result<u64, Error> {
+    /// Takes rows over as they are, unless there are such already, in a transaction of its own. Returns how many.
+    pub(super) fn adopt(&mut self, rows: Vec<(Arc<Model>, String, Item)>) -> Result<u64, Error> {
         self.begin()?;
+        let adopted = self.adopt_each(rows);
+        if adopted.is_err() && self.in_transaction() {
+            self.execute("ROLLBACK")?;
+        }
+        let adopted = adopted?;
+        self.commit().map(|()| adopted)
+    }
+
+    fn adopt_each(&mut self, rows: Vec<(Arc<Model>, String, Item)>) -> Result<u64, Error> {
         let mut adopted = 0;
-        for (key, item) in rows {
-            if self.rows.stored(model, &key)?.is_none() {
-                self.put(model, &key, &item, document(&item))?;
-                self.record(model, &key, false)?;
+        for (model, key, item) in rows {
+            let sql = format!("SELECT 1 FROM {} WHERE key = ?1", table(&model));
+            if !self.rows.connection.prepare_cached(&sql)?.exists([&key])? {
+                self.put(&model, &key, &item, document(&item))?;
+                self.record(&model, &key, false)?;
                 adopted += 1;
             }
         }
-        self.commit().map(|()| adopted)
+        Ok(adopted)
     }
 
     /// Changes texts that are kept beside the models.

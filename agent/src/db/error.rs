@@ -96,6 +96,10 @@ pub enum Error {
         /// The newest format this program knows.
         known: i64,
     },
+    /// The file was found to be damaged in use: what can be read of it is being recovered, which takes seconds.
+    Damaged(String),
+    /// The file was recovered after damage, and what was asked concerns the one before.
+    Replaced,
     /// The database was closed.
     Closed,
 }
@@ -117,6 +121,8 @@ impl Error {
             Error::Store(_) | Error::File { .. } => "store",
             Error::InUse { .. } => "in_use",
             Error::Version { .. } => "version",
+            Error::Damaged(_) => "damaged",
+            Error::Replaced => "replaced",
             Error::Closed => "closed",
         }
     }
@@ -211,6 +217,15 @@ impl fmt::Display for Error {
                  move the file away to begin with an empty database",
                 path.display()
             ),
+            Error::Damaged(reason) => {
+                write!(
+                    f,
+                    "the database file is damaged and what can be read of it is recovered; try again soon: {reason}"
+                )
+            }
+            Error::Replaced => {
+                f.write_str("the database file was damaged and is another one since; begin again with what that has")
+            }
             Error::Closed => f.write_str("the database is closed"),
         }
     }

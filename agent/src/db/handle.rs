@@ -2,18 +2,21 @@
 
 use std::collections::HashSet;
 use std::fmt;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
 
 use super::access_log::AccessBounds;
 use super::changelog::{Backlog, LoggedConflict, Pending, Settlement};
+use super::claim::Claim;
 use super::editor::Editor;
 use super::error::Error;
 use super::filter::Filter;
+use super::health::Health;
 use super::inbound::{Batch, Progress};
 use super::operation::{Done, MAX_OPERATIONS, Operation};
 use super::query::{Item, Page, Query};
 use super::reader::Reader;
+use super::recovery::Keeper;
 use super::rows::Rows;
 use super::schema::{Model, Schema};
 use super::store::Store;
@@ -31,13 +34,13 @@ use crate::config;
 #[derive(Clone)]
 pub struct Db {
     inner: Arc<Inner>,
+    /// The file that this handle is for alone.
+    pinned: Option<u64>,
 }
 
 struct Inner {
-    path: PathBuf,
     schema: Arc<Schema>,
-    site: String,
-    changes: smol::channel::Receiver<()>,
+    claim: Arc<Claim>,
     watchers: Watchers,
     // The reader goes first, so that the writer has the last connection: closing that one puts the log into the file.
     reader: Reader,
@@ -47,19 +50,21 @@ struct Inner {
 impl Db {
     /// Opens the file of `database.path`, makes it when it is not there, and starts the threads `ioto-db` (writes) and
     /// `ioto-db-read`. Blocks while a file that was not closed properly is checked. A damaged file is set aside as
-    /// `PATH.corrupt-N`, and an empty database begun.
+    /// `PATH.corrupt-N`, and a database begun with what can be read of it; so it is when damage is found later: what
+    /// comes upon it fails with [`Error::Damaged`], what comes after it waits. See [`Db::health`].
     ///
     /// # Errors
     /// [`Error::InUse`], [`Error::Version`], [`Error::Schema`], [`Error::File`], [`Error::Full`], [`Error::Store`].
     pub fn open(options: &config::Database, schema: Schema) -> Result<Self, Error> {
         let schema = Arc::new(schema);
-        let Store { rows, editor, site, changes, watchers } = Store::open(&options.path, &schema)?;
-        let wait = options.commit;
-        let writer = Worker::start("ioto-db", options.queue, move |queue| writer::serve(editor, queue, wait))?;
+        let (claim, watchers) = (Arc::new(Claim::stake(&options.path)?), Watchers::default());
+        let Store { rows, editor } = Store::open(&claim, &schema, &watchers)?;
+        let (wait, rows) = (options.commit, Arc::new(Mutex::new(Ok(rows))));
+        let keeper = Keeper::new(editor, rows.clone(), claim.clone(), schema.clone(), watchers.clone());
+        let writer = Worker::start("ioto-db", options.queue, move |queue| writer::serve(keeper, queue, wait))?;
+        claim.monitor().wakes(writer.waker());
         let reader = Reader::start("ioto-db-read", rows, options.queue)?;
-        Ok(Self {
-            inner: Arc::new(Inner { path: options.path.clone(), schema, site, changes, watchers, reader, writer }),
-        })
+        Ok(Self { inner: Arc::new(Inner { schema, claim, watchers, reader, writer }), pinned: None })
     }
 
     /// The models.
@@ -222,23 +227,40 @@ impl Db {
     /// (model, key).
     pub async fn pending(&self, limit: usize, exclude: &HashSet<(String, String)>) -> Result<Vec<Pending>, Error> {
         let exclude = exclude.clone();
-        self.inner.reader.call(move |rows| rows.pending(limit, &exclude)).await
+        let pinned = self.pinned;
+        let operation = move |rows: &mut Rows| {
+            rows.demand_generation(pinned)?;
+            rows.pending(limit, &exclude)
+        };
+        self.inner.reader.call(operation).await
     }
 
     /// Records what became of pending changes, all in one transaction.
     pub async fn settle(&self, settlements: Vec<Settlement>) -> Result<(), Error> {
-        self.inner.writer.call(move |editor| editor.settle(&settlements)).await
+        let pinned = self.pinned;
+        let operation = move |editor: &mut Editor| {
+            editor.rows().demand_generation(pinned)?;
+            editor.settle(&settlements)
+        };
+        self.inner.writer.call(operation).await
     }
 
     /// Applies what was read from the cloud, all in one transaction; returns how many rows it changed.
     pub async fn apply(&self, batch: Batch) -> Result<u64, Error> {
-        self.inner.writer.call(move |editor| editor.apply(&batch)).await
+        let pinned = self.pinned;
+        let operation = move |editor: &mut Editor| {
+            editor.rows().demand_generation(pinned)?;
+            editor.apply(&batch)
+        };
+        self.inner.writer.call(operation).await
     }
 
     /// To be called before a [range](Batch::range) is read from the cloud: rows that are settled from now on are not taken for
     /// absent by the next [`apply`](Self::apply) of a range.
     pub async fn watch_range(&self) -> Result<(), Error> {
-        let watch = |editor: &mut Editor| {
+        let pinned = self.pinned;
+        let watch = move |editor: &mut Editor| {
+            editor.rows().demand_generation(pinned)?;
             editor.fresh().watch();
             Ok(())
         };
@@ -247,12 +269,22 @@ impl Db {
 
     /// How far the cloud was read.
     pub async fn progress(&self) -> Result<Progress, Error> {
-        self.inner.reader.call(|rows| rows.progress()).await
+        let pinned = self.pinned;
+        let operation = move |rows: &mut Rows| {
+            rows.demand_generation(pinned)?;
+            rows.progress()
+        };
+        self.inner.reader.call(operation).await
     }
 
     /// How far the cloud is behind.
     pub async fn backlog(&self) -> Result<Backlog, Error> {
-        self.inner.reader.call(|rows| rows.backlog()).await
+        let pinned = self.pinned;
+        let operation = move |rows: &mut Rows| {
+            rows.demand_generation(pinned)?;
+            rows.backlog()
+        };
+        self.inner.reader.call(operation).await
     }
 
     /// The newest conflicts, newest first.
@@ -283,8 +315,24 @@ impl Db {
         self.inner.reader.call(move |rows| rows.access_log(limit)).await
     }
 
+    /// A handle for the file as it is now: once that was recovered after damage, what concerns replication fails with
+    /// [`Error::Replaced`], because what was read before says nothing of the new file.
+    #[must_use]
+    pub fn pinned(&self) -> Self {
+        Self { inner: self.inner.clone(), pinned: Some(self.inner.claim.monitor().generation()) }
+    }
+
+    /// How the file is: whether it was damaged, and what was done about it.
+    pub fn health(&self) -> Health {
+        self.inner.claim.monitor().health()
+    }
+
+    pub(super) fn claim(&self) -> &Arc<Claim> {
+        &self.inner.claim
+    }
+
     pub(super) fn path(&self) -> &Path {
-        &self.inner.path
+        self.inner.claim.path()
     }
 
     pub(super) fn shared_schema(&self) -> Arc<Schema> {
@@ -309,12 +357,13 @@ impl Db {
     /// The random name of this database file: a new file has a new one, so that its change numbers are not taken for
     /// those of an earlier file.
     pub fn site(&self) -> String {
-        self.inner.site.clone()
+        self.inner.claim.monitor().site()
     }
 
-    /// Holds one message when changes were recorded since it was last emptied. For one listener: a message goes to one.
+    /// Holds one message when changes were recorded since it was last emptied. For one listener: a message goes to one. It ends
+    /// when the file becomes another one.
     pub fn changes(&self) -> smol::channel::Receiver<()> {
-        self.inner.changes.clone()
+        self.inner.claim.monitor().changes()
     }
 
     /// Finishes what is queued, puts the log into the file, and closes it. Later operations fail with [`Error::Closed`].
@@ -326,7 +375,7 @@ impl Db {
 
 impl fmt::Debug for Db {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Db").field("site", &self.inner.site).finish_non_exhaustive()
+        f.debug_struct("Db").field("site", &self.site()).finish_non_exhaustive()
     }
 }
 

@@ -9,8 +9,8 @@ use super::error::Error;
 use super::rows::Rows;
 use super::worker::{Message, Owner as _, Worker};
 
-/// The connection, `None` after the end.
-type Shared = Arc<Mutex<Option<Rows>>>;
+/// The connection, or why there is none.
+pub(super) type Shared = Arc<Mutex<Result<Rows, Error>>>;
 
 pub(super) struct Reader {
     rows: Shared,
@@ -19,8 +19,7 @@ pub(super) struct Reader {
 
 impl Reader {
     /// Starts the thread.
-    pub(super) fn start(name: &str, rows: Rows, queue: usize) -> Result<Self, Error> {
-        let rows = Arc::new(Mutex::new(Some(rows)));
+    pub(super) fn start(name: &str, rows: Shared, queue: usize) -> Result<Self, Error> {
         let shared = rows.clone();
         Ok(Self { rows, worker: Worker::start(name, queue, move |queue| serve(&shared, queue))? })
     }
@@ -40,7 +39,7 @@ impl Reader {
         operation: impl FnOnce(&mut Rows) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
         if let Ok(mut idle) = self.rows.try_lock() {
-            return idle.as_mut().ok_or(Error::Closed)?.attempt(operation);
+            return idle.as_mut().map_err(|error| error.clone())?.attempt(operation);
         }
         self.call(operation).await
     }
@@ -58,20 +57,21 @@ fn serve(shared: &Shared, queue: Receiver<Message<Rows>>) -> Option<Sender<()>> 
         match message {
             Message::Job(job) | Message::Alone(job) => {
                 let mut rows = lock(shared);
-                let answerable = job.run(rows.as_mut().ok_or(Error::Closed));
+                let answerable = job.run(rows.as_mut().map_err(|error| error.clone()));
                 drop(rows);
                 answerable.answer(Ok(()));
             }
+            Message::Wake => {}
             Message::Close(closed) => {
                 closing = Some(closed);
                 break;
             }
         }
     }
-    lock(shared).take();
+    *lock(shared) = Err(Error::Closed);
     closing
 }
 
-fn lock(shared: &Shared) -> MutexGuard<'_, Option<Rows>> {
+fn lock(shared: &Shared) -> MutexGuard<'_, Result<Rows, Error>> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
 }

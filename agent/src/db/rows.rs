@@ -16,6 +16,7 @@ use super::error::Error;
 use super::kept;
 use super::query::{Item, MAX_PAGE};
 use super::schema::{Model, Schema};
+use super::store;
 use super::worker::Owner;
 
 /// The pending changes, oldest first. The `+` keeps SQLite from looking for models first and sorting all their changes
@@ -65,13 +66,28 @@ impl Rows {
         Self { connection, schema, upward, claim }
     }
 
-    /// Passes a result on; one that says that the file is damaged has it checked at the next start.
+    /// Passes a result on; one that says that the file is damaged has it recovered.
     pub(super) fn watch<T>(&self, result: Result<T, Error>) -> Result<T, Error> {
-        result.inspect_err(|error| {
-            if error.is_corrupt() {
-                self.claim.suspect(error);
+        result.map_err(|error| match error.is_corrupt() {
+            true => {
+                self.claim.suspect(&error);
+                Error::Damaged(error.to_string())
             }
+            false => error,
         })
+    }
+
+    pub(super) fn note_roots(&self) -> Result<(), Error> {
+        self.claim.note_roots(store::roots(&self.connection)?);
+        Ok(())
+    }
+
+    /// Refuses what belongs to an earlier file.
+    pub(super) fn demand_generation(&self, pinned: Option<u64>) -> Result<(), Error> {
+        match pinned {
+            Some(generation) if generation != self.claim.monitor().generation() => Err(Error::Replaced),
+            _ => Ok(()),
+        }
     }
 
     /// The item, unless its time is over.

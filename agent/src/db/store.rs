@@ -14,7 +14,9 @@ use super::date;
 use super::editor::Editor;
 use super::error::Error;
 use super::generate::Generator;
+use super::health::Recovery;
 use super::kept;
+use super::migration;
 use super::outbox::{self, Outbox};
 use super::rows::{self, Rows, column, table};
 use super::salvage;
@@ -47,27 +49,25 @@ const COLUMNS: &str = "(key TEXT PRIMARY KEY, doc TEXT NOT NULL, expires INTEGER
 pub(super) struct Store {
     pub(super) rows: Rows,
     pub(super) editor: Editor,
-    pub(super) site: String,
-    pub(super) changes: smol::channel::Receiver<()>,
-    pub(super) watchers: Watchers,
+}
+
+/// What is thought of a file that failed in use.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Damage {
+    /// It is checked, and mended in its place when it can be.
+    Suspected,
+    /// It is set aside.
+    Certain,
 }
 
 impl Store {
-    /// Opens the file; a damaged one is set aside and an empty one begun.
-    pub(super) fn open(path: &Path, schema: &Arc<Schema>) -> Result<Self, Error> {
-        let claim = Arc::new(Claim::stake(path)?);
-        match Self::open_claimed(&claim, schema) {
-            Err(error) if is_damage(&error) => {
-                let aside = claim.set_aside()?;
-                log::error!(
-                    "{} is damaged ({error}); it was set aside as {} and an empty one is begun",
-                    path.display(),
-                    aside.display()
-                );
-                let mut store = Self::open_claimed(&claim, schema)?;
-                match salvage::recover(&aside, &mut store.editor, schema) {
-                    Ok(count) => log::warn!("{count} rows of {} were recovered", aside.display()),
-                    Err(error) => log::error!("no more rows of {} were recovered: {error}", aside.display()),
+    /// Opens the file; a damaged one is set aside and a new one begun with what can be read of it.
+    pub(super) fn open(claim: &Arc<Claim>, schema: &Arc<Schema>, watchers: &Watchers) -> Result<Self, Error> {
+        match Self::open_claimed(claim, schema, watchers) {
+            Err(error) if is_damage(&error) => Self::begin_anew(claim, schema, watchers, error.to_string()),
+            Ok(mut store) => {
+                if let Some((aside, roots)) = claim.unfinished() {
+                    store.salvage(claim, schema, (&aside, &roots));
                 }
                 Ok(store)
             }
@@ -75,7 +75,59 @@ impl Store {
         }
     }
 
-    fn open_claimed(claim: &Arc<Claim>, schema: &Arc<Schema>) -> Result<Self, Error> {
+    /// Opens a file again that failed in use for this reason.
+    pub(super) fn open_again(
+        claim: &Arc<Claim>,
+        schema: &Arc<Schema>,
+        watchers: &Watchers,
+        (damage, reason): (Damage, String),
+    ) -> Result<Self, Error> {
+        if damage == Damage::Certain {
+            return Self::begin_anew(claim, schema, watchers, reason);
+        }
+        let before = claim.monitor().health().recoveries;
+        let store = Self::open(claim, schema, watchers)?;
+        if claim.monitor().health().recoveries == before {
+            claim.monitor().recovered(Recovery { at: date::now(), reason, aside: None, rows: 0 });
+        }
+        Ok(store)
+    }
+
+    fn begin_anew(
+        claim: &Arc<Claim>,
+        schema: &Arc<Schema>,
+        watchers: &Watchers,
+        reason: String,
+    ) -> Result<Self, Error> {
+        let aside = claim.set_aside()?;
+        log::error!(
+            "{} is damaged ({reason}); it was set aside as {} and a new one is begun",
+            claim.path().display(),
+            aside.display()
+        );
+        let mut store = Self::open_claimed(claim, schema, watchers)?;
+        let roots = claim.unfinished().map(|(_, roots)| roots).unwrap_or_default();
+        let rows = store.salvage(claim, schema, (&aside, &roots));
+        claim.monitor().recovered(Recovery { at: date::now(), reason, aside: Some(aside), rows });
+        Ok(store)
+    }
+
+    fn salvage(&mut self, claim: &Claim, schema: &Schema, (aside, roots): (&Path, &BTreeMap<String, u32>)) -> u64 {
+        let recovered = salvage::recover(aside, roots, &mut self.editor, schema);
+        claim.salvaged();
+        match recovered {
+            Ok(count) => {
+                log::warn!("{count} rows of {} were recovered", aside.display());
+                count
+            }
+            Err(error) => {
+                log::error!("no more rows of {} were recovered: {error}", aside.display());
+                0
+            }
+        }
+    }
+
+    fn open_claimed(claim: &Arc<Claim>, schema: &Arc<Schema>, watchers: &Watchers) -> Result<Self, Error> {
         let doubt = claim.doubt();
         let connection = connect(claim.path())?;
         check_format(&connection, claim.path())?;
@@ -90,14 +142,41 @@ impl Store {
         let site = prepare(&connection, schema, &mut generator)?;
         bounds::prepare(&connection, schema)?;
         let outbox = Outbox::open(&connection)?;
+        claim.note_roots(roots(&connection)?);
         let reader = connect(claim.path())?;
         reader.pragma_update(None, "query_only", true)?;
         let (changed, changes) = smol::channel::bounded(1);
         let rows = |connection| Rows::new(connection, schema.clone(), claim.clone());
-        let watchers = Watchers::default();
+        claim.monitor().begin(&site, changes, unknown(&connection, schema)?);
         let editor = Editor::new(rows(connection), schema.clone(), outbox, generator, changed, watchers.clone());
-        Ok(Self { rows: rows(reader), editor, site, changes, watchers })
+        Ok(Self { rows: rows(reader), editor })
     }
+}
+
+/// Where the tables begin.
+pub(super) fn roots(connection: &Connection) -> Result<BTreeMap<String, u32>, Error> {
+    let sql = "SELECT name, rootpage FROM sqlite_schema WHERE type = 'table' AND name GLOB 'm_*'";
+    let mut statement = connection.prepare(sql)?;
+    let roots = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    Ok(roots.collect::<Result<_, _>>()?)
+}
+
+/// Models that the file has rows of, and that the schema does not have, or not in the file: a newer firmware made them, or an
+/// earlier one. They stay, for the firmware that knows them.
+fn unknown(connection: &Connection, schema: &Schema) -> Result<Vec<String>, Error> {
+    let mut unknown = Vec::new();
+    for table in roots(connection)?.into_keys() {
+        let name = table.strip_prefix("m_").unwrap_or(&table);
+        let is_known = schema.model(name).is_some_and(|model| !model.process().memory);
+        let sql = format!("SELECT EXISTS (SELECT 1 FROM main.\"{table}\")");
+        if !is_known && connection.query_row(&sql, [], |row| row.get(0))? {
+            log::warn!(
+                "the database has rows of model {name}, which the schema does not have: they are kept, and wait"
+            );
+            unknown.push(name.to_owned());
+        }
+    }
+    Ok(unknown)
 }
 
 pub(super) fn connect(path: &Path) -> Result<Connection, Error> {
@@ -166,7 +245,9 @@ fn check(connection: &Connection, path: &Path, doubt: Doubt) -> Result<(), Error
         let sql = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name GLOB 'm_*'";
         let mut statement = connection.prepare(sql)?;
         for table in statement.query_map([], |row| row.get::<_, String>(0))? {
-            remove_unreadable(connection, &table?)?;
+            let table = table?;
+            let removed = remove_unreadable(connection, &table)?;
+            forget(connection, table.strip_prefix("m_").unwrap_or(&table), &removed)?;
         }
         outbox::read_all(connection)?;
     }
@@ -175,7 +256,7 @@ fn check(connection: &Connection, path: &Path, doubt: Doubt) -> Result<(), Error
 }
 
 /// Removes the rows that are no documents. That is not recorded for the cloud, which keeps what nobody removed on purpose.
-fn remove_unreadable(connection: &Connection, table: &str) -> Result<(), Error> {
+fn remove_unreadable(connection: &Connection, table: &str) -> Result<Vec<Vec<u8>>, Error> {
     let mut statement = connection.prepare(&format!("SELECT key, doc, expires FROM \"{table}\""))?;
     let mut rows = statement.query([])?;
     let mut unreadable = Vec::new();
@@ -197,6 +278,19 @@ fn remove_unreadable(connection: &Connection, table: &str) -> Result<(), Error> 
     }
     if !unreadable.is_empty() {
         log::error!("{} damaged rows were removed from {table}", unreadable.len());
+    }
+    Ok(unreadable)
+}
+
+/// What the change log has of rows that were removed as damaged: a change without its row would be a removal. The model is read
+/// from the cloud as a whole again, where it comes from there.
+fn forget(connection: &Connection, model: &str, keys: &[Vec<u8>]) -> Result<(), Error> {
+    for key in keys {
+        for table in ["_sync_out", "_sync_row"] {
+            let sql = format!("DELETE FROM {table} WHERE model = ?1 AND key = CAST(?2 AS TEXT)");
+            connection.execute(&sql, params![model, key])?;
+        }
+        connection.execute("DELETE FROM _sync_state WHERE k = 'whole:' || ?1", [model])?;
     }
     Ok(())
 }
@@ -230,6 +324,7 @@ fn prepare(connection: &Connection, schema: &Schema, generator: &mut Generator) 
         renew_expiry(&transaction, model)?;
         enqueue(&transaction, model)?;
     }
+    migration::check(&transaction, schema, generator)?;
     adjust_indexes(&transaction, &present, &wanted)?;
     transaction.commit()?;
     Ok(site)

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 
 use serde_json::{Value, json};
+use smol::future::FutureExt;
 
 use super::filter::Filter;
 use super::query::Item;
@@ -59,6 +60,7 @@ pub enum Heard {
 /// A stream of changes. Dropping it ends it.
 pub struct Watch {
     changes: smol::channel::Receiver<Arc<Change>>,
+    woken: smol::channel::Receiver<()>,
     watcher: Arc<Watcher>,
 }
 
@@ -67,16 +69,26 @@ struct Watcher {
     filter: Filter,
     lost: AtomicBool,
     sender: smol::channel::Sender<Arc<Change>>,
+    wake: smol::channel::Sender<()>,
 }
 
 impl Watch {
     /// The next change; `None`: the database was closed.
     pub async fn next(&self) -> Option<Heard> {
-        // What was lost came after what still waits, so that goes first.
-        if self.changes.is_empty() && self.watcher.lost.swap(false, Ordering::Relaxed) {
-            return Some(Heard::Lost);
+        loop {
+            // What was lost came after what still waits, so that goes first.
+            if self.changes.is_empty() && self.watcher.lost.swap(false, Ordering::Relaxed) {
+                return Some(Heard::Lost);
+            }
+            let change = async { Some(self.changes.recv().await.ok().map(Heard::Change)) };
+            let woken = async {
+                let _ = self.woken.recv().await;
+                None
+            };
+            if let Some(heard) = change.or(woken).await {
+                return heard;
+            }
         }
-        self.changes.recv().await.ok().map(Heard::Change)
     }
 }
 
@@ -88,12 +100,13 @@ impl Watchers {
     /// Begins to watch; the filter was checked.
     pub(super) fn add(&self, model: Option<String>, filter: Filter) -> Watch {
         let (sender, changes) = smol::channel::bounded(WAITING);
-        let watcher = Arc::new(Watcher { model, filter, lost: AtomicBool::new(false), sender });
+        let (wake, woken) = smol::channel::bounded(1);
+        let watcher = Arc::new(Watcher { model, filter, lost: AtomicBool::new(false), sender, wake });
         if let Ok(mut watchers) = self.0.lock() {
             watchers.retain(|watcher| watcher.strong_count() > 0);
             watchers.push(Arc::downgrade(&watcher));
         }
-        Watch { changes, watcher }
+        Watch { changes, woken, watcher }
     }
 
     /// Whether somebody watches the model: otherwise nothing needs to be noted.
@@ -112,6 +125,15 @@ impl Watchers {
                     watcher.lost.store(true, Ordering::Relaxed);
                 }
             }
+        }
+    }
+
+    /// Rows may be gone of which nobody will be told.
+    pub(super) fn lost(&self) {
+        let Ok(watchers) = self.0.lock() else { return };
+        for watcher in watchers.iter().filter_map(Weak::upgrade) {
+            watcher.lost.store(true, Ordering::Relaxed);
+            let _ = watcher.wake.try_send(());
         }
     }
 

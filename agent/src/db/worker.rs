@@ -49,6 +49,8 @@ pub(super) enum Message<S> {
     Job(Job<S>),
     /// What cannot be part of a transaction.
     Alone(Job<S>),
+    /// Something is to be looked at.
+    Wake,
     Close(smol::channel::Sender<()>),
 }
 
@@ -92,6 +94,12 @@ impl<S: Owner> Worker<S> {
         operation: impl FnOnce(&mut S) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
         self.send(Message::Alone, operation).await
+    }
+
+    /// What wakes the thread up.
+    pub(super) fn waker(&self) -> impl Fn() + Send + Sync + 'static {
+        let sender = self.sender.clone();
+        move || drop(sender.send(Message::Wake))
     }
 
     async fn send<T: Send + 'static>(

@@ -7,6 +7,8 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use super::editor::Editor;
+use super::error::Error;
+use super::recovery::Keeper;
 use super::worker::{Answerable, Job, Message};
 
 /// Operations of one transaction, at most: bounds the time until the first is answered.
@@ -14,7 +16,7 @@ const BATCH: usize = 256;
 
 /// Serves the queue until the end, which is the returned sender's to tell.
 pub(super) fn serve(
-    mut editor: Editor,
+    mut keeper: Keeper,
     queue: Receiver<Message<Editor>>,
     wait: Duration,
 ) -> Option<smol::channel::Sender<()>> {
@@ -26,7 +28,11 @@ pub(super) fn serve(
         let first = match queue.recv() {
             Ok(Message::Job(job)) => job,
             Ok(Message::Alone(job)) => {
-                job.run(Ok(&mut editor)).answer(Ok(()));
+                job.run(keeper.editor()).answer(Ok(()));
+                continue;
+            }
+            Ok(Message::Wake) => {
+                let _ = keeper.editor();
                 continue;
             }
             Ok(Message::Close(closed)) => {
@@ -37,7 +43,7 @@ pub(super) fn serve(
         };
         let deadline = Instant::now() + wait;
         let mut alone = None;
-        let mut batch = Batch::begin(&mut editor);
+        let mut batch = Batch::begin(keeper.editor());
         batch.run(first);
         while batch.taken < BATCH {
             let message = match queue.try_recv() {
@@ -51,6 +57,8 @@ pub(super) fn serve(
                     alone = Some(job);
                     break;
                 }
+                // Damage was found: this batch ends, and then it is looked at.
+                Ok(Message::Wake) => break,
                 Ok(Message::Close(closed)) => {
                     closing = Some(closed);
                     break;
@@ -61,42 +69,46 @@ pub(super) fn serve(
         company = batch.taken;
         batch.commit();
         if let Some(job) = alone {
-            job.run(Ok(&mut editor)).answer(Ok(()));
+            job.run(keeper.editor()).answer(Ok(()));
         }
+        let _ = keeper.editor();
     }
-    editor.close();
+    keeper.close();
     closing
 }
 
 /// The operations of one transaction.
 struct Batch<'a> {
-    editor: &'a mut Editor,
-    begun: Result<(), super::Error>,
+    /// Why there is none is told to each.
+    editor: Result<&'a mut Editor, Error>,
     waiting: Vec<Answerable>,
     taken: usize,
 }
 
 impl<'a> Batch<'a> {
-    fn begin(editor: &'a mut Editor) -> Self {
-        let begun = editor.begin();
-        Self { editor, begun, waiting: Vec::new(), taken: 0 }
+    fn begin(editor: Result<&'a mut Editor, Error>) -> Self {
+        let editor = editor.and_then(|editor| editor.begin().map(|()| editor));
+        Self { editor, waiting: Vec::new(), taken: 0 }
     }
 
     fn run(&mut self, job: Job<Editor>) {
         self.taken += 1;
-        let owner = self.begun.clone().map(|()| &mut *self.editor);
+        let owner = self.editor.as_deref_mut().map_err(|error| error.clone());
         let answerable = job.run(owner);
         self.waiting.push(answerable);
-        if self.begun.is_ok() && !self.editor.in_transaction() {
+        let Ok(editor) = &mut self.editor else { return };
+        if !editor.in_transaction() {
             // A full disk or a failing one made SQLite take back the whole transaction, not only this operation.
-            let error = self.editor.lost();
+            let error = editor.lost();
             self.waiting.drain(..).for_each(|waiting| waiting.answer(Err(error.clone())));
-            self.begun = self.editor.begin();
+            if let Err(error) = editor.begin() {
+                self.editor = Err(error);
+            }
         }
     }
 
     fn commit(self) {
-        let committed = self.begun.and_then(|()| self.editor.commit());
+        let committed = self.editor.and_then(Editor::commit);
         self.waiting.into_iter().for_each(|waiting| waiting.answer(committed.clone()));
     }
 }

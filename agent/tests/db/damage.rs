@@ -109,7 +109,8 @@ fn at_most_three_damaged_files_are_kept() {
     let names = fs::read_dir(scratch.file().parent().unwrap()).unwrap().map(|file| file.unwrap().file_name());
     let mut names: Vec<_> = names.filter_map(|name| name.into_string().ok()).collect();
     names.sort();
-    let expected = ["device.db", "device.db.corrupt-1", "device.db.corrupt-2", "device.db.corrupt-3", "device.db.lock"];
+    let corrupt = ["device.db.corrupt-1", "device.db.corrupt-2", "device.db.corrupt-3"];
+    let expected = [&["device.db"][..], &corrupt, &["device.db.lock", "device.db.roots"]].concat();
     assert_eq!(names, expected);
 }
 
@@ -202,4 +203,291 @@ fn rows_of_a_damaged_file_that_can_still_be_read_are_recovered() {
     }
     assert_eq!(block_on(db.backlog()).unwrap().rows, count);
     assert!(scratch.file().with_extension("db.corrupt-1").exists());
+}
+
+/// The file of a database in use, with bytes of it overwritten behind its back.
+mod in_use {
+    use std::collections::BTreeMap;
+    use std::os::unix::fs::FileExt;
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    const PAGE: usize = 4096;
+
+    /// The row's number stands in its text, which makes the rows of one page known.
+    fn text(n: usize) -> String {
+        format!("<{n:05}>{}", "x".repeat(150))
+    }
+
+    fn id(n: usize) -> String {
+        format!("k{n:05}")
+    }
+
+    fn filled(scratch: &Scratch, rows: usize) -> Db {
+        let db = scratch.open();
+        let executor = smol::LocalExecutor::new();
+        let create = |n: usize| {
+            let db = db.clone();
+            let model = ["Plain", "Reading"][n % 2];
+            executor.spawn(async move { db.create(model, item(json!({"id": id(n), "name": text(n)}))).await })
+        };
+        let tasks: Vec<_> = (0..rows).map(create).collect();
+        tasks.into_iter().for_each(|task| drop(block_on(executor.run(task)).unwrap()));
+        block_on(db.compact()).unwrap();
+        db
+    }
+
+    /// The pages of the file, as SQLite's own words call them: `m_Plain`, `i_Reading.name`, and so on; and whether it is a leaf.
+    fn pages(scratch: &Scratch) -> BTreeMap<usize, (String, bool)> {
+        let connection = rusqlite::Connection::open(scratch.file()).unwrap();
+        let roots: Vec<(String, u32)> = (connection.prepare("SELECT name, rootpage FROM sqlite_schema").unwrap())
+            .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))
+            .unwrap()
+            .collect::<Result<_, _>>()
+            .unwrap();
+        let bytes = fs::read(scratch.file()).unwrap();
+        let mut pages = BTreeMap::from([(1, ("schema".to_owned(), false))]);
+        let word = |at: usize| u32::from_be_bytes(bytes[at..at + 4].try_into().unwrap()) as usize;
+        for (name, root) in roots {
+            let mut todo = vec![root as usize];
+            while let Some(page) = todo.pop() {
+                let at = (page - 1) * PAGE;
+                let is_interior = matches!(bytes[at], 2 | 5);
+                pages.insert(page, (name.clone(), !is_interior));
+                if is_interior {
+                    todo.push(word(at + 8));
+                    let cells = usize::from(bytes[at + 3]) << 8 | usize::from(bytes[at + 4]);
+                    for cell in 0..cells {
+                        let pointer = at + 12 + 2 * cell;
+                        todo.push(word(at + (usize::from(bytes[pointer]) << 8 | usize::from(bytes[pointer + 1]))));
+                    }
+                }
+            }
+        }
+        pages
+    }
+
+    /// The numbers of the rows that are on a page.
+    fn rows_of(scratch: &Scratch, page: usize) -> Vec<usize> {
+        let bytes = fs::read(scratch.file()).unwrap();
+        let bytes = &bytes[(page - 1) * PAGE..page * PAGE];
+        let found = (0..PAGE - 7).filter(|at| bytes[*at] == b'<' && bytes[at + 6] == b'>');
+        found.filter_map(|at| std::str::from_utf8(&bytes[at + 1..at + 6]).ok()?.parse().ok()).collect()
+    }
+
+    fn spoil(scratch: &Scratch, page: usize) {
+        let file = fs::OpenOptions::new().write(true).open(scratch.file()).unwrap();
+        file.write_all_at(&[0x5a; PAGE], ((page - 1) * PAGE) as u64).unwrap();
+    }
+
+    /// Reads everything until that succeeds. What fails meanwhile says that it is to be tried again.
+    fn settle(db: &Db) {
+        let begun = Instant::now();
+        loop {
+            let read = block_on(async {
+                for model in ["Plain", "Reading"] {
+                    let mut query = Query::new().limit(1000);
+                    while let Some(next) = db.find(model, query.clone()).await?.next {
+                        query = query.after(next);
+                    }
+                    db.find(model, Query::new().filter("name", text(3))).await?;
+                }
+                db.pending(1, &Default::default()).await?;
+                db.update("Reading", &id(1), item(json!({"value": begun.elapsed().as_nanos() as u64}))).await?;
+                db.backlog().await.map(drop)
+            });
+            match read {
+                Ok(()) if db.look_over_now() => return,
+                Ok(()) => {}
+                Err(error) => assert_eq!(error.code(), "damaged", "{error}"),
+            }
+            assert!(begun.elapsed() < Duration::from_secs(20), "it is not recovered: {:?}", db.health());
+        }
+    }
+
+    trait LookOver {
+        fn look_over_now(&self) -> bool;
+    }
+
+    impl LookOver for Db {
+        fn look_over_now(&self) -> bool {
+            block_on(self.look_over()).unwrap_or(false)
+        }
+    }
+
+    const ROWS: usize = 3000;
+
+    /// Damages a page, and looks that all is there but what was on it.
+    fn survives(choose: impl Fn(&str, bool) -> bool) {
+        let seed = seed();
+        let mut random = fastrand::Rng::with_seed(seed);
+        let scratch = Scratch::new();
+        let db = filled(&scratch, ROWS);
+        let site = db.site();
+        let pinned = db.pinned();
+        let changes = db.changes();
+        while changes.try_recv().is_ok() {}
+        let pages: Vec<_> = pages(&scratch).into_iter().filter(|(_, (name, is_leaf))| choose(name, *is_leaf)).collect();
+        let (page, (name, is_leaf)) = pages[random.usize(..pages.len())].clone();
+        let lost = if name.starts_with("m_") { rows_of(&scratch, page) } else { Vec::new() };
+        println!("page {page} of {name}, a leaf: {is_leaf}, {} rows on it", lost.len());
+        spoil(&scratch, page);
+        settle(&db);
+        let health = db.health();
+        assert!(health.recoveries > 0 && health.refused.is_none(), "{health:?}");
+        println!("{health:?}");
+        for n in 0..ROWS {
+            let found = block_on(db.get(["Plain", "Reading"][n % 2], &id(n))).unwrap();
+            match found {
+                Some(found) => assert_eq!(found["name"], text(n)),
+                None => assert!(lost.contains(&n), "row {n} is gone, and was not on the damaged page"),
+            }
+        }
+        // It is used on, and what replicates begins anew.
+        exercise(&db, "new").unwrap();
+        if health.last.is_some_and(|last| last.aside.is_some()) {
+            assert_ne!(db.site(), site);
+            assert!(block_on(db.progress()).unwrap().whole.is_empty());
+            let backlog = block_on(db.backlog()).unwrap().rows;
+            assert_eq!(backlog, block_on(db.count("Reading")).unwrap() + 1);
+        }
+        assert_eq!(block_on(pinned.backlog()).unwrap_err().code(), "replaced");
+        assert!(
+            block_on(async {
+                while changes.recv().await.is_ok() {}
+                Ok::<_, ()>(())
+            })
+            .is_ok()
+        );
+        block_on(db.close());
+        drop((db, pinned));
+        let db = scratch.open();
+        assert_eq!(db.health().recoveries, 0);
+        assert!(block_on(db.verify()).unwrap().findings.is_empty());
+    }
+
+    #[test]
+    fn a_damaged_leaf_costs_the_rows_that_were_on_it() {
+        survives(|name, is_leaf| name == "m_Plain" && is_leaf);
+    }
+
+    #[test]
+    fn a_damaged_page_above_the_rows_costs_no_others() {
+        survives(|name, is_leaf| name == "m_Reading" && !is_leaf);
+    }
+
+    #[test]
+    fn a_damaged_index_costs_nothing() {
+        survives(|name, _| name.starts_with("i_"));
+    }
+
+    #[test]
+    fn a_damaged_change_log_costs_no_row() {
+        survives(|name, _| name == "_sync_out" || name == "_sync_row");
+    }
+
+    #[test]
+    fn a_damaged_first_page_costs_no_row() {
+        survives(|name, _| name == "schema");
+    }
+
+    #[test]
+    fn rows_that_are_no_json_are_removed_and_not_taken_for_removals_by_anybody() {
+        let scratch = Scratch::new();
+        let db = filled(&scratch, 100);
+        block_on(db.create("Twin", item(json!({"id": "a", "n": 1})))).unwrap();
+        let before = block_on(db.backlog()).unwrap().rows;
+        let other = rusqlite::Connection::open(scratch.file()).unwrap();
+        for (table, key) in [("m_Reading", id(1)), ("m_Twin", "a".to_owned())] {
+            other.execute(&format!("UPDATE \"{table}\" SET doc = '[]' WHERE key = ?1"), [key]).unwrap();
+        }
+        drop(other);
+        let error = block_on(db.get("Reading", &id(1))).unwrap_err();
+        assert_eq!(error.code(), "damaged", "{error}");
+        while block_on(db.backlog()).is_ok_and(|backlog| backlog.rows == before) {}
+        assert_eq!(block_on(db.backlog()).unwrap().rows, before - 2);
+        let pending = block_on(db.pending(1000, &Default::default())).unwrap();
+        assert!(pending.iter().all(|change| change.item.is_some()));
+        assert!(block_on(db.get("Reading", &id(1))).unwrap().is_none());
+        assert!(block_on(db.get("Reading", &id(3))).unwrap().is_some());
+        let health = db.health();
+        assert!(health.recoveries == 1 && health.last.unwrap().aside.is_none());
+    }
+
+    #[test]
+    fn what_is_damaged_again_and_again_is_not_recovered_for_ever_and_can_still_be_read() {
+        let scratch = Scratch::new();
+        let db = filled(&scratch, 100);
+        let spoil = |n: usize| {
+            let other = rusqlite::Connection::open(scratch.file()).unwrap();
+            other.execute("UPDATE m_Plain SET doc = '[]' WHERE key = ?1", [id(n)]).unwrap();
+        };
+        for n in 0..3 {
+            spoil(2 * n);
+            while block_on(db.get("Plain", &id(2 * n))).is_err() {}
+            assert_eq!(db.health().recoveries, n as u64 + 1);
+        }
+        spoil(8);
+        assert!(block_on(db.get("Plain", &id(8))).is_err());
+        let begun = Instant::now();
+        while db.health().refused.is_none() {
+            assert!(begun.elapsed() < Duration::from_secs(5));
+        }
+        assert_eq!(db.health().recoveries, 3);
+        let error = block_on(db.create("Plain", item(json!({"id": "new"})))).unwrap_err();
+        assert!(error.code() == "damaged" && error.to_string().contains("3 times within an hour"), "{error}");
+        assert!(block_on(db.get("Plain", &id(10))).unwrap().is_some());
+        block_on(db.close());
+        drop(db);
+        // A new start has another try.
+        let db = scratch.open();
+        block_on(db.create("Plain", item(json!({"id": "new"})))).unwrap();
+        assert!(block_on(db.get("Plain", &id(10))).unwrap().is_some());
+    }
+
+    #[test]
+    fn writers_and_readers_go_on_while_pages_are_damaged_under_them_and_nothing_that_lasted_is_lost() {
+        let scratch = Scratch::new();
+        let db = filled(&scratch, ROWS);
+        let page = *pages(&scratch).iter().find(|(_, (name, is_leaf))| name == "m_Plain" && *is_leaf).unwrap().0;
+        let lost = rows_of(&scratch, page);
+        let stop = std::sync::atomic::AtomicBool::new(false);
+        let acknowledged = std::thread::scope(|scope| {
+            let writers: Vec<_> = (0..4)
+                .map(|writer| {
+                    let (db, stop) = (db.clone(), &stop);
+                    scope.spawn(move || {
+                        let mut kept = Vec::new();
+                        for n in 0.. {
+                            if stop.load(std::sync::atomic::Ordering::Relaxed) {
+                                break;
+                            }
+                            let id = format!("w{writer}-{n:05}");
+                            let row = item(json!({"id": id, "name": "written"}));
+                            match block_on(db.create(["Plain", "Reading"][n % 2], row)) {
+                                Ok(_) => kept.push((["Plain", "Reading"][n % 2], id)),
+                                Err(error) => assert_eq!(error.code(), "damaged", "{error}"),
+                            }
+                        }
+                        kept
+                    })
+                })
+                .collect();
+            std::thread::sleep(Duration::from_millis(100));
+            spoil(&scratch, page);
+            settle(&db);
+            std::thread::sleep(Duration::from_millis(100));
+            stop.store(true, std::sync::atomic::Ordering::Relaxed);
+            writers.into_iter().flat_map(|writer| writer.join().unwrap()).collect::<Vec<_>>()
+        });
+        assert!(db.health().recoveries > 0);
+        for (model, id) in &acknowledged {
+            assert!(block_on(db.get(model, id)).unwrap().is_some(), "{model} {id} of {}", acknowledged.len());
+        }
+        for n in (0..ROWS).filter(|n| !lost.contains(n)) {
+            assert!(block_on(db.get(["Plain", "Reading"][n % 2], &id(n))).unwrap().is_some(), "{n}");
+        }
+        println!("{} rows written meanwhile", acknowledged.len());
+    }
 }

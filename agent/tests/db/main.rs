@@ -15,6 +15,7 @@ mod rates;
 mod rest;
 #[cfg(feature = "web")]
 mod rest_operations;
+mod schema_changes;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};

@@ -1,5 +1,6 @@
 //! The database as a service: open it, remove what has expired from time to time, close it.
 
+use serde_json::{Map, Value};
 use smol::Timer;
 use smol::future::FutureExt;
 
@@ -53,11 +54,33 @@ async fn run(
     };
     let Some(db) = opening.or(stopped).await.transpose()? else { return Ok(()) };
     slot.set(Some(db.clone()));
+    // Not the database itself: it would not be closed as long as the board has it.
+    let shown = slot.clone();
+    report.figures(move || shown.get().map(|db| figures(&db)).unwrap_or_default());
     report.running();
-    stop.requested().or(sweep(&db, &settings)).await;
+    stop.requested().or(sweep(&db, &settings)).or(look_over(&db, &settings)).await;
     slot.set(None);
     db.close().await;
     Ok(())
+}
+
+/// The bytes of the file, and what is not as it should be.
+fn figures(db: &Db) -> Map<String, Value> {
+    let mut figures = Map::from_iter([("file".to_owned(), db.file_size().into())]);
+    figures.extend(db.health().to_json());
+    figures
+}
+
+/// Looks for damage at intervals, for ever: what nobody reads would go on to be damaged unseen.
+async fn look_over(db: &Db, settings: &config::Database) {
+    loop {
+        Timer::after(settings.check).await;
+        match db.look_over().await {
+            Ok(true) => log::debug!("the database was looked through: sound"),
+            Ok(false) => {}
+            Err(error) => log::warn!("the database could not be looked through, it is tried again later: {error}"),
+        }
+    }
 }
 
 /// Removes expired rows at intervals, for ever.

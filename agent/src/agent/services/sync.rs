@@ -43,6 +43,8 @@ pub fn needs(needs: &mut Needs, config: &Config) {
 /// Replicates until the stop.
 async fn run(config: Config, device: String, handles: Handles, stop: Stop, report: Report) -> Result<(), ServiceError> {
     let Some(db) = handles.db.get() else { return Err("the database is not up".into()) };
+    // It has to begin anew when the file does.
+    let db = db.pinned();
     let dynamo = DynamoDb::new(Api::new(&config.aws, &device)?);
     let transport = DynamoTransport::new(dynamo, &config.sync, &device, &db);
     let replicator = Replicator::new(db, transport, &config.sync, &device);

@@ -1,6 +1,6 @@
 //! Does the agent run, answer, and do its services work?
 
-use serde_json::Map;
+use serde_json::{Map, Value};
 
 use super::{Around, Report};
 
@@ -38,6 +38,33 @@ pub fn check(around: &Around, report: &mut Report) {
             }
             (state, _) => report.ok("service", format!("{name} {}", state.unwrap_or("?"))),
         }
+        if name == "database" {
+            database(service, report);
+        }
+    }
+}
+
+/// Whether the database was damaged, and what it keeps without knowing it.
+fn database(service: &Value, report: &mut Report) {
+    if let Some(reason) = service["damaged"].as_str() {
+        let advice = "replace the storage, or move the file away to begin with an empty database";
+        report.fail("database", format!("it is damaged, and not written any more: {reason}"), advice);
+    }
+    if let Some(reason) = service["recovery"]["reason"].as_str() {
+        let text = |key: &str| service["recovery"][key].as_str().unwrap_or("its place");
+        let rows = &service["recovery"]["rows"];
+        let text =
+            format!("it was damaged ({reason}) and recovered at {}, {rows} rows from {}", text("at"), text("aside"));
+        report.warn(
+            "database",
+            text,
+            "look whether the storage fails; remove what was set aside when nothing is missed",
+        );
+    }
+    if let Some(models) = service["unknownModels"].as_array() {
+        let names: Vec<&str> = models.iter().filter_map(Value::as_str).collect();
+        let text = format!("it has rows of models that the schema does not have: {}", names.join(", "));
+        report.warn("database", text, "they are kept for a firmware that knows them; put the models back to use them");
     }
 }
 

@@ -17,4 +17,22 @@ pub fn check(around: &Around, report: &mut Report) {
             );
         }
     }
+    schema(around, report);
 }
+
+/// Are the models as a schema has to be?
+#[cfg(feature = "db")]
+fn schema(around: &Around, report: &mut Report) {
+    if !around.config.services.database {
+        return;
+    }
+    match ioto::db::Schema::load(&around.config.database.schema) {
+        Ok(schema) => report.ok("schema", format!("{} models", schema.models().count())),
+        Err(error) => {
+            report.fail("schema", error.to_string().replace('\n', "; "), "correct it; the agent does not start")
+        }
+    }
+}
+
+#[cfg(not(feature = "db"))]
+fn schema(_: &Around, _: &mut Report) {}
