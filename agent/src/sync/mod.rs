@@ -8,12 +8,18 @@
 //! I/O; [`Replicator`] carries it out through a [`Transport`]. [`item`] says what a row looks like in the cloud.
 
 mod answer;
+#[cfg(feature = "mqtt")]
+mod courier;
 mod engine;
 mod error;
 #[cfg(feature = "mqtt")]
 mod hear;
 mod hint;
 pub mod item;
+#[cfg(feature = "mqtt")]
+mod message;
+#[cfg(feature = "mqtt")]
+mod mqtt_transport;
 mod news;
 mod pace;
 pub mod pull;
@@ -31,6 +37,8 @@ pub use error::Error;
 #[cfg(feature = "mqtt")]
 pub use hear::hear;
 pub use hint::{Hint, Removed};
+#[cfg(feature = "mqtt")]
+pub use mqtt_transport::MqttTransport;
 pub use replicator::Replicator;
 pub use state::{State, Status};
 pub use transport::{DynamoTransport, Transport};
