@@ -5,7 +5,8 @@
 //! cloud and is not changed on the device. One with `sync: 'both'` is changed on either side. Where both changed the same row,
 //! the model's `conflict` says who wins, and both versions are kept in the conflict log. The database records a change in the
 //! transaction of the row itself; [`Engine`] decides what to do about the log and [`pull::Puller`] what to read, without any
-//! I/O; [`Replicator`] carries it out through a [`Transport`]. [`item`] says what a row looks like in the cloud.
+//! I/O; [`Replicator`] carries it out through a [`Transport`]: DynamoDB itself, or messages of MQTT and a function in the cloud.
+//! Hints over MQTT say when to ask. [`item`] says what a row looks like in the cloud.
 
 mod answer;
 #[cfg(feature = "mqtt")]
