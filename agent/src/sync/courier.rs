@@ -192,7 +192,7 @@ impl Courier {
             self.give_up(late.content, &reason);
         }
         if !is_connected {
-            let waiting = self.waiting.drain(..).map(|parcel| Some(parcel)).collect();
+            let waiting = self.waiting.drain(..).map(Some).collect();
             self.give_up(Content::Changes(waiting), "the broker is not connected");
             while let Some(query) = self.questions.pop_front() {
                 self.give_up(Content::Question(query), "the broker is not connected");
@@ -242,13 +242,15 @@ impl Courier {
         for parcel in self.waiting.drain(..) {
             let row = parcel.row();
             let row = (row.0.to_owned(), row.1.to_owned());
-            let fits = parcel.change.len() + 1 <= room + usize::from(loaded.is_empty());
+            // With the comma before it.
+            let needed = parcel.change.len() + usize::from(!loaded.is_empty());
             // Only as many as come first: those behind a large one do not overtake it.
-            is_full |= !rows.contains(&row) && !fits || loaded.len() == CHANGES || is_alone && !loaded.is_empty();
+            is_full |=
+                !rows.contains(&row) && needed > room || loaded.len() == CHANGES || is_alone && !loaded.is_empty();
             if is_full || rows.contains(&row) || parcel.is_alone != is_alone {
                 left.push_back(parcel);
             } else {
-                room = room.saturating_sub(parcel.change.len() + 1);
+                room -= needed;
                 rows.insert(row);
                 loaded.push(parcel);
             }

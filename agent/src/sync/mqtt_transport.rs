@@ -164,10 +164,14 @@ impl MqttTransport {
         let mut inner = self.inner.borrow_mut();
         match action {
             Action::Answered(push, answer) => {
-                inner.pushes.remove(&push).map(|sender| sender.try_send(answer));
+                if let Some(sender) = inner.pushes.remove(&push) {
+                    let _ = sender.try_send(answer);
+                }
             }
             Action::Read(query, page) => {
-                inner.pages.remove(&query).map(|sender| sender.try_send(page));
+                if let Some(sender) = inner.pages.remove(&query) {
+                    let _ = sender.try_send(page);
+                }
             }
             Action::Send { .. } => {}
         }
