@@ -10,6 +10,8 @@ cloud.py scan FILE
 cloud.py edit FILE THING MODEL KEY [JSON]
     Changes the fields of an item as a cloud writer does it, with version, operation, writer and the keys of the index of changes;
     without JSON it removes the item, with a tombstone.
+cloud.py delete FILE PK SK
+    Deletes an item for good, as the console does.
 """
 
 import argparse
@@ -42,6 +44,10 @@ def main():
     verb.add_argument("--stdin", action="store_true")
     verb = verbs.add_parser("scan")
     verb.add_argument("file", type=argparse.FileType())
+    verb = verbs.add_parser("delete")
+    verb.add_argument("file", type=argparse.FileType())
+    verb.add_argument("pk")
+    verb.add_argument("sk")
     verb = verbs.add_parser("edit")
     verb.add_argument("file", type=argparse.FileType())
     for name in ["thing", "model", "key"]:
@@ -52,6 +58,8 @@ def main():
         serve(arguments.port, arguments.table, arguments.allow.split(","), arguments.stream, arguments.stdin)
     elif arguments.verb == "scan":
         scan(json.load(arguments.file))
+    elif arguments.verb == "delete":
+        delete(json.load(arguments.file), arguments.pk, arguments.sk)
     else:
         edit(json.load(arguments.file), arguments.thing, arguments.model, arguments.key, arguments.fields)
 
@@ -156,6 +164,11 @@ def edit(cloud, thing, model, key, fields):
             return
         except resource.meta.client.exceptions.ConditionalCheckFailedException:
             continue
+
+
+def delete(cloud, pk, sk):
+    dynamodb = client("dynamodb", cloud["endpoint"], cloud["access_key_id"], cloud["secret_access_key"])
+    dynamodb.delete_item(TableName=cloud["table"], Key={"pk": {"S": pk}, "sk": {"S": sk}})
 
 
 def scan(cloud):

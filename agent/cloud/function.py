@@ -182,9 +182,11 @@ def is_field(name):
 
 
 def pull(thing, request, _):
-    """A page of what others changed since a watermark, oldest first."""
+    """A page of what others changed since a watermark, oldest first; or the newest of that alone."""
     since = text(request, "since", 64)
+    newest = {"ScanIndexForward": False, "Limit": 1} if request.get("newest") is True else {}
     query = {
+        **newest,
         "IndexName": INDEX,
         "KeyConditionExpression": "gpk = :thing AND #ts >= :since",
         "ExpressionAttributeNames": {"#ts": "_ts"},
@@ -213,7 +215,7 @@ def page(thing, request, query, place):
         if not start["pk"].startswith(f"{thing}#"):
             raise Malformed("next is not of this thing")
         query["ExclusiveStartKey"] = {name: {"S": value} for name, value in start.items()}
-    found = dynamodb.query(TableName=TABLE, Limit=200, **query)
+    found = dynamodb.query(**{"TableName": TABLE, "Limit": 200, **query})
     # An index entry of another thing's row would be a cloud writer's mistake: it is not shown.
     items = [item for item in found["Items"] if item["pk"]["S"].startswith(f"{thing}#")]
     first = pages([fitting(item) for item in items])[0]

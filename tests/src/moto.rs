@@ -120,16 +120,24 @@ impl Moto {
         text.lines().map(|line| serde_json::from_str(line).expect("a line is an item")).collect()
     }
 
+    /// Somebody deletes an item for good, as the console does; it is as [`scan`](Self::scan) found it. It goes past the proxy.
+    pub fn delete(&self, item: &Value) {
+        let [key, sort] = ["pk", "sk"].map(|name| item[name].as_str().expect("an item has keys"));
+        self.order(&["delete", "-", key, sort]);
+    }
+
     /// Somebody changes an item as a cloud writer does it; without fields it is removed. It goes past the proxy.
     pub fn edit(&self, thing: &str, model: &str, key: &str, fields: Option<&Value>) {
-        let mut child = cloud()
-            .args(["edit", "-", thing, model, key])
-            .args(fields.map(Value::to_string))
-            .stdin(Stdio::piped())
-            .spawn()
-            .expect("start cloud.py");
+        let fields = fields.map(Value::to_string);
+        let words = ["edit", "-", thing, model, key].into_iter().chain(fields.as_deref());
+        self.order(&words.collect::<Vec<_>>());
+    }
+
+    /// Runs `cloud.py` with these words.
+    fn order(&self, words: &[&str]) {
+        let mut child = cloud().args(words).stdin(Stdio::piped()).spawn().expect("start cloud.py");
         write!(child.stdin.take().expect("it is piped"), "{}", self.access).expect("tell it how to get in");
-        assert!(child.wait().expect("wait for it").success(), "cannot change {model} {key}");
+        assert!(child.wait().expect("wait for it").success(), "cloud.py {words:?}");
     }
 }
 

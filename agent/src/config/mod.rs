@@ -87,7 +87,7 @@ pub use self::sandbox::{Sandbox, SandboxSwitch};
 pub use self::secret::Secret;
 pub use self::services::Services;
 pub use self::signatures::WebSignatures;
-pub use self::sync::Sync;
+pub use self::sync::{Sync, SyncTransport};
 pub use self::timeouts::Timeouts;
 pub use self::tls::{ClientCertificates, Tls, TlsCertificate};
 #[cfg(feature = "db")]

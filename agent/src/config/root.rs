@@ -4,7 +4,7 @@ use super::node::Node;
 use super::section::Reader;
 use super::{
     AccessTarget, AuthType, Aws, ClientCertificates, Database, Device, Directories, Log, Logs, Mqtt, Route, Sandbox,
-    Services, SessionStorage, Sync, Timeouts, Tls, Web,
+    Services, SessionStorage, Sync, SyncTransport, Timeouts, Tls, Web,
 };
 
 /// What a device is run as: on a developer's desk, or in the field.
@@ -103,6 +103,10 @@ impl Config {
         }
         if self.services.sync && self.sync.table.is_empty() {
             services.problem("sync", "needs sync.table, the name of the DynamoDB table");
+        }
+        if self.services.sync && self.sync.transport == SyncTransport::Mqtt && !self.services.mqtt {
+            let sync = reader.root(tree).section("sync");
+            sync.problem("transport", "needs the MQTT client, expected services.mqtt: true, or transport: 'dynamodb'");
         }
         if self.web.auth.sessions.storage == SessionStorage::Database && !self.services.database {
             let sessions = reader.root(tree).section("web").section("sessions");

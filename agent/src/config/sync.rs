@@ -4,12 +4,31 @@ use std::time::Duration;
 
 use super::section::Section;
 
+/// How the device speaks with the cloud.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SyncTransport {
+    /// DynamoDB's own requests.
+    #[default]
+    DynamoDb,
+    /// Messages through the broker of `mqtt`, and a function behind it.
+    Mqtt,
+}
+
+const TRANSPORTS: [(&str, SyncTransport); 2] = [("dynamodb", SyncTransport::DynamoDb), ("mqtt", SyncTransport::Mqtt)];
+/// Rows on the way over MQTT, many in a message, unless said otherwise.
+const MQTT_WINDOW: usize = 100;
+
 /// Replication.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sync {
-    /// `sync.table`: the DynamoDB table, keys `pk` and `sk`, both strings.
+    /// `sync.transport`: `dynamodb` or `mqtt`.
+    pub transport: SyncTransport,
+    /// `sync.answer`: how long the answer to a message of the transport `mqtt` may take.
+    pub answer: Duration,
+    /// `sync.table`: the DynamoDB table, keys `pk` and `sk`, both strings. With the transport `mqtt` also the beginning of the
+    /// name of the topic rule, `TABLE_sync`.
     pub table: String,
-    /// `sync.window`: requests on the way at a time.
+    /// `sync.window`: rows on the way at a time, which are as many requests of the transport `dynamodb`.
     pub window: usize,
     /// `sync.delay`: how long a change waits for a later one of the same row before it is sent.
     pub delay: Duration,
@@ -25,6 +44,8 @@ pub struct Sync {
 impl Default for Sync {
     fn default() -> Self {
         Self {
+            transport: SyncTransport::DynamoDb,
+            answer: Duration::from_secs(70),
             table: String::new(),
             window: 8,
             delay: Duration::ZERO,
@@ -38,9 +59,13 @@ impl Default for Sync {
 impl Sync {
     pub(super) fn read(s: &Section) -> Self {
         let d = Self::default();
+        let transport = s.choice("transport", &TRANSPORTS, d.transport);
+        let window = if transport == SyncTransport::Mqtt { MQTT_WINDOW } else { d.window };
         Self {
+            transport,
+            answer: s.duration("answer", Duration::from_secs(1)..=Duration::from_secs(10 * 60), d.answer),
             table: s.text("table", &d.table),
-            window: s.count("window", 1..=256, d.window),
+            window: s.count("window", 1..=500, window),
             delay: s.duration("delay", Duration::ZERO..=Duration::from_secs(24 * 60 * 60), d.delay),
             index: s.text("index", &d.index),
             pull: s.duration("pull", Duration::from_secs(1)..=Duration::from_secs(24 * 60 * 60), d.pull),

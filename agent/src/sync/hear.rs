@@ -6,9 +6,9 @@ use super::hint::Hint;
 use super::state::State;
 use crate::mqtt::{Client, Error, QoS};
 
-/// Takes the hints for `thing` and tells `state` of them, and of each connection to the broker, for hints are not kept for those
-/// who are away. Ends when the client does.
-pub async fn hear(client: &Client, thing: &str, state: &State) -> Error {
+/// Takes the hints for `thing`, if it wants them, and tells `state` of them, and of each connection to the broker, for hints are
+/// not kept for those who are away. Ends when the client does.
+pub async fn hear(client: &Client, thing: &str, wants_hints: bool, state: &State) -> Error {
     let connections = async {
         let mut known = 0;
         loop {
@@ -19,7 +19,13 @@ pub async fn hear(client: &Client, thing: &str, state: &State) -> Error {
             state.connected();
         }
     };
-    connections.or(listen(client, &format!("sync/{thing}/dirty"), state)).await
+    let hints = async {
+        match wants_hints {
+            true => listen(client, &format!("sync/{thing}/dirty"), state).await,
+            false => std::future::pending().await,
+        }
+    };
+    connections.or(hints).await
 }
 
 async fn listen(client: &Client, topic: &str, state: &State) -> Error {

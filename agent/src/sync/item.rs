@@ -168,6 +168,32 @@ pub fn update(table: &str, writer: &Writer, push: &Push, fields: &[String]) -> R
     }))
 }
 
+/// The same as a change of the protocol over MQTT (`agent/cloud/PROTOCOL.md`), of which the cloud makes the request.
+///
+/// # Errors
+/// Why this row can never be stored as it is, in words.
+#[cfg(feature = "mqtt")]
+pub fn change(thing: &str, push: &Push, fields: &[String]) -> Result<Value, String> {
+    let row = &*push.row;
+    check(&format!("{thing}#{}", row.model), &row.key, row.item.as_ref())?;
+    let empty = Item::new();
+    let document = row.item.as_ref().unwrap_or(&empty);
+    let (nulls, values): (Vec<_>, Vec<_>) = document.iter().partition(|(_, value)| value.is_null());
+    let set: Map<String, Value> = values.into_iter().map(|(name, value)| (attribute(name), encode(value))).collect();
+    let absent = fields.iter().filter(|name| !document.contains_key(*name));
+    let remove: Vec<String> =
+        nulls.into_iter().map(|(name, _)| name).chain(absent).map(|name| attribute(name)).collect();
+    let over = match push.over {
+        Over::Nothing => "nothing",
+        Over::Known => "known",
+        Over::Unversioned => "unversioned",
+    };
+    Ok(json!({
+        "model": row.model, "sk": row.key, "over": over, "base": row.base, "op": base64::encode(&row.op), "n": row.n,
+        "del": row.item.is_none(), "set": set, "remove": remove,
+    }))
+}
+
 /// An update expression in the making. Every name goes through a placeholder: some 570 words are reserved, `name` and
 /// `value` among them. No name comes twice: fields that could meet an attribute of the protocol have another name.
 #[derive(Default)]
@@ -324,6 +350,24 @@ mod tests {
         assert_eq!(set["_._v"], json!({"S": "mine"}));
         assert_eq!(set["_.pk"], json!({"S": "x"}));
         assert_eq!(Value::Object(Current::parse(&set).unwrap().item.unwrap()), item);
+    }
+
+    #[cfg(feature = "mqtt")]
+    #[test]
+    fn a_change_over_mqtt_says_the_same() {
+        let fields: Vec<String> = ["pk", "a", "b", "c"].map(str::to_owned).to_vec();
+        let of = |base, over, item| change("lamp", &push(base, over, item), &fields);
+        let changed = of(4, Over::Known, Some(json!({"pk": "x", "a": 1, "b": null, "ttl": 5}))).unwrap();
+        let expected = json!({
+            "model": "Reading", "sk": "r1", "over": "known", "base": 4, "op": "AAAAAAAAAAAAAAAAAAAAAA==", "n": 7,
+            "del": false, "set": {"_.pk": {"S": "x"}, "a": {"N": "1"}, "_.ttl": {"N": "5"}}, "remove": ["b", "c"],
+        });
+        assert_eq!(changed, expected);
+        let removed = of(0, Over::Nothing, None).unwrap();
+        assert_eq!((&removed["over"], &removed["del"], &removed["set"]), (&json!("nothing"), &json!(true), &json!({})));
+        assert_eq!(removed["remove"], json!(["_.pk", "a", "b", "c"]));
+        let large = json!({"text": "x".repeat(400 * 1024)});
+        assert!(of(0, Over::Nothing, Some(large)).is_err());
     }
 
     #[test]

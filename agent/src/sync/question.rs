@@ -51,22 +51,35 @@ pub fn request(place: &Place, query: &Query) -> Value {
 /// The page that an answer is. An error says what is wrong with it, in words.
 pub fn page(place: &Place, query: &Query, answer: &Value) -> Result<Page, String> {
     let items = answer.get("Items").and_then(Value::as_array).ok_or("the answer to a query has no items")?;
-    let items = items.iter().filter_map(Value::as_object);
-    let mut page = Page { next: answer.get("LastEvaluatedKey").cloned(), ..Page::default() };
-    for attributes in items {
-        page.latest = page.latest.max(text(attributes, "_ts").map(str::to_owned));
-        page.items.extend(incoming(place, attributes));
-    }
+    let items = items.iter().filter_map(Value::as_object).map(|item| (item, false));
+    Ok(page_of(place, query, items, answer.get("LastEvaluatedKey").cloned()))
+}
+
+/// The page of these items, of which some may be cut to their stamps, and where the next one begins.
+pub fn page_of<'a>(
+    place: &Place,
+    query: &Query,
+    items: impl Iterator<Item = (&'a Map<String, Value>, bool)>,
+    next: Option<Value>,
+) -> Page {
     // The newest entry is asked for, not one page of all.
-    page.next = page.next.filter(|_| query.scope != Scope::Newest);
-    Ok(page)
+    let mut page = Page { next: next.filter(|_| query.scope != Scope::Newest), ..Page::default() };
+    for (attributes, is_cut) in items {
+        page.latest = page.latest.max(text(attributes, "_ts").map(str::to_owned));
+        page.items.extend(incoming(place, attributes, is_cut));
+    }
+    page
 }
 
 /// An item as the device takes it; nothing for one that is not of this thing.
-fn incoming(place: &Place, attributes: &Map<String, Value>) -> Option<Incoming> {
+fn incoming(place: &Place, attributes: &Map<String, Value>, is_cut: bool) -> Option<Incoming> {
     let model = text(attributes, "pk")?.strip_prefix(&place.thing)?.strip_prefix('#')?.to_owned();
     let key = text(attributes, "sk")?.to_owned();
-    let (version, item) = match Current::parse(attributes) {
+    let current = match is_cut {
+        true => Err("it is too large for a message".to_owned()),
+        false => Current::parse(attributes),
+    };
+    let (version, item) = match current {
         Ok(current) => (current.version, current.item),
         Err(reason) => {
             log::warn!("{model} {key} of the cloud is left as it is on the device: {reason}");

@@ -351,6 +351,8 @@ class Pull(Bench):
         found = self.pages({"type": "pull", "since": "2026-01-06T00:00:00.000000Z"})
         times = [entry["item"]["_ts"]["S"] for entry in found]
         self.assertEqual((len(times), times), (25, sorted(times)))
+        [page] = self.send({"v": 1, "id": "q", "type": "pull", "since": "0", "newest": True, "next": None})
+        self.assertEqual([entry["item"]["_ts"]["S"] for entry in page["items"]], times[-1:])
         self.push(change(77, base=1, key="r0"))
         self.assertEqual(len(self.pages({"type": "pull", "since": "2026-01-06T00:00:00.000000Z"})), 24, "an echo")
 

@@ -1,6 +1,9 @@
 //! The real program against moto with signatures verified, over a link that does whatever links and services do, and
 //! killed on the way: what it acknowledged, what came to the cloud and what others wrote there must fit together.
 //!
+//! Over MQTT, the cloud's function stands between a broker and that link, messages are lost, repeated and late in both directions,
+//! and the device's connection to the broker is cut.
+//!
 //! A run has its seed; `IOTO_TEST_RUNS=200` makes so many of them of each mode, `SEED=N IOTO_TEST_RUNS=1` one of them again.
 #![allow(clippy::unwrap_used)]
 
@@ -9,6 +12,7 @@ mod editor;
 mod history;
 mod link;
 mod mutant;
+mod post;
 mod run;
 mod verdict;
 
@@ -17,20 +21,22 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Instant;
 
-use ioto_tests::{Moto, seed};
+use ioto_tests::{Mosquitto, Moto, seed};
 use mutant::Mutant;
 use run::{Figures, Mode, run};
 use serde_json::Value;
 
 /// Runs in `ci/test`.
 const RUNS: u64 = 4;
+/// The same over MQTT, where each takes longer.
+const RUNS_OVER_MQTT: u64 = 2;
 /// Of them so many at a time.
 const AT_A_TIME: u64 = 4;
 
-const UP: Mode = Mode { sync: "up", conflict: None };
-const DOWN: Mode = Mode { sync: "down", conflict: None };
-const CLOUD_WINS: Mode = Mode { sync: "both", conflict: Some("cloud") };
-const DEVICE_WINS: Mode = Mode { sync: "both", conflict: Some("device") };
+const UP: Mode = Mode { sync: "up", conflict: None, is_over_mqtt: false };
+const DOWN: Mode = Mode { sync: "down", conflict: None, is_over_mqtt: false };
+const CLOUD_WINS: Mode = Mode { sync: "both", conflict: Some("cloud"), is_over_mqtt: false };
+const DEVICE_WINS: Mode = Mode { sync: "both", conflict: Some("device"), is_over_mqtt: false };
 
 /// Numbers by value: the cloud does not know how they were written.
 fn same(a: &Value, b: &Value) -> bool {
@@ -46,8 +52,10 @@ fn same(a: &Value, b: &Value) -> bool {
 
 /// Makes the runs and returns what they did together; the first failure ends them.
 fn all_runs(mode: Mode) -> Figures {
-    let runs = std::env::var("IOTO_TEST_RUNS").ok().and_then(|text| text.parse().ok()).unwrap_or(RUNS);
+    let runs = if mode.is_over_mqtt { RUNS_OVER_MQTT } else { RUNS };
+    let runs = std::env::var("IOTO_TEST_RUNS").ok().and_then(|text| text.parse().ok()).unwrap_or(runs);
     let (first, began, moto) = (seed(), Instant::now(), Moto::start());
+    let broker = mode.is_over_mqtt.then(Mosquitto::start);
     let (next, total) = (AtomicU64::new(0), Mutex::new(Figures::default()));
     // They wait most of the time, for the device's patience and late requests.
     thread::scope(|scope| {
@@ -55,7 +63,7 @@ fn all_runs(mode: Mode) -> Figures {
             scope.spawn(|| {
                 while let Some(number) = Some(next.fetch_add(1, Ordering::SeqCst)).filter(|number| *number < runs) {
                     let seed = first.wrapping_add(number);
-                    match run(&moto, mode, seed, None) {
+                    match run(&moto, broker.as_ref(), mode, seed, None) {
                         Ok(figures) => link::lock(&total).add(figures),
                         Err(error) => {
                             next.store(runs, Ordering::SeqCst);
@@ -96,12 +104,32 @@ fn both_where_the_device_wins_what_the_cloud_had_is_in_the_log() {
 }
 
 #[test]
+fn up_over_mqtt_as_well() {
+    let total = all_runs(Mode { is_over_mqtt: true, ..UP });
+    assert!(total.kills > 0 && total.edits > 0 && total.writes > 0);
+}
+
+#[test]
+fn down_over_mqtt_as_well() {
+    let total = all_runs(Mode { is_over_mqtt: true, ..DOWN });
+    assert!(total.kills > 0 && total.edits > 0 && total.writes == 0);
+}
+
+#[test]
+fn both_over_mqtt_as_well_whoever_wins() {
+    for mode in [CLOUD_WINS, DEVICE_WINS] {
+        let total = all_runs(Mode { is_over_mqtt: true, ..mode });
+        assert!(total.kills > 0 && total.edits > 0 && total.writes > 0);
+    }
+}
+
+#[test]
 fn every_broken_device_is_found_out() {
     const TRIES: u64 = 12;
     let (first, moto) = (seed(), Moto::start());
     let find = &|mutant: Mutant| {
         let found = (0..TRIES).find_map(|number| {
-            let error = run(&moto, UP, first.wrapping_add(number), Some(mutant)).err()?;
+            let error = run(&moto, None, UP, first.wrapping_add(number), Some(mutant)).err()?;
             Some((number + 1, error))
         });
         match &found {

@@ -11,7 +11,7 @@ use ioto::aws::{Api, DynamoDb};
 use ioto::config::{self, Secret};
 use ioto::db::changelog::LoggedConflict;
 use ioto::db::{Db, Schema};
-use ioto_tests::{Agent, Moto};
+use ioto_tests::{Agent, Mosquitto, Moto};
 use serde_json::{Map, Value, json};
 
 use crate::device::Device;
@@ -19,6 +19,7 @@ use crate::editor::Editor;
 use crate::history::By;
 use crate::link::{Link, Weather, YEARS};
 use crate::mutant::Mutant;
+use crate::post::Post;
 use crate::verdict::Evidence;
 
 /// How the model replicates, as the schema says it.
@@ -26,6 +27,8 @@ use crate::verdict::Evidence;
 pub struct Mode {
     pub sync: &'static str,
     pub conflict: Option<&'static str>,
+    /// Whether it replicates by messages, with the cloud's function behind the broker.
+    pub is_over_mqtt: bool,
 }
 
 impl Mode {
@@ -84,22 +87,34 @@ impl Figures {
 }
 
 /// The run of this seed. An error says which invariant does not hold, and of what.
-pub fn run(moto: &Moto, mode: Mode, seed: u64, mutant: Option<Mutant>) -> Result<Figures, String> {
+pub fn run(
+    moto: &Moto,
+    broker: Option<&Mosquitto>,
+    mode: Mode,
+    seed: u64,
+    mutant: Option<Mutant>,
+) -> Result<Figures, String> {
     let mut random = fastrand::Rng::with_seed(seed);
     // Runs share a table.
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let thing = format!("lamp-{}", COUNT.fetch_add(1, Ordering::SeqCst));
     let server: SocketAddr = moto.endpoint().strip_prefix("http://").unwrap().parse().unwrap();
-    let link = Link::new(server, access(moto), mutant, random.u64(..));
-    let agent = agent(moto, mode, &thing, &link, &mut random);
+    let link = Link::new(server, access(moto), mutant, mode.is_over_mqtt, random.u64(..));
+    let mut post = broker.map(|broker| Post::new(moto, broker, &thing, &link, random.u64(..)));
+    let agent = agent(moto, mode, &thing, (&link, post.as_ref()), &mut random);
     let mut device = Device::new(agent, mode, random.u64(..));
     let mut editor = Editor::new(&thing, moto.access("table"), mode.takes_edits(), random.u64(..));
 
     let mut kills = 0;
     for _ in 0..random.u8(4..8) {
-        link.set(weather(&mut random));
+        let weather = weather(&mut random);
+        link.set(weather);
+        post.iter_mut().for_each(|post| post.set(weather.trouble / 2));
         let kill = random.u8(..3) > 0;
-        device.work(&link, kill, &mut || editor.edit_perhaps(&link))?;
+        device.work(&link, kill, &mut || {
+            editor.edit_perhaps(&link);
+            post.iter_mut().for_each(Post::cut_perhaps);
+        })?;
         if kill {
             kills += 1;
             device.check_all(&link)?;
@@ -107,6 +122,7 @@ pub fn run(moto: &Moto, mode: Mode, seed: u64, mutant: Option<Mutant>) -> Result
     }
     link.set(Weather::default());
     device.agent.kill();
+    post.iter_mut().for_each(Post::calm);
     device.agent.start();
     quiet(&device, &link, mode)?;
 
@@ -136,7 +152,13 @@ pub fn run(moto: &Moto, mode: Mode, seed: u64, mutant: Option<Mutant>) -> Result
     Ok(figures)
 }
 
-fn agent(moto: &Moto, mode: Mode, thing: &str, link: &Link, random: &mut fastrand::Rng) -> Agent {
+fn agent(
+    moto: &Moto,
+    mode: Mode,
+    thing: &str,
+    (link, post): (&Link, Option<&Post>),
+    random: &mut fastrand::Rng,
+) -> Agent {
     let mut agent = Agent::new();
     let settings = moto.settings().replace(&moto.endpoint(), &link.endpoint());
     agent.schema(&mode.schema()).configure("moto", &settings);
@@ -149,6 +171,9 @@ fn agent(moto: &Moto, mode: Mode, thing: &str, link: &Link, random: &mut fastran
              sync: {{window: {window}, delay: '{delay} ms'{pull}}}}}"
         ),
     );
+    if let Some(post) = post {
+        agent.configure("run-mqtt", &post.settings());
+    }
     agent.start();
     let private = agent.client().post("/api/db/Private", &json!({"id": "secret"})).unwrap();
     assert_eq!(private.status, 201, "{}", private.text());

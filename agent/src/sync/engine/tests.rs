@@ -389,3 +389,38 @@ fn refused_rows_wait_on_when_the_device_is_connected_again() {
     assert_eq!(bench.engine.report().parked, 1);
     assert_eq!(bench.pushes(), [0; 0]);
 }
+
+#[test]
+fn after_an_hour_of_outage_what_waits_is_sent_as_soon_as_the_device_is_connected() {
+    let mut bench = Bench::new(4, Duration::ZERO);
+    let end = bench.now + Duration::from_secs(60 * 60);
+    let (mut tries, mut is_read) = (0, false);
+    while bench.now < end {
+        match bench.poll() {
+            Some(Action::Read { exclude, .. }) => {
+                let key = |key: &str| ("Reading".to_owned(), key.to_owned());
+                let waiting = ["a", "b", "c"].into_iter().filter(|name| !exclude.contains(&key(name)) && !is_read);
+                bench.engine.pending(waiting.map(|name| row(name, 1)).collect());
+                is_read = true;
+            }
+            Some(Action::Push(push)) => {
+                bench.answer(push.id, failed());
+                tries += 1;
+            }
+            Some(other) => panic!("{other:?}"),
+            None => {
+                is_read = false;
+                bench.wait();
+            }
+        }
+    }
+    assert!((10..200).contains(&tries), "{tries} tries");
+    bench.engine.try_now();
+    bench.read();
+    let sent = bench.rows(&[("a", 1), ("b", 1), ("c", 1)]);
+    assert!(!sent.is_empty(), "without waiting for any pause");
+    bench.answer(sent[0], Answer::Stored);
+    bench.settle();
+    assert!(!bench.pushes().is_empty(), "and the others follow");
+    assert!(!bench.engine.report().down);
+}
