@@ -96,13 +96,15 @@ impl Claim {
 
     /// Notes that the file is damaged: it is recovered at once, or at the next start when this one ends before.
     pub(super) fn suspect(&self, error: &Error) {
-        if !self.monitor.suspect(error) {
+        if self.monitor.is_suspect() {
             return;
         }
         let marker = beside(&self.path, ".suspect");
         if let Err(error) = make_file(&marker) {
             log::error!("cannot write {}: {error}", marker.display());
         }
+        // Wakes the writer, who finds the marker.
+        self.monitor.suspect(error);
     }
 
     /// The file was checked and is sound.

@@ -4,6 +4,9 @@
 //! AES-256-GCM makes of the value's JSON, bound to model, key and field, so that values cannot be moved. A key is good for four
 //! thousand million values. SQLite only ever sees values in this form, so that log, change log and backups have no other.
 //!
+//! Those who may read an item get its values plain: so do exports, and the cloud, which has its own encryption. Copies from the
+//! time before a field was encrypted (`PATH.corrupt-N`, `PATH.before`, backups) have it plain; remove them.
+//!
 //! The key file has a key a line, 64 hexadecimal digits: the first seals, the others still open; or 32 bytes, which are one
 //! key.
 
