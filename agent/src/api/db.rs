@@ -203,7 +203,8 @@ async fn care(db: &Db, door: Door, task: &str) -> Result<Answer, Refusal> {
             let (path, bytes) = db.backup_beside().await?;
             Ok(Answer::new(200, json!({"path": path, "bytes": bytes})))
         }
-        _ => Err(refusal(400, "invalid", "`task` must be one of check, compact, backup")),
+        "rekey" => Ok(Answer::new(200, json!({"rows": db.rekey().await?}))),
+        _ => Err(refusal(400, "invalid", "`task` must be one of check, compact, backup, rekey")),
     }
 }
 

@@ -120,6 +120,7 @@ impl Verb {
             ["statistics"] => Self::Care("statistics"),
             ["check"] => Self::Care("check"),
             ["compact"] => Self::Care("compact"),
+            ["rekey"] => Self::Care("rekey"),
             ["backup", file] => Self::Backup(owned(file)),
             ["restore", file] => Self::Restore(owned(file)),
             _ => {
@@ -128,7 +129,7 @@ impl Verb {
                      get MODEL ID\n  find MODEL [FIELD=VALUE…] [--where JSON] [--order FIELD] [--limit N] [--next KEY]\n  \
                      update MODEL ID FIELD=VALUE…\n  remove MODEL ID\n  batch FILE, transaction FILE\n  \
                      watch [MODEL [FIELD=VALUE…]]\n  import MODEL FILE, export MODEL [--format jsonl|csv]\n  \
-                     statistics, check, compact, backup FILE, restore FILE\nA value that is JSON is written FIELD:=JSON."
+                     statistics, check, compact, rekey, backup FILE, restore FILE\nA value that is JSON is written FIELD:=JSON."
                         .into(),
                 ));
             }

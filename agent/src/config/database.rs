@@ -18,6 +18,10 @@ pub struct Database {
     pub schema: PathBuf,
     /// `database.service`: how often rows whose time is over are removed.
     pub service: Duration,
+    /// `database.key`: the file of the keys that fields with `encrypt` are sealed with.
+    pub key: PathBuf,
+    /// Whether that file is made when it is not there: it is, unless the configuration names another one.
+    pub makes_key: bool,
     /// `database.check`: how often the pages of the file are looked through for damage, while it is in use.
     pub check: Duration,
     /// `database.commit`: how long a write waits for others to share its commit, at most.
@@ -31,6 +35,8 @@ impl Default for Database {
         Self {
             path: "/var/lib/ioto/db/device.db".into(),
             schema: "/etc/ioto/schema.json5".into(),
+            key: "/var/lib/ioto/database.key".into(),
+            makes_key: true,
             service: Duration::from_secs(60 * 60),
             check: Duration::from_secs(24 * 60 * 60),
             commit: Duration::from_millis(2),
@@ -45,6 +51,8 @@ impl Database {
         Self {
             path: s.path("path", &directories.db.join("device.db")),
             schema: schema(s, directories),
+            key: s.path("key", &directories.state.join("database.key")),
+            makes_key: !s.has("key"),
             service: s.duration("service", Duration::from_secs(60)..=FOREVER, d.service),
             check: s.duration("check", Duration::from_secs(1)..=FOREVER, d.check),
             commit: s.duration("commit", Duration::ZERO..=Duration::from_secs(1), d.commit),

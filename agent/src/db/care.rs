@@ -12,6 +12,7 @@ use super::error::Error;
 use super::handle::Db;
 use super::rows::{self, Rows, table};
 use super::schema::Schema;
+use super::seal::Vault;
 use super::store;
 use crate::{config, sqlite};
 
@@ -132,6 +133,32 @@ impl Db {
         Ok(statistics)
     }
 
+    /// Seals all fields that are encrypted with a new key, and forgets the one before; with the first key of the file where
+    /// `database.key` names one, which is not changed. Returns how many rows there are of such models. It may be ended at any
+    /// time, and begun again.
+    ///
+    /// # Errors
+    /// [`Error::Sealed`] for a value that cannot be opened; all keys are kept then.
+    pub async fn rekey(&self) -> Result<u64, Error> {
+        self.claim().vault().renew()?;
+        let mut rows = 0;
+        let models: Vec<_> = self.schema().models().filter(|model| model.has_encrypted()).cloned().collect();
+        for model in models {
+            let mut last = String::new();
+            loop {
+                let (of, after) = (model.clone(), last);
+                match self.write(move |editor| editor.reseal(&of, &after)).await? {
+                    Some(key) => last = key,
+                    None => break,
+                }
+            }
+            rows += self.count(model.name()).await?;
+        }
+        self.write(|editor| editor.reseal_conflicts().and_then(|()| editor.note_key())).await?;
+        self.claim().vault().forget()?;
+        Ok(rows)
+    }
+
     /// Bytes of the file with its log.
     pub fn file_size(&self) -> u64 {
         let size = |path: &Path| fs::metadata(path).map_or(0, |file| file.len());
@@ -233,5 +260,5 @@ fn copy(from: &Path, to: &Path) -> Result<(), Error> {
 /// [`Error::InUse`] while it is open; [`Error::Store`], [`Error::File`] and [`Error::Version`] when the backup cannot be used,
 /// in which case nothing was changed.
 pub fn restore(options: &config::Database, backup: &Path) -> Result<Option<PathBuf>, Error> {
-    store::restore(&options.path, backup)
+    store::restore(&options.path, backup, Vault::new(&options.key, options.makes_key))
 }

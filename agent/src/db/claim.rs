@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use super::error::Error;
 use super::health::Monitor;
+use super::seal::Vault;
 use crate::sqlite::{beside, make_directory, make_file, was_left_open};
 
 /// Damaged databases that are kept beside the new one. More would fill the disk of a device whose storage is dying.
@@ -44,12 +45,13 @@ impl fmt::Display for Doubt {
 pub(super) struct Claim {
     path: PathBuf,
     monitor: Monitor,
+    vault: Vault,
     _lock: Flock<File>,
 }
 
 impl Claim {
     /// Makes directory (0700) and file (0600) where they are missing, and locks the file against other processes.
-    pub(super) fn stake(path: &Path) -> Result<Self, Error> {
+    pub(super) fn stake(path: &Path, vault: Vault) -> Result<Self, Error> {
         make_directory(path)
             .map_err(|source| Error::file("make the directory", path.parent().unwrap_or(path), source))?;
         let lock = beside(path, ".lock");
@@ -58,7 +60,7 @@ impl Claim {
             Errno::EWOULDBLOCK => Error::InUse { path: path.into() },
             errno => Error::file("lock", &lock, errno.into()),
         })?;
-        let claim = Self { path: path.into(), monitor: Monitor::default(), _lock: lock };
+        let claim = Self { path: path.into(), monitor: Monitor::default(), vault, _lock: lock };
         claim.finish_setting_aside()?;
         make_file(path).map_err(|source| Error::file("open", path, source))?;
         Ok(claim)
@@ -72,6 +74,11 @@ impl Claim {
     /// What all who use the file know of it.
     pub(super) fn monitor(&self) -> &Monitor {
         &self.monitor
+    }
+
+    /// The keys of what is sealed in it.
+    pub(super) fn vault(&self) -> &Vault {
+        &self.vault
     }
 
     /// Why the file should be checked before it is used; `None` after a clean close.
@@ -89,13 +96,15 @@ impl Claim {
 
     /// Notes that the file is damaged: it is recovered at once, or at the next start when this one ends before.
     pub(super) fn suspect(&self, error: &Error) {
-        if !self.monitor.suspect(error) {
+        if self.monitor.is_suspect() {
             return;
         }
         let marker = beside(&self.path, ".suspect");
         if let Err(error) = make_file(&marker) {
             log::error!("cannot write {}: {error}", marker.display());
         }
+        // Wakes the writer, who finds the marker.
+        self.monitor.suspect(error);
     }
 
     /// The file was checked and is sound.

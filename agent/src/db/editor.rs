@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use rusqlite::{OptionalExtension, params};
 
-use super::changelog::Settlement;
+use super::changelog::{Conflict, Settlement};
 use super::condition::parameter;
 use super::date;
 use super::error::Error;
@@ -12,7 +12,7 @@ use super::filter::Filter;
 use super::generate::Generator;
 use super::inbound::Fresh;
 use super::kept;
-use super::outbox::{Outbox, document};
+use super::outbox::{Outbox, Sides, document};
 use super::query::{Item, MAX_ITEM};
 use super::rows::{Rows, column, table};
 use super::schema::{Model, Schema, Sync};
@@ -346,9 +346,10 @@ impl Editor {
             let model = schema.demand(&settled.model)?;
             let (key, before) = (&settled.key, self.before(model, &settled.key)?);
             self.fresh.settled(&settled.model, key);
-            match self.outbox.settle(&self.rows.connection, settled, model.sync().down())? {
+            let sides = self.sides(model, settled)?;
+            match self.outbox.settle(&self.rows.connection, settled, model.sync().down(), sides)? {
                 Some(Some(item)) => {
-                    self.put(model, key, item, document(item))?;
+                    self.put(model, key, item, self.rows.sealed_document(model, key, item)?)?;
                     self.note(model, key, before, Some(item));
                 }
                 Some(None) => {
@@ -359,6 +360,15 @@ impl Editor {
             }
         }
         Ok(())
+    }
+
+    /// The two sides of a conflict as they are stored.
+    fn sides(&self, model: &Model, settled: &Settlement) -> Result<Sides, Error> {
+        let side = |item: &Option<Item>| {
+            item.as_ref().map(|item| self.rows.sealed_document(model, &settled.key, item)).transpose()
+        };
+        let sides = |conflict: &Conflict| Ok((side(&conflict.mine)?, side(&conflict.theirs)?));
+        settled.conflict.as_ref().map(sides).transpose()
     }
 
     /// The item before a change, when somebody watches; also one whose time is over.
@@ -377,8 +387,8 @@ impl Editor {
     }
 
     /// The item as text that can be stored.
-    fn fitting(&self, model: &Model, _key: &str, item: &Item) -> Result<String, Error> {
-        let text = document(item);
+    fn fitting(&self, model: &Model, key: &str, item: &Item) -> Result<String, Error> {
+        let text = self.rows.sealed_document(model, key, item)?;
         match text.len() <= MAX_ITEM {
             true => Ok(text),
             false => Err(Error::TooLarge { model: model.name().into(), size: text.len() }),

@@ -96,6 +96,17 @@ pub enum Error {
         /// The newest format this program knows.
         known: i64,
     },
+    /// A field that is encrypted cannot be opened, or not be sealed. The item is as it was.
+    Sealed {
+        /// The model.
+        model: String,
+        /// The key of the row.
+        key: String,
+        /// The field.
+        field: String,
+        /// Why.
+        reason: String,
+    },
     /// The file was found to be damaged in use: what can be read of it is being recovered, which takes seconds.
     Damaged(String),
     /// The file was recovered after damage, and what was asked concerns the one before.
@@ -121,6 +132,7 @@ impl Error {
             Error::Store(_) | Error::File { .. } => "store",
             Error::InUse { .. } => "in_use",
             Error::Version { .. } => "version",
+            Error::Sealed { .. } => "sealed",
             Error::Damaged(_) => "damaged",
             Error::Replaced => "replaced",
             Error::Closed => "closed",
@@ -217,6 +229,9 @@ impl fmt::Display for Error {
                  move the file away to begin with an empty database",
                 path.display()
             ),
+            Error::Sealed { model, key, field, reason } => {
+                write!(f, "model {model}, item '{key}', field {field} is encrypted and cannot be used: {reason}")
+            }
             Error::Damaged(reason) => {
                 write!(
                     f,

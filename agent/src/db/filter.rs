@@ -256,6 +256,9 @@ fn order(a: &Value, b: &Value) -> Option<Ordering> {
 fn operand(model: &Model, name: &str, test: Test, value: &Value) -> Result<Value, Error> {
     let refuse = |rule: String| Error::invalid(model.name(), name, value, rule);
     let field = model.field(name).ok_or_else(|| refuse(validate::unknown(model)))?;
+    if field.encrypted() {
+        return Err(Error::invalid(model.name(), name, &Value::Null, "is encrypted and cannot be searched"));
+    }
     if value.is_null() && matches!(test, Test::Equal | Test::Different) {
         return Ok(Value::Null);
     }

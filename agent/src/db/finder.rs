@@ -36,7 +36,7 @@ impl Rows {
             let text = row.get_ref(1)?.as_str().map_err(rusqlite::Error::from)?;
             size += text.len();
             let key: String = row.get(0)?;
-            let mut item = self.item(model, &key, text)?;
+            let mut item = self.item_with(model, &key, text, &query.fields)?;
             if !query.fields.is_empty() {
                 item.retain(|name, _| query.fields.contains(name));
             }
@@ -98,6 +98,7 @@ fn ordered_by(model: &Model, name: &str) -> Result<String, Error> {
     let refuse = |rule: String| Error::invalid(model.name(), "order", &name.into(), rule);
     let field = model.field(name).ok_or_else(|| refuse(validate::unknown(model)))?;
     match field.comparable() {
+        true if field.encrypted() => Err(refuse("is encrypted, items cannot be ordered by it".into())),
         true => Ok(place(model, name)),
         false => Err(refuse("items cannot be ordered by objects and arrays".into())),
     }

@@ -19,6 +19,7 @@ use super::reader::Reader;
 use super::recovery::Keeper;
 use super::rows::Rows;
 use super::schema::{Model, Schema};
+use super::seal::Vault;
 use super::store::Store;
 use super::update::Update;
 use super::watch::{Watch, Watchers};
@@ -57,7 +58,8 @@ impl Db {
     /// [`Error::InUse`], [`Error::Version`], [`Error::Schema`], [`Error::File`], [`Error::Full`], [`Error::Store`].
     pub fn open(options: &config::Database, schema: Schema) -> Result<Self, Error> {
         let schema = Arc::new(schema);
-        let (claim, watchers) = (Arc::new(Claim::stake(&options.path)?), Watchers::default());
+        let (claim, watchers) =
+            (Arc::new(Claim::stake(&options.path, Vault::new(&options.key, options.makes_key))?), Watchers::default());
         let Store { rows, editor } = Store::open(&claim, &schema, &watchers)?;
         let (wait, rows) = (options.commit, Arc::new(Mutex::new(Ok(rows))));
         let keeper = Keeper::new(editor, rows.clone(), claim.clone(), schema.clone(), watchers.clone());
@@ -344,6 +346,14 @@ impl Db {
         operation: impl FnOnce(&mut Rows) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
         self.inner.reader.call(operation).await
+    }
+
+    /// On the writer's thread, as a part of a transaction.
+    pub(super) async fn write<T: Send + 'static>(
+        &self,
+        operation: impl FnOnce(&mut Editor) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        self.inner.writer.call(operation).await
     }
 
     /// On the writer's thread, without a transaction.

@@ -85,14 +85,12 @@ impl Monitor {
         let _ = self.wake.set(Box::new(wake));
     }
 
-    /// Notes damage; `true` for the first who does.
-    pub(super) fn suspect(&self, error: &Error) -> bool {
-        let is_first = !self.is_suspect.swap(true, Ordering::AcqRel);
-        if is_first {
+    /// Notes damage; the first of it is the reason for what is done then.
+    pub(super) fn suspect(&self, error: &Error) {
+        if !self.is_suspect.swap(true, Ordering::AcqRel) {
             self.lock().reason = error.to_string();
             self.wake.get().into_iter().for_each(|wake| wake());
         }
-        is_first
     }
 
     pub(super) fn is_suspect(&self) -> bool {

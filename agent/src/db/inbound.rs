@@ -11,9 +11,9 @@ use serde_json::Value;
 use super::date;
 use super::editor::Editor;
 use super::error::Error;
-use super::outbox::{self, document};
+use super::outbox;
 use super::query::{Item, MAX_ITEM};
-use super::rows::{Rows, item, table};
+use super::rows::{Rows, table};
 use super::schema::{Model, Sync};
 
 /// The version of an item that is there and cannot be read: the row stays as it is.
@@ -135,7 +135,7 @@ impl Editor {
         let before = self.before(model, key)?;
         match &item {
             Some(item) => {
-                let text = document(item);
+                let text = self.rows().sealed_document(model, key, item)?;
                 if text.len() > MAX_ITEM {
                     log::error!("{} {key} of the cloud has {} bytes; it is left out", model.name(), text.len());
                     return Ok(false);
@@ -182,7 +182,7 @@ impl Editor {
         self.connection().prepare_cached(&sql)?.execute(values)?;
         let count = removed.len() as u64;
         for (key, text) in removed {
-            let before = item(&text)?;
+            let before = self.rows().item_leniently(model, &key, &text)?;
             self.note(model, &key, Some(before), None);
         }
         Ok(count)

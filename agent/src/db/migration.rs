@@ -13,6 +13,7 @@ use super::outbox;
 use super::query::Item;
 use super::rows::{column, item, table};
 use super::schema::{Field, Model, Part, Schema, Sync};
+use super::seal;
 use super::validate::{self, Maker};
 
 /// Schemas of a model that are remembered.
@@ -186,6 +187,7 @@ fn other_key(maker: &Maker<'_>, key: &str, item: &Item) -> Option<String> {
 /// Why an item does not fit a field.
 fn unfit(field: &Field, item: &Item) -> Option<String> {
     match item.get(field.name()) {
+        Some(value) if seal::is_sealed(value) => None,
         Some(value) => {
             let rule = validate::check(field, value).err()?;
             let shown: String = value.to_string().chars().take(60).collect();

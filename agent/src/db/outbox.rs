@@ -55,6 +55,9 @@ pub(super) fn read_all(connection: &Connection) -> Result<(), Error> {
     Ok(())
 }
 
+/// The device's item and the cloud's, in a conflict, as they are stored.
+pub(super) type Sides = Option<(Option<String>, Option<String>)>;
+
 /// Counts the changes and writes them down.
 pub(super) struct Outbox {
     n: u64,
@@ -121,6 +124,7 @@ impl Outbox {
         connection: &Connection,
         settled: &'s Settlement,
         comes_down: bool,
+        sides: Sides,
     ) -> Result<Option<Option<&'s Item>>, Error> {
         let Settlement { model, key, n, base, outcome, .. } = settled;
         // Only the change that was sent: a newer one of the same row has not been seen by the cloud.
@@ -156,24 +160,21 @@ impl Outbox {
             }
             _ => None,
         };
-        log_conflict(connection, settled)?;
+        log_conflict(connection, settled, sides)?;
         Ok(replacement)
     }
 }
 
-fn log_conflict(connection: &Connection, settled: &Settlement) -> Result<(), Error> {
-    let Settlement { model, key, n, base, outcome, conflict: Some(conflict) } = settled else {
-        return Ok(());
-    };
+fn log_conflict(connection: &Connection, settled: &Settlement, sides: Sides) -> Result<(), Error> {
+    let Settlement { model, key, n, base, outcome, .. } = settled;
+    let Some((mine, theirs)) = sides else { return Ok(()) };
     let resolution = match outcome {
         Outcome::Applied => "applied",
         Outcome::Rebase => "rebase",
         Outcome::Theirs(_) => "theirs",
     };
-    let text = |item: &Option<Item>| item.as_ref().map(document);
     let sql = "INSERT INTO _sync_conflict (model, key, n, base, mine, theirs, resolution, at) \
                VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
-    let (mine, theirs) = (text(&conflict.mine), text(&conflict.theirs));
     let values = params![model, key, n, base, mine, theirs, resolution, date::now()];
     connection.prepare_cached(sql)?.execute(values)?;
     let sql = "DELETE FROM _sync_conflict WHERE id <= (SELECT max(id) FROM _sync_conflict) - ?1";

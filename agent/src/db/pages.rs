@@ -336,7 +336,7 @@ mod tests {
         let mut found = BTreeMap::new();
         let is_whole = pages.walk(root, &mut |record| match record {
             [Column::Text(key), Column::Text(text), Column::Integer(n)] => {
-                drop(found.insert(key.clone(), (text.len(), *n)))
+                found.insert(key.clone(), (text.len(), *n)).map_or((), |_| panic!("{key} twice"))
             }
             other => panic!("{other:?}"),
         });

@@ -71,11 +71,12 @@ impl Keeper {
         let damage = if self.begun.is_empty() { Damage::Suspected } else { Damage::Certain };
         self.begun.push_back(Instant::now());
         let monitor = self.claim.monitor();
-        let reason = monitor.clear();
-        log::error!("{} is damaged and recovered now: {reason}", self.claim.path().display());
         let begun = Instant::now();
         let _alone = monitor.outside.lock().unwrap_or_else(PoisonError::into_inner);
         let mut rows = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        // Nobody reads or writes from here on, so that nothing more is found in this file.
+        let reason = monitor.clear();
+        log::error!("{} is damaged and recovered now: {reason}", self.claim.path().display());
         // The reader's connection goes first, so that the last one puts the log into the file.
         *rows = Err(Error::Closed);
         let gone = Error::Damaged(reason.clone());

@@ -14,8 +14,10 @@ use super::claim::Claim;
 use super::date;
 use super::error::Error;
 use super::kept;
+use super::outbox::document;
 use super::query::{Item, MAX_PAGE};
 use super::schema::{Model, Schema};
+use super::seal::{Unopened, Vault};
 use super::store;
 use super::worker::Owner;
 
@@ -99,11 +101,11 @@ impl Rows {
         found.optional()?.transpose()
     }
 
-    /// The item, also when its time is over.
+    /// The item, also when its time is over, for those who watch: without what cannot be opened.
     pub(super) fn stored(&self, model: &Model, key: &str) -> Result<Option<Item>, Error> {
         let sql = format!("SELECT doc FROM {} WHERE key = ?1", table(model));
         let mut statement = self.connection.prepare_cached(&sql)?;
-        let found = statement.query_row([key], |row| Ok(self.item(model, key, row.get_ref(0)?.as_str()?)));
+        let found = statement.query_row([key], |row| Ok(self.item_leniently(model, key, row.get_ref(0)?.as_str()?)));
         found.optional()?.transpose()
     }
 
@@ -118,8 +120,36 @@ impl Rows {
     }
 
     /// An item as it was before it was stored.
-    pub(super) fn item(&self, _model: &Model, _key: &str, text: &str) -> Result<Item, Error> {
-        item(text)
+    pub(super) fn item(&self, model: &Model, key: &str, text: &str) -> Result<Item, Error> {
+        self.item_with(model, key, text, &[])
+    }
+
+    /// The same, of which only these fields are wanted; all when there are none.
+    pub(super) fn item_with(&self, model: &Model, key: &str, text: &str, fields: &[String]) -> Result<Item, Error> {
+        let mut item = item(text)?;
+        self.vault().open(model, key, &mut item, (fields, Unopened::Refused))?;
+        Ok(item)
+    }
+
+    /// The same without the fields that are encrypted and cannot be opened.
+    pub(super) fn item_leniently(&self, model: &Model, key: &str, text: &str) -> Result<Item, Error> {
+        let mut item = item(text)?;
+        self.vault().open(model, key, &mut item, (&[], Unopened::LeftOut))?;
+        Ok(item)
+    }
+
+    /// An item as it is stored.
+    pub(super) fn sealed_document(&self, model: &Model, key: &str, item: &Item) -> Result<String, Error> {
+        if !model.has_encrypted() {
+            return Ok(document(item));
+        }
+        let mut item = item.clone();
+        self.vault().seal(model, key, &mut item)?;
+        Ok(document(&item))
+    }
+
+    pub(super) fn vault(&self) -> &Vault {
+        self.claim.vault()
     }
 
     pub(super) fn pending(&self, limit: usize, exclude: &HashSet<(String, String)>) -> Result<Vec<Pending>, Error> {
@@ -146,7 +176,14 @@ impl Rows {
                 size += text.len();
                 Ok(self.item(model, &change.key, text))
             });
-            change.item = document.optional()?.transpose()?;
+            change.item = match document.optional()?.transpose() {
+                // Without the field, the cloud would lose it: the row waits for its key.
+                Err(error @ Error::Sealed { .. }) => {
+                    log::warn!("not sent to the cloud: {error}");
+                    continue;
+                }
+                item => item?,
+            };
             pending.push(change);
         }
         drop(rows);
@@ -170,10 +207,14 @@ impl Rows {
         let mut rows = statement.query([i64::try_from(limit).unwrap_or(i64::MAX)])?;
         let mut conflicts = Vec::new();
         while let Some(row) = rows.next()? {
-            let side = |text: Option<String>| text.as_deref().map(item).transpose();
+            let (name, key): (String, String) = (row.get(0)?, row.get(1)?);
+            let side = |text: Option<String>| match (text, self.schema.model(&name)) {
+                (Some(text), Some(model)) => self.item_leniently(model, &key, &text).map(Some),
+                (text, _) => text.as_deref().map(item).transpose(),
+            };
             conflicts.push(LoggedConflict {
-                model: row.get(0)?,
-                key: row.get(1)?,
+                model: name.clone(),
+                key: key.clone(),
                 n: row.get(2)?,
                 base: row.get(3)?,
                 conflict: Conflict { mine: side(row.get(4)?)?, theirs: side(row.get(5)?)? },

@@ -90,6 +90,7 @@ pub struct Field {
     pub(super) readonly: bool,
     pub(super) ttl: bool,
     pub(super) unique: bool,
+    pub(super) encrypt: bool,
 }
 
 /// The type of a field.
@@ -225,6 +226,11 @@ impl Model {
         item
     }
 
+    /// Whether a field of it is sealed on the disk.
+    pub(super) fn has_encrypted(&self) -> bool {
+        self.fields.iter().any(Field::encrypted)
+    }
+
     /// The moment after which rows are removed.
     pub(super) fn ttl(&self) -> Option<&Field> {
         self.fields.iter().find(|field| field.ttl)
@@ -260,6 +266,11 @@ impl Field {
     /// Whether no two items may have the same value. Kept for what this device writes; items that replicate down may break it.
     pub fn unique(&self) -> bool {
         self.unique
+    }
+
+    /// Whether its values are sealed on the disk: `encrypt: true`. They cannot be searched or ordered by.
+    pub fn encrypted(&self) -> bool {
+        self.encrypt
     }
 
     /// The values that it may have; any when empty.

@@ -128,6 +128,7 @@ impl Reader {
             return None;
         }
         let key = self.key(&fields, indexes, node, &place)?;
+        self.searchable(&fields, key, indexes, node, &place);
         let indexes = model_indexes(&fields, key, indexes);
         Some(Model { name: name.into(), fields, key, process, indexes })
     }
@@ -154,8 +155,40 @@ impl Reader {
         }
     }
 
+    /// A field that is encrypted is for nothing that has to look into it.
+    fn searchable(&mut self, fields: &[Field], key: usize, indexes: &Indexes, node: &Node, place: &str) {
+        for (at, field) in fields.iter().enumerate().filter(|(_, field)| field.encrypt) {
+            let is_in =
+                |(hash, sort): &(String, Option<String>)| *hash == field.name || sort.as_ref() == Some(&field.name);
+            let index = indexes.iter().find(|(name, fields)| *name != "primary" && is_in(fields));
+            let variable = |part: &Part| matches!(part, Part::Variable(name) if *name == field.name);
+            let user =
+                |other: &&Field| other.template.as_ref().is_some_and(|template| template.parts.iter().any(variable));
+            let rule = if at == key {
+                "the key of the model".to_owned()
+            } else if field.unique {
+                "unique".to_owned()
+            } else if field.ttl {
+                "the time of the item's end (`ttl`)".to_owned()
+            } else if field.automatic() {
+                "made by the database".to_owned()
+            } else if let Some((name, _)) = index {
+                format!("in the index {name}")
+            } else if let Some(user) = fields.iter().find(user) {
+                format!("a part of the field {}", user.name)
+            } else {
+                continue;
+            };
+            let at = node.get(&field.name).unwrap_or(node);
+            self.refuse(at, &format!("{place}, field {}, encrypt", field.name), &format!("cannot be {rule}"));
+        }
+    }
+
     fn field(&mut self, name: &str, node: &Node, place: &str) -> Option<Field> {
-        let known = ["type", "required", "default", "enum", "generate", "hidden", "readonly", "ttl", "value", "unique"];
+        let known = [
+            "type", "required", "default", "enum", "generate", "hidden", "readonly", "ttl", "value", "unique",
+            "encrypt",
+        ];
         self.object(node, place, "an object such as {type: 'string'}");
         self.only(node, place, &known, IGNORED_OF_FIELD);
         let types = [
@@ -189,6 +222,7 @@ impl Reader {
             readonly: self.flag(node, "readonly", place),
             ttl: self.flag(node, "ttl", place),
             unique: self.flag(node, "unique", place),
+            encrypt: self.flag(node, "encrypt", place),
         };
         if field.ttl && kind != Type::Date {
             self.refuse(node, &format!("{place}, ttl"), "needs the type 'date'");

@@ -18,9 +18,11 @@ use super::health::Recovery;
 use super::kept;
 use super::migration;
 use super::outbox::{self, Outbox};
+use super::resealing;
 use super::rows::{self, Rows, column, table};
 use super::salvage;
 use super::schema::{Index, Model, Schema};
+use super::seal::Vault;
 use super::watch::Watchers;
 use crate::sqlite::{self, Found, Kind};
 
@@ -139,7 +141,10 @@ impl Store {
         if schema.models().any(|model| model.process().memory) {
             connection.execute_batch("ATTACH ':memory:' AS mem")?;
         }
-        let site = prepare(&connection, schema, &mut generator)?;
+        let (site, was_plain) = prepare(&connection, schema, &mut generator, claim.vault())?;
+        if was_plain {
+            purge(&connection);
+        }
         bounds::prepare(&connection, schema)?;
         let outbox = Outbox::open(&connection)?;
         claim.note_roots(roots(&connection)?);
@@ -187,8 +192,8 @@ pub(super) fn connect(path: &Path) -> Result<Connection, Error> {
 }
 
 /// Puts a copy of `backup` in the place of the database, which is kept as `PATH.before`.
-pub(super) fn restore(path: &Path, backup: &Path) -> Result<Option<PathBuf>, Error> {
-    let claim = Claim::stake(path)?;
+pub(super) fn restore(path: &Path, backup: &Path, vault: Vault) -> Result<Option<PathBuf>, Error> {
+    let claim = Claim::stake(path, vault)?;
     let with = |suffix: &str| {
         let mut name = path.as_os_str().to_owned();
         name.push(suffix);
@@ -295,8 +300,14 @@ fn forget(connection: &Connection, model: &str, keys: &[Vec<u8>]) -> Result<(), 
     Ok(())
 }
 
-/// Makes the tables and indexes that the schema wants, all or nothing; returns the site.
-fn prepare(connection: &Connection, schema: &Schema, generator: &mut Generator) -> Result<String, Error> {
+/// Makes the tables and indexes that the schema wants, all or nothing; returns the site, and whether there were plain values of
+/// fields that are encrypted now.
+fn prepare(
+    connection: &Connection,
+    schema: &Schema,
+    generator: &mut Generator,
+    vault: &Vault,
+) -> Result<(String, bool), Error> {
     let transaction = connection.unchecked_transaction()?;
     KIND.mark(&transaction)?;
     let present = definitions(&transaction)?;
@@ -325,9 +336,19 @@ fn prepare(connection: &Connection, schema: &Schema, generator: &mut Generator) 
         enqueue(&transaction, model)?;
     }
     migration::check(&transaction, schema, generator)?;
+    let was_plain = resealing::prepare(&transaction, schema, vault)?;
     adjust_indexes(&transaction, &present, &wanted)?;
     transaction.commit()?;
-    Ok(site)
+    Ok((site, was_plain))
+}
+
+/// Writes the file anew, without what is free in it: what was plain until now is still there.
+fn purge(connection: &Connection) {
+    if let Err(error) = connection.execute_batch("VACUUM main; PRAGMA main.wal_checkpoint(TRUNCATE)") {
+        log::error!(
+            "fields are encrypted now, but what was plain is still in free pages of the file, until `ioto db compact`: {error}"
+        );
+    }
 }
 
 /// What there is already: the SQL that made it, by name.

@@ -237,6 +237,8 @@ fn demand(model: &Model, field: &Field) -> Error {
 }
 
 fn refuse(model: &Model, field: &Field, value: &Value, rule: String) -> Error {
+    // Errors are logged; what is not plain in the database is not plain there.
+    let value = if field.encrypted() { &Value::Null } else { value };
     Error::invalid(model.name(), field.name(), value, rule)
 }
 

@@ -8,6 +8,7 @@ mod changelog;
 mod compare;
 mod crash;
 mod damage;
+mod encryption;
 mod model;
 mod operations;
 mod rates;

@@ -33,7 +33,7 @@ pub fn prepare(plan: &mut Plan, config: &Config, id: &str, handles: &mut Handles
 pub fn needs(needs: &mut Needs, config: &Config) {
     if config.services.database {
         let path = &config.database.path;
-        needs.write(path.parent().unwrap_or(path)).file(&config.database.schema);
+        needs.write(path.parent().unwrap_or(path)).file(&config.database.schema).file(&config.database.key);
     }
 }
 

@@ -123,7 +123,7 @@ impl Door {
         }
     }
 
-    /// `check`, `compact` or `statistics`.
+    /// `check`, `compact`, `rekey` or `statistics`.
     pub fn care(&self, task: &str) -> Result<Value, Failure> {
         match (self, task) {
             (Self::Agent(client), "statistics") => ask(client, Method::Get, "/api/db?statistics", None),
@@ -131,6 +131,7 @@ impl Door {
                 let client = client.clone().patience(LONG);
                 ask(&client, Method::Post, "/api/db", Some(&json!({"task": task})))
             }
+            (Self::File(db), "rekey") => Ok(json!({"rows": smol::block_on(db.rekey())?})),
             (Self::File(db), "check") => Ok(smol::block_on(db.verify())?.to_json()),
             (Self::File(db), task) => {
                 if task == "compact" {

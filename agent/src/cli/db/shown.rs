@@ -25,6 +25,7 @@ pub fn models(schema: &Schema) -> Output {
                 (field.readonly(), "read-only"),
                 (field.hidden(), "hidden"),
                 (field.unique(), "unique"),
+                (field.encrypted(), "encrypted"),
             ];
             let notes: Vec<&str> = notes.iter().filter(|(is, _)| *is).map(|(_, note)| *note).collect();
             let line = format!("  {:<16} {:<8} {}", field.name(), field.kind().to_string(), notes.join(", "));
