@@ -48,11 +48,13 @@ impl Default for Database {
 impl Database {
     pub(super) fn read(s: &Section, directories: &Directories) -> Self {
         let d = Self::default();
+        let own = directories.state.join("database.key");
+        let key = s.path("key", &own);
         Self {
             path: s.path("path", &directories.db.join("device.db")),
             schema: schema(s, directories),
-            key: s.path("key", &directories.state.join("database.key")),
-            makes_key: !s.has("key"),
+            makes_key: key == own,
+            key,
             service: s.duration("service", Duration::from_secs(60)..=FOREVER, d.service),
             check: s.duration("check", Duration::from_secs(1)..=FOREVER, d.check),
             commit: s.duration("commit", Duration::ZERO..=Duration::from_secs(1), d.commit),

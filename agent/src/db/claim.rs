@@ -5,6 +5,7 @@ use std::fmt;
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
@@ -41,12 +42,12 @@ impl fmt::Display for Doubt {
     }
 }
 
-/// The right of this process to the file, until it is dropped.
+/// The right of this process to the file, until it is released or dropped.
 pub(super) struct Claim {
     path: PathBuf,
     monitor: Monitor,
     vault: Vault,
-    _lock: Flock<File>,
+    lock: Mutex<Option<Flock<File>>>,
 }
 
 impl Claim {
@@ -60,10 +61,15 @@ impl Claim {
             Errno::EWOULDBLOCK => Error::InUse { path: path.into() },
             errno => Error::file("lock", &lock, errno.into()),
         })?;
-        let claim = Self { path: path.into(), monitor: Monitor::default(), vault, _lock: lock };
+        let claim = Self { path: path.into(), monitor: Monitor::default(), vault, lock: Mutex::new(Some(lock)) };
         claim.finish_setting_aside()?;
         make_file(path).map_err(|source| Error::file("open", path, source))?;
         Ok(claim)
+    }
+
+    /// Lets another have the file, which is closed.
+    pub(super) fn release(&self) {
+        self.lock.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 
     /// The database file.

@@ -380,6 +380,7 @@ impl Db {
     pub async fn close(&self) {
         self.inner.reader.close().await;
         self.inner.writer.close().await;
+        self.inner.claim.release();
     }
 }
 
