@@ -21,7 +21,8 @@ impl World {
     pub(super) fn check_rows(&self, strict: bool) -> Result<(), String> {
         for (key, row) in &self.store.rows {
             let Some(current) = self.cloud.current(key) else {
-                if row.item.is_some() && strict {
+                // What came from the cloud without a version, and was deleted there, is not taken for deleted.
+                if row.item.is_some() && strict && (row.base > 0 || !self.is_both) {
                     return Err(format!("I1 {key} is not in the cloud"));
                 }
                 continue;
