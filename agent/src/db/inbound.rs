@@ -114,22 +114,25 @@ impl Editor {
     }
 
     /// Makes the item the row, unless it is known already. An index may be behind, so what comes from there is taken when it is
-    /// newer; what comes from a range is as it was at that moment, so that it is newer as well unless the row is `fresh`.
+    /// newer; what comes from a range is as it was at that moment, so that it is the row unless that is `fresh`: also under
+    /// the same version, which may have come twice where somebody does not count.
     fn take(&mut self, model: &Model, incoming: &Incoming, fresh: Option<&[String]>) -> Result<bool, Error> {
         let Incoming { key, version, item, .. } = incoming;
         if model.sync().up() && self.is_pending(model, key)? {
             return Ok(false);
         }
         let base = self.base(model, key)?;
+        let is_fresh = fresh.is_some_and(|fresh| fresh.contains(key));
         let is_known = |version: u64| match fresh {
             None => version <= base,
-            Some(fresh) => version == UNREADABLE || version == base || version < base && fresh.contains(key),
+            Some(_) => version == UNREADABLE || version <= base && is_fresh,
         };
-        if version.is_some_and(is_known) {
+        // What nobody counted may be older than what the device wrote meanwhile.
+        if version.map_or(is_fresh, is_known) {
             return Ok(false);
         }
         let item = item.clone().map(|item| with_key(model, key, item));
-        if version.is_none() && self.rows().get(model, key)? == item {
+        if version.unwrap_or(base) == base && self.rows().get(model, key)? == item {
             return Ok(false);
         }
         let before = self.before(model, key)?;

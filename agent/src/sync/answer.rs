@@ -23,7 +23,7 @@ pub enum Answer {
     Failed(String),
 }
 
-/// What a write expects to find in the cloud. Whichever it is, the new `_v` is one more than the device last saw, so
+/// What a write expects to find in the cloud. Whichever it is, the new `_v` is above what the device last saw, so
 /// that a version does not come twice when an item is made anew, and a request that is delivered late finds none that
 /// it fits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -195,6 +195,14 @@ mod tests {
     fn a_stored_row_has_the_next_version() {
         let settled = rules().stored(&push(4, Over::Known)).settlement;
         assert_eq!((settled.outcome, settled.base, settled.n, settled.conflict), (Outcome::Applied, 5, 7, None));
+    }
+
+    #[test]
+    fn what_is_made_leaps_beyond_versions_that_the_device_never_saw() {
+        let far = |base, over| push(base, over).version() - base;
+        assert_eq!(far(4, Over::Known), 1);
+        let leaps = [far(0, Over::Nothing), far(4, Over::Nothing), far(4, Over::Unversioned)];
+        assert!(leaps.iter().all(|leap| *leap == leaps[0] && (0x10000..=1 << 24).contains(leap)), "{leaps:?}");
     }
 
     #[test]

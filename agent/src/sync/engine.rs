@@ -60,9 +60,15 @@ pub struct Push {
 }
 
 impl Push {
-    /// The version of the item once this is stored.
+    /// The version of the item once this is stored: the one after the known version. An item that is made may have had versions
+    /// before that the device never saw, or no longer knows: it leaps beyond them, always as far for the same change.
     pub fn version(&self) -> u64 {
-        self.row.base.saturating_add(1)
+        let next = self.row.base.saturating_add(1);
+        if self.over == Over::Known {
+            return next;
+        }
+        let [a, b, c, ..] = self.row.op;
+        next + u64::from(u32::from_be_bytes([0, a, b, c]))
     }
 }
 

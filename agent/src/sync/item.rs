@@ -189,7 +189,7 @@ pub fn change(thing: &str, push: &Push, fields: &[String]) -> Result<Value, Stri
         Over::Unversioned => "unversioned",
     };
     Ok(json!({
-        "model": row.model, "sk": row.key, "over": over, "base": row.base, "op": base64::encode(&row.op), "n": row.n,
+        "model": row.model, "sk": row.key, "over": over, "base": push.version() - 1, "op": base64::encode(&row.op), "n": row.n,
         "del": row.item.is_none(), "set": set, "remove": remove,
     }))
 }
@@ -366,6 +366,8 @@ mod tests {
         let removed = of(0, Over::Nothing, None).unwrap();
         assert_eq!((&removed["over"], &removed["del"], &removed["set"]), (&json!("nothing"), &json!(true), &json!({})));
         assert_eq!(removed["remove"], json!(["_.pk", "a", "b", "c"]));
+        let anew = push(4, Over::Unversioned, None);
+        assert_eq!(change("lamp", &anew, &fields).unwrap()["base"], anew.version() - 1);
         let large = json!({"text": "x".repeat(400 * 1024)});
         assert!(of(0, Over::Nothing, Some(large)).is_err());
     }

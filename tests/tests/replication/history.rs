@@ -93,7 +93,8 @@ pub fn judge(writes: &[Write], is_explained: impl Fn(usize, usize) -> bool) -> R
     for (at, write) in writes.iter().enumerate() {
         let before = writes[..at].iter().rposition(|before| before.key == write.key);
         let version = before.map_or(0, |before| writes[before].version);
-        if write.version != version + 1 {
+        // The first version is any.
+        if before.is_some() && write.version != version + 1 {
             return Err(format!("I4 version {version} of {} was followed by {}", write.key, write.version));
         }
         let By::Device { op, counter, base } = &write.by else { continue };

@@ -123,11 +123,15 @@ impl Store {
             }
             let row = self.rows.entry(key.clone()).or_default();
             match incoming.version {
-                Some(version) if version == row.base => continue,
-                Some(version) if version < row.base && self.mutant != Some(Mutant::ApplyOlder) => match &fresh {
+                Some(version) if version <= row.base && self.mutant != Some(Mutant::ApplyOlder) => match &fresh {
                     Some(fresh) if !fresh.contains(key) => {}
                     _ => continue,
                 },
+                None if fresh.as_ref().is_some_and(|fresh| fresh.contains(key)) => continue,
+                _ => {}
+            }
+            match incoming.version {
+                Some(version) if version == row.base && row.item == incoming.item => continue,
                 None if row.item == incoming.item => continue,
                 _ => {}
             }
