@@ -173,6 +173,8 @@ pub struct Engine {
     changed: bool,
     /// … and not before this is the next one.
     look_after: Option<Instant>,
+    /// Refused rows that the read on its way may bring.
+    looked_at: HashSet<Key>,
     pushed: u64,
     last_success: Option<Instant>,
     error: Option<String>,
@@ -204,6 +206,7 @@ impl Engine {
             read_after: None,
             changed: false,
             look_after: None,
+            looked_at: HashSet::new(),
             pushed: 0,
             last_success: None,
             error: None,
@@ -219,6 +222,8 @@ impl Engine {
         self.settling.clear();
         self.is_reading = false;
         self.unread = true;
+        // A look at the refused rows may have been on its way.
+        self.changed = true;
     }
 
     /// Something was recorded in the change log.
@@ -235,6 +240,9 @@ impl Engine {
         self.is_reading = false;
         // Only an empty answer says that nothing is left but what was excluded: large rows come in small numbers.
         self.unread |= !rows.is_empty();
+        let is_read = |(model, key): &Key| rows.iter().any(|row| row.model == *model && row.key == *key);
+        // Older rows may have taken the place of those that were looked at.
+        self.changed |= !rows.is_empty() && !std::mem::take(&mut self.looked_at).iter().all(is_read);
         if !rows.is_empty() {
             // There is a backlog: what was recorded meanwhile does not hold it up.
             self.read_after = None;
@@ -461,7 +469,8 @@ impl Engine {
         self.changed = false;
         self.look_after = Some(now + LOOK);
         let parked = self.rows.iter().filter(|(_, row)| row.is_parked()).take(NAMED);
-        parked.filter(|(key, _)| exclude.remove(*key)).count()
+        self.looked_at = parked.filter_map(|(key, _)| exclude.take(key)).collect();
+        self.looked_at.len()
     }
 
     fn has_parked(&self) -> bool {

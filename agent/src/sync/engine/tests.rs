@@ -31,6 +31,20 @@ impl Bench {
         self.pushes()
     }
 
+    /// The row `bad` is not due for an hour or so.
+    fn with_a_row_refused_for_long() -> Self {
+        let mut bench = Self::new(1, Duration::ZERO);
+        for _ in 0..12 {
+            bench.now += PARK_CAP;
+            bench.read();
+            let ids = bench.rows(&[("bad", 1)]);
+            bench.answer(ids[0], Answer::Refused("too large".to_owned()));
+        }
+        bench.read();
+        bench.rows(&[]);
+        bench
+    }
+
     fn pushes(&mut self) -> Vec<u64> {
         let mut ids = Vec::new();
         loop {
@@ -267,6 +281,46 @@ fn a_refused_row_that_was_put_right_goes_at_the_next_look() {
     bench.answer(ids[0], Answer::Stored);
     assert_eq!(bench.settle().len(), 1);
     assert_eq!(bench.engine.report().parked, 0);
+}
+
+#[test]
+fn a_refused_row_that_older_rows_kept_from_being_read_is_looked_at_again() {
+    let mut bench = Bench::with_a_row_refused_for_long();
+    let mut next_look = |older: &[(&str, u64)]| {
+        let begun = bench.now;
+        loop {
+            match bench.poll() {
+                Some(Action::Read { exclude, .. }) if exclude.is_empty() => break,
+                Some(Action::Read { .. }) => drop(bench.rows(&[])),
+                _ => drop(bench.wait()),
+            }
+        }
+        for id in bench.rows(older) {
+            bench.answer(id, Answer::Stored);
+            bench.settle();
+        }
+        bench.now - begun
+    };
+    next_look(&[("older", 0)]);
+    let waited = next_look(&[]);
+    assert!(waited <= LOOK, "{waited:?}");
+}
+
+#[test]
+fn a_look_that_a_restart_cut_off_is_taken_again() {
+    let mut bench = Bench::with_a_row_refused_for_long();
+    let mut looks = Vec::new();
+    while looks.len() < 2 {
+        match bench.poll() {
+            Some(Action::Read { exclude, .. }) if exclude.is_empty() => {
+                looks.push(bench.now);
+                bench.engine.restart();
+            }
+            Some(Action::Read { .. }) => drop(bench.rows(&[])),
+            _ => drop(bench.wait()),
+        }
+    }
+    assert!(looks[1] - looks[0] <= LOOK, "{looks:?}");
 }
 
 #[test]
