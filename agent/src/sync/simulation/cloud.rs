@@ -35,6 +35,8 @@ pub struct Cloud {
     pub stored: HashSet<String>,
     /// Operations stored since the item was last deleted or put, and the highest counter of each site, by key.
     since_deleted: HashMap<String, (HashSet<String>, HashMap<String, u64>)>,
+    /// The highest version that an item ever had, by key.
+    highest: HashMap<String, u64>,
     /// What others wrote, with hard deletions as version 0 without a document.
     foreign: Vec<Foreign>,
     /// The same, to look them up.
@@ -72,6 +74,7 @@ impl Cloud {
         update.apply(request["UpdateExpression"].as_str().unwrap(), &mut after);
         self.check(&key, &after, thing, is_known)?;
         self.index.add(self.shown_from, &key, Some(&after));
+        self.note_version(&key, &after);
         self.items.insert(key, after);
         Ok(Answer::Stored)
     }
@@ -79,8 +82,7 @@ impl Cloud {
     /// Somebody else changes the item by the rules: its new document, or nothing to remove it.
     pub fn edit(&mut self, key: &str, value: &str, stamp: &str, random: &mut fastrand::Rng) {
         // What lost its version begins above any that it had: the rule for those who delete for good.
-        let lost = self.foreign.iter().any(|(lost, version, _)| lost == key && *version == 0);
-        let last = if lost { 1000 * self.foreign.len() as u64 } else { 0 };
+        let last = self.highest.get(key).copied().unwrap_or(0);
         let item = self.items.entry(key.to_owned()).or_default();
         let version = Current::parse(item).unwrap().version.unwrap_or(last) + 1;
         item.insert("pk".into(), json!({"S": "thing#M"}));
@@ -95,7 +97,15 @@ impl Cloud {
             item.insert("color".into(), json!({"S": value}));
         }
         self.index.add(self.shown_from, key, Some(item));
+        let item = item.clone();
+        self.note_version(key, &item);
         self.remember(key);
+    }
+
+    fn note_version(&mut self, key: &str, item: &Attributes) {
+        let version = Current::parse(item).unwrap().version.unwrap_or(0);
+        let highest = self.highest.entry(key.to_owned()).or_default();
+        *highest = version.max(*highest);
     }
 
     /// Somebody puts an item there as if there were no rules, and wipes out what tells the device's changes apart.
