@@ -270,7 +270,8 @@ fn wrong_method(allowed: &str) -> Refusal {
 impl From<DbError> for Refusal {
     fn from(error: DbError) -> Self {
         let status = status_of(&error);
-        if status >= 500 {
+        // That there is no room is logged once, by the database.
+        if status >= 500 && !matches!(error, DbError::NoRoom { .. }) {
             log::error!("{error}");
         }
         Refusal::Answer(Answer::new(status, json!({"error": described(&error)})))
@@ -300,7 +301,7 @@ fn status_of(error: &DbError) -> u16 {
         DbError::Exists { .. } | DbError::Condition { .. } | DbError::Capped { .. } => 409,
         DbError::Step { error, .. } => status_of(error),
         DbError::TooLarge { .. } => 413,
-        DbError::Full(_) => 507,
+        DbError::Full(_) | DbError::NoRoom { .. } => 507,
         DbError::Closed | DbError::Damaged(_) | DbError::Replaced => 503,
         _ => 500,
     }

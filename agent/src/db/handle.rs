@@ -17,6 +17,7 @@ use super::operation::{Done, MAX_OPERATIONS, Operation};
 use super::query::{Item, Page, Query};
 use super::reader::Reader;
 use super::recovery::Keeper;
+use super::room::Limit;
 use super::rows::Rows;
 use super::schema::{Model, Schema};
 use super::seal::Vault;
@@ -59,7 +60,8 @@ impl Db {
     pub fn open(options: &config::Database, schema: Schema) -> Result<Self, Error> {
         let schema = Arc::new(schema);
         let (claim, watchers) =
-            (Arc::new(Claim::stake(&options.path, Vault::new(&options.key, options.makes_key))?), Watchers::default());
+            (Claim::stake(&options.path, Vault::new(&options.key, options.makes_key))?, Watchers::default());
+        let claim = Arc::new(claim.limited(Limit::new(options)));
         let Store { rows, editor } = Store::open(&claim, &schema, &watchers)?;
         let (wait, rows) = (options.commit, Arc::new(Mutex::new(Ok(rows))));
         let keeper = Keeper::new(editor, rows.clone(), claim.clone(), schema.clone(), watchers.clone());
@@ -81,7 +83,7 @@ impl Db {
     /// not be made safe, in which case nothing was added.
     pub async fn create(&self, model: &str, item: Item) -> Result<Item, Error> {
         let model = self.inner.schema.demand(model)?.clone();
-        self.inner.writer.call(move |editor| editor.create(&model, item)).await
+        self.inner.writer.call(move |editor| editor.within(|editor| editor.create(&model, item))).await
     }
 
     /// Adds an item, or sets its fields on the one that is there with its key; `true`: it is new.
@@ -90,7 +92,7 @@ impl Db {
     /// Those of [`Db::create`] and [`Db::update`].
     pub async fn upsert(&self, model: &str, item: Item) -> Result<(Item, bool), Error> {
         let model = self.inner.schema.demand(model)?.clone();
-        self.inner.writer.call(move |editor| editor.upsert(&model, item)).await
+        self.inner.writer.call(move |editor| editor.within(|editor| editor.upsert(&model, item))).await
     }
 
     /// The item with this key. It is read on the spot, which takes as long as a few pages of the file, unless the reader's
@@ -150,7 +152,7 @@ impl Db {
     pub async fn update(&self, model: &str, key: &str, changes: impl Into<Update>) -> Result<Item, Error> {
         let model = self.inner.schema.demand(model)?.clone();
         let (key, update) = (key.to_owned(), changes.into());
-        self.inner.writer.call(move |editor| editor.update(&model, &key, update)).await
+        self.inner.writer.call(move |editor| editor.within(|editor| editor.update(&model, &key, update))).await
     }
 
     /// Removes the item; `false`: there was none.
@@ -248,11 +250,26 @@ impl Db {
     }
 
     /// Applies what was read from the cloud, all in one transaction; returns how many rows it changed.
+    ///
+    /// # Errors
+    /// [`Error::NoRoom`], in which case only what it removes was applied, and it is to be read again later; those of the disk.
     pub async fn apply(&self, batch: Batch) -> Result<u64, Error> {
+        let removals = self.limit().map(|_| batch.removals());
+        let (applied, removals) = (self.apply_as_whole(batch).await, removals.filter(|batch| !batch.items.is_empty()));
+        if let (Err(Error::NoRoom { .. }), Some(removals)) = (&applied, removals) {
+            self.apply_as_whole(removals).await?;
+        }
+        applied
+    }
+
+    async fn apply_as_whole(&self, batch: Batch) -> Result<u64, Error> {
         let pinned = self.pinned;
         let operation = move |editor: &mut Editor| {
             editor.rows().demand_generation(pinned)?;
-            editor.apply(&batch)
+            match batch.is_removal() {
+                true => editor.apply(&batch),
+                false => editor.within(|editor| editor.apply(&batch)),
+            }
         };
         self.inner.writer.call(operation).await
     }
@@ -309,7 +326,7 @@ impl Db {
 
     /// Adds lines to the access log, and removes what is beyond its bounds.
     pub async fn add_access(&self, lines: Vec<String>, bounds: AccessBounds) -> Result<(), Error> {
-        self.inner.writer.call(move |editor| editor.add_access(&lines, bounds)).await
+        self.inner.writer.call(move |editor| editor.within(|editor| editor.add_access(&lines, bounds))).await
     }
 
     /// The newest lines of the access log, newest first.

@@ -50,6 +50,7 @@ mod query;
 mod reader;
 mod recovery;
 mod resealing;
+mod room;
 mod rows;
 mod salvage;
 mod schema;

@@ -9,6 +9,7 @@ mod compare;
 mod crash;
 mod damage;
 mod encryption;
+mod full;
 mod model;
 mod operations;
 mod rates;
