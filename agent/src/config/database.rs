@@ -44,6 +44,8 @@ pub struct Database {
     pub policy: SizePolicy,
     /// `database.check`: how often the pages of the file are looked through for damage, while it is in use.
     pub check: Duration,
+    /// `database.watchers`: streams of changes at a time, at most.
+    pub watchers: usize,
     /// `database.commit`: how long a write waits for others to share its commit, at most.
     pub commit: Duration,
     /// `database.queue`: operations that wait for the writer at most; callers beyond it wait.
@@ -61,6 +63,7 @@ impl Default for Database {
             size: UNLIMITED,
             policy: SizePolicy::Block,
             check: Duration::from_secs(24 * 60 * 60),
+            watchers: 64,
             commit: Duration::from_millis(2),
             queue: 1024,
         }
@@ -81,6 +84,7 @@ impl Database {
             size: s.size("size", LEAST..=UNLIMITED, d.size),
             policy: s.choice("policy", &POLICIES, d.policy),
             check: s.duration("check", Duration::from_secs(1)..=FOREVER, d.check),
+            watchers: s.count("watchers", 1..=10_000, d.watchers),
             commit: s.duration("commit", Duration::ZERO..=Duration::from_secs(1), d.commit),
             queue: s.count("queue", 1..=65_536, d.queue),
         }

@@ -80,6 +80,11 @@ pub enum Error {
         /// It is the log that is too long, because a backup or another long read still needs it.
         is_held: bool,
     },
+    /// As many watch as may: `database.watchers`.
+    Watched {
+        /// So many.
+        most: usize,
+    },
     /// SQLite refused; the operation was not carried out.
     Store(Arc<rusqlite::Error>),
     /// A file or directory of the database cannot be used.
@@ -138,6 +143,7 @@ impl Error {
             Error::Step { error, .. } => error.code(),
             Error::TooLarge { .. } => "too_large",
             Error::Full(_) | Error::NoRoom { .. } => "full",
+            Error::Watched { .. } => "watched",
             Error::Store(_) | Error::File { .. } => "store",
             Error::InUse { .. } => "in_use",
             Error::Version { .. } => "version",
@@ -239,6 +245,12 @@ impl fmt::Display for Error {
                  nothing was changed, try again after it",
                 config::write_size(*bytes)
             ),
+            Error::Watched { most } => {
+                write!(
+                    f,
+                    "{most} watch the database, as many as database.watchers allows; try again later, or raise it"
+                )
+            }
             Error::Store(source) => write!(f, "the database failed: {source}"),
             Error::File { action, path, source } => write!(f, "cannot {action} {}: {source}", path.display()),
             Error::InUse { path } => {

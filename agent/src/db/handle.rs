@@ -59,8 +59,10 @@ impl Db {
     /// [`Error::InUse`], [`Error::Version`], [`Error::Schema`], [`Error::File`], [`Error::Full`], [`Error::Store`].
     pub fn open(options: &config::Database, schema: Schema) -> Result<Self, Error> {
         let schema = Arc::new(schema);
-        let (claim, watchers) =
-            (Claim::stake(&options.path, Vault::new(&options.key, options.makes_key))?, Watchers::default());
+        let (claim, watchers) = (
+            Claim::stake(&options.path, Vault::new(&options.key, options.makes_key))?,
+            Watchers::new(options.watchers),
+        );
         let claim = Arc::new(claim.limited(Limit::new(options)));
         let Store { rows, editor } = Store::open(&claim, &schema, &watchers)?;
         let (wait, rows) = (options.commit, Arc::new(Mutex::new(Ok(rows))));
@@ -195,8 +197,24 @@ impl Db {
     /// the change.
     ///
     /// # Errors
-    /// [`Error::Model`]; [`Error::Invalid`] when the filter does not fit the model, or there is one without a model.
+    /// [`Error::Model`]; [`Error::Invalid`] when the filter does not fit the model, or there is one without a model;
+    /// [`Error::Watched`].
     pub fn watch(&self, model: Option<&str>, filter: Option<Filter>) -> Result<Watch, Error> {
+        self.watch_since(model, filter, None)
+    }
+
+    /// The same, from where an earlier watcher of the same model stopped: its [`Watch::position`]. What it missed comes first.
+    /// Changes are kept for that for a minute after it went away, 256 or about 1 MB of them; where that was not enough, the first
+    /// that is heard is [`Heard::Lost`](super::Heard::Lost).
+    ///
+    /// # Errors
+    /// Those of [`Db::watch`].
+    pub fn watch_since(
+        &self,
+        model: Option<&str>,
+        filter: Option<Filter>,
+        since: Option<&str>,
+    ) -> Result<Watch, Error> {
         let all = Filter::All(Vec::new());
         let filter = match (model, filter) {
             (Some(name), filter) => filter.unwrap_or(all).checked(self.inner.schema.demand(name)?)?,
@@ -205,7 +223,13 @@ impl Db {
                 return Err(Error::invalid("*", "where", &"".into(), "a filter needs a model"));
             }
         };
-        Ok(self.inner.watchers.add(model.map(str::to_owned), filter))
+        self.inner.watchers.add(model.map(str::to_owned), filter, since)
+    }
+
+    /// Waits until everything is written that was begun before: what a find sees after it is no older than the watches that
+    /// were begun before it.
+    pub async fn written(&self) -> Result<(), Error> {
+        self.inner.writer.call(|_| Ok(())).await
     }
 
     /// Removes the rows whose time was over at `now` (milliseconds of UTC), a few hundred in a transaction, and returns

@@ -40,6 +40,7 @@ mod finder;
 mod generate;
 mod handle;
 mod health;
+mod history;
 mod kept;
 mod migration;
 mod operation;

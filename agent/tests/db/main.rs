@@ -18,6 +18,7 @@ mod rest;
 #[cfg(feature = "web")]
 mod rest_operations;
 mod schema_changes;
+mod watching;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
