@@ -112,3 +112,58 @@ fn after_an_outage_the_cloud_wins_and_the_devices_version_is_kept() {
         (status["services"]["sync"]["conflicts"] == 1).then_some(())
     });
 }
+
+#[test]
+fn a_full_database_still_sends_takes_removals_and_takes_the_rest_when_there_is_room() {
+    const LARGE: usize = 100_000;
+    let moto = Moto::start();
+    let mut agent = agent(&moto);
+    agent.configure("size", "{database: {size: '4MB'}}");
+    agent.schema(&SCHEMA.replace("models: {", "models: {Local: {id: {type: 'string'}, text: {type: 'string'}},"));
+    agent.start();
+    moto.edit(THING, "Setting", "mine", Some(&json!({"value": 1})));
+    moto.edit(THING, "Catalog", "first", Some(&json!({"title": "x".repeat(LARGE)})));
+    eventually("both come", SOON, || row(&agent, "Setting", "mine").and(row(&agent, "Catalog", "first")));
+    let add = |n: usize, size: usize| {
+        let body = json!({"id": format!("{n:03}"), "text": "x".repeat(size)}).to_string();
+        let headers = [("Content-Type", "application/json")];
+        agent.client().request("POST", "/api/db/Local", &headers, body.as_bytes()).expect("add a row")
+    };
+    let mut count = 0;
+    // Large ones at first, then what still fits beside them.
+    for size in [50_000, 2000] {
+        loop {
+            let response = add(count, size);
+            if response.status != 201 {
+                let body = response.json();
+                assert_eq!((response.status, &body["error"]["code"]), (507, &json!("full")), "{body}");
+                assert!(body["error"]["message"].as_str().is_some_and(|text| text.contains("database.size")), "{body}");
+                break;
+            }
+            count += 1;
+        }
+    }
+    moto.edit(THING, "Catalog", "second", Some(&json!({"title": "y".repeat(LARGE)})));
+    moto.edit(THING, "Catalog", "third", Some(&json!({"title": "z".repeat(LARGE)})));
+    let status = || agent.client().get("/api/status").expect("ask for the status").json()["services"].clone();
+    eventually("what comes waits for room", SOON, || {
+        let services = status();
+        let error = services["sync"]["lastError"].as_str().unwrap_or_default().to_owned();
+        assert_eq!(services["sync"]["state"], "running", "{services}");
+        error.contains("database.size").then_some(())
+    });
+    let database = status()["database"].clone();
+    assert_eq!((&database["limit"], &database["full"]), (&json!(4 << 20), &json!(true)), "{database}");
+    change(&agent, "mine", &json!({"value": 2}));
+    eventually("a change is sent all the same", SOON, || item(&moto, "mine").filter(|item| item["value"] == 2));
+    assert!(row(&agent, "Catalog", "second").is_none());
+    for n in 0..12 {
+        let response = agent.client().request("DELETE", &format!("/api/db/Local/{n:03}"), &[], b"").expect("remove");
+        assert_eq!(response.status, 204, "{n}");
+    }
+    let both = || row(&agent, "Catalog", "second").and(row(&agent, "Catalog", "third"));
+    eventually("there is room, and it comes", Duration::from_secs(40), both);
+    assert_eq!(status()["database"].get("full"), None);
+    assert_eq!(status()["database"]["restarts"], 0);
+    assert_eq!(status()["sync"]["restarts"], 0);
+}

@@ -5,9 +5,25 @@
 //! | `GET /api/db` | the models and their fields; with `?statistics` how much of them there is |
 //! | `POST /api/db` | `{"transaction": […]}` and `{"batch": […]}` of operations, see [`Operation`]: `{"results": […]}` |
 //! | `GET /api/db/MODEL?field=value&where=&order=&descending=&fields=&limit=&next=` | `{"items": […], "next": …}`; `next` is absent on the last page; `where` is a [`Filter`](crate::db::Filter) as JSON; with `count=true` only `{"count"}` |
-//! | `GET /api/db?watch`, `GET /api/db/MODEL?watch&where=` | changes as server-sent events `created`, `updated`, `removed`, `lost` |
+//! | `GET /api/db?watch`, `GET /api/db/MODEL?watch&where=&since=` | changes, as server-sent events or over a WebSocket, see below |
 //! | `POST /api/db/MODEL` | 201 with the item, after it is safe on the disk, and its place in `Location`; with `?upsert=true` 200 when it was there and its fields were set |
 //! | `GET`, `PATCH`, `DELETE /api/db/MODEL/ID` | the item, the changed item, 204; a PATCH has fields to set, and `$add`, `$push`, `$remove`, `$if`; DELETE takes `?if=` |
+//!
+//! A watch tells `watching` at first, then `created`, `updated` and `removed` after each change is safe, and `lost` when there
+//! were more than could be told: then find anew. Server-sent events have this as the event's name, and JSON as its data:
+//! `{"change": "updated", "model", "id", "before", "item"}`; the id of an event says where in the stream of changes it stands.
+//! A request that asks for a WebSocket (`Upgrade: websocket`, from pages of this server alone) gets the same JSON, a text message
+//! each, with that place as `at`. Who watches again with `since=AT` or `Last-Event-ID` hears what it missed, for about a minute;
+//! after that, `lost`. The client of a WebSocket sends nothing. It is pinged (`web.webSockets.ping`), and closed with
+//!
+//! | code | reason |
+//! |---|---|
+//! | 1001 | the server stops, or nothing came for `web.timeouts.inactivity`, not even the answer to a ping |
+//! | 1003 | the client sent a message |
+//! | 1012 | the database was closed: connect again |
+//! | 1013 | `database.watchers` watch already: try again later; server-sent events are answered with 503 |
+//!
+//! A client that takes nothing for `web.timeouts.inactivity` is cut off.
 //!
 //! Errors are `{"error": {"code", "message", "model", "field", "value", "rule"}}` with 400, 403, 404, 405, 409, 413, 415, 500, 503 or 507.
 //! HEAD is answered as GET without the body. Hidden fields are left out.
@@ -15,10 +31,10 @@
 use serde_json::{Map, Value, json};
 
 use super::db_parameters::{self as parameters, Asked};
-use super::{Door, guard, percent_encode};
-use crate::db::{Db, Done, Error as DbError, Field, Heard, Item, Model, Operation, Update, Watch};
+use super::{Door, db_watch, guard, percent_encode};
+use crate::db::{Db, Done, Error as DbError, Field, Item, Model, Operation, Update};
 use crate::http1::Method;
-use crate::web::{Action, Error, Event, Exchange};
+use crate::web::{Action, Error, Exchange};
 
 /// The action for a prefix such as `/api/db`. For `door` see [`guard`].
 pub fn database(db: Db, door: Door) -> impl Action {
@@ -29,7 +45,10 @@ async fn serve(db: &Db, door: Door, exchange: &mut Exchange) -> Result<(), Error
     let answer = match guard(exchange, door) {
         Ok(()) => match parameters::watched(db, exchange) {
             Ok(None) => answer(db, door, exchange).await,
-            Ok(Some(watch)) => return stream(db, watch, exchange).await,
+            Ok(Some(watch)) => return db_watch::tell(db, watch, exchange).await,
+            Err(Refusal::Answer(answer)) if answer.status == 503 && db_watch::asks_for_socket(exchange) => {
+                return db_watch::turn_away(exchange).await;
+            }
             Err(refusal) => Err(refusal),
         },
         Err(error) => Err(Refusal::from(error)),
@@ -208,20 +227,6 @@ async fn care(db: &Db, door: Door, task: &str) -> Result<Answer, Refusal> {
     }
 }
 
-/// Sends changes until the client goes away.
-async fn stream(db: &Db, watch: Watch, exchange: &mut Exchange) -> Result<(), Error> {
-    let mut events = exchange.events()?;
-    events.send(&Event { event: Some("watching"), ..Event::default() }).await?;
-    loop {
-        let Some(heard) = events.wait(watch.next()).await? else { return events.finish().await };
-        let (kind, data) = match &heard {
-            Heard::Change(change) => (change.kind(), change.to_json(db.schema())),
-            Heard::Lost => ("lost", json!({"change": "lost"})),
-        };
-        events.send(&Event { event: Some(kind), ..Event::new(&data.to_string()) }).await?;
-    }
-}
-
 /// The object in the body of the request.
 async fn input(exchange: &Exchange) -> Result<Item, Refusal> {
     let kind = exchange.header("content-type").unwrap_or_default();
@@ -270,7 +275,8 @@ fn wrong_method(allowed: &str) -> Refusal {
 impl From<DbError> for Refusal {
     fn from(error: DbError) -> Self {
         let status = status_of(&error);
-        if status >= 500 {
+        // That there is no room is logged once, by the database.
+        if status >= 500 && !matches!(error, DbError::NoRoom { .. } | DbError::Watched { .. }) {
             log::error!("{error}");
         }
         Refusal::Answer(Answer::new(status, json!({"error": described(&error)})))
@@ -300,8 +306,8 @@ fn status_of(error: &DbError) -> u16 {
         DbError::Exists { .. } | DbError::Condition { .. } | DbError::Capped { .. } => 409,
         DbError::Step { error, .. } => status_of(error),
         DbError::TooLarge { .. } => 413,
-        DbError::Full(_) => 507,
-        DbError::Closed | DbError::Damaged(_) | DbError::Replaced => 503,
+        DbError::Full(_) | DbError::NoRoom { .. } => 507,
+        DbError::Watched { .. } | DbError::Closed | DbError::Damaged(_) | DbError::Replaced => 503,
         _ => 500,
     }
 }

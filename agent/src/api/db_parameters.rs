@@ -10,11 +10,15 @@ pub(super) struct Asked {
     /// Only how many there are.
     pub(super) count: bool,
     pub(super) watch: bool,
+    /// From where on to watch.
+    pub(super) since: Option<String>,
 }
 
 pub(super) fn find(model: &Model, exchange: &Exchange) -> Result<Asked, Refusal> {
-    let mut asked = Asked { query: Query::new(), count: false, watch: false };
-    for (name, value) in queries(exchange)? {
+    let mut asked = Asked { query: Query::new(), count: false, watch: false, since: None };
+    let queries = queries(exchange)?;
+    let is_watch = queries.iter().any(|(name, _)| name == "watch");
+    for (name, value) in queries {
         let refuse = |rule: &str| invalid(model, &name, &format!("{name} = {value}: {rule}"));
         let query = &mut asked.query;
         match name.as_str() {
@@ -29,6 +33,7 @@ pub(super) fn find(model: &Model, exchange: &Exchange) -> Result<Asked, Refusal>
             "descending" => query.descending = flag(&value).ok_or_else(|| refuse("must be true or false"))?,
             "count" => asked.count = flag(&value).ok_or_else(|| refuse("must be true or false"))?,
             "watch" => asked.watch = flag(&value).ok_or_else(|| refuse("must be true or false"))?,
+            "since" if is_watch => asked.since = Some(value),
             "fields" => {
                 query.fields = value.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect();
                 if let Some(name) = query.fields.iter().find(|name| !is_open(model, name)) {
@@ -57,12 +62,17 @@ pub(super) fn watched(db: &Db, exchange: &Exchange) -> Result<Option<Watch>, Ref
     if !matches!(exchange.method(), crate::http1::Method::Get) || !exchange.queries().any(|(name, _)| name == "watch") {
         return Ok(None);
     }
+    // A browser whose stream of events was cut says where it stopped.
+    let last = exchange.header("last-event-id").map(str::to_owned);
     if rest.is_empty() {
-        return Ok(Some(db.watch(None, None)?));
+        let since = exchange.query("since").or(last);
+        return Ok(Some(db.watch_since(None, None, since.as_deref())?));
     }
     match db.schema().model(rest) {
         Some(model) => match find(model, exchange)? {
-            Asked { query, watch: true, .. } => Ok(Some(db.watch(Some(model.name()), Some(query.filter))?)),
+            Asked { query, watch: true, since, .. } => {
+                Ok(Some(db.watch_since(Some(model.name()), Some(query.filter), since.or(last).as_deref())?))
+            }
             _ => Ok(None),
         },
         None => Ok(None),

@@ -5,6 +5,8 @@ mod client;
 mod db;
 #[cfg(feature = "db")]
 mod db_parameters;
+#[cfg(feature = "db")]
+mod db_watch;
 mod guard;
 #[cfg(feature = "mqtt")]
 mod mqtt;

@@ -58,7 +58,7 @@ pub use self::aws::Aws;
 pub(crate) use self::blend::blend;
 pub use self::ciphers::CIPHERS;
 pub use self::cron::Cron;
-pub use self::database::Database;
+pub use self::database::{Database, SizePolicy};
 pub use self::device::Device;
 pub use self::directories::Directories;
 pub use self::effective::{Effective, Entry};
@@ -90,9 +90,9 @@ pub use self::signatures::WebSignatures;
 pub use self::sync::{Sync, SyncTransport};
 pub use self::timeouts::Timeouts;
 pub use self::tls::{ClientCertificates, Tls, TlsCertificate};
-#[cfg(feature = "db")]
-pub(crate) use self::units::size as read_size;
 pub use self::units::{FOREVER, UNLIMITED};
+#[cfg(feature = "db")]
+pub(crate) use self::units::{show_size as write_size, size as read_size};
 pub use self::web::{Cache as WebCache, Route, Web};
 pub use self::web_limits::{Limits as WebLimits, Timeouts as WebTimeouts};
 pub use self::will::Will;

@@ -81,7 +81,7 @@ pub(super) fn show_duration(duration: Duration) -> String {
 }
 
 /// Shows a number of bytes as [`size`] reads it.
-pub(super) fn show_size(bytes: u64) -> String {
+pub(crate) fn show_size(bytes: u64) -> String {
     let units = [(1 << 30, "GB"), (1 << 20, "MB"), (1 << 10, "KB")];
     match units.into_iter().find(|(factor, _)| bytes >= *factor && bytes % factor == 0) {
         Some((factor, name)) => format!("{}{name}", bytes / factor),

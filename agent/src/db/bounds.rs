@@ -3,17 +3,22 @@
 //! Rows and bytes are counted by temporary triggers in a temporary table, which costs no write to the disk and is undone with
 //! the transaction. Items that replicate down are counted, but never refused.
 
+use std::sync::Arc;
+
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::editor::Editor;
 use super::error::Error;
+use super::room::Limit;
 use super::rows::table;
 use super::schema::{Model, Schema};
 use super::schema_process::{Full, Mode};
 
 /// Begins to count, on the connection that writes.
-pub(super) fn prepare(connection: &Connection, schema: &Schema) -> Result<(), Error> {
-    let capped: Vec<_> = schema.models().filter(|model| !model.process().caps.is_unlimited()).collect();
+pub(super) fn prepare(connection: &Connection, schema: &Schema, limit: Option<Limit>) -> Result<(), Error> {
+    let may_drop = |model: &Model| limit.is_some_and(|limit| limit.may_drop(model));
+    let is_counted = |model: &&Arc<Model>| !model.process().caps.is_unlimited() || may_drop(model);
+    let capped: Vec<_> = schema.models().filter(is_counted).collect();
     if capped.is_empty() {
         return Ok(());
     }
@@ -42,6 +47,7 @@ pub(super) fn prepare(connection: &Connection, schema: &Schema) -> Result<(), Er
 impl Editor {
     /// Refuses what was just written when there is no room for it, or makes room.
     pub(super) fn keep_bounds(&mut self, model: &Model, key: &str) -> Result<(), Error> {
+        self.wrote(model, key);
         let process = model.process();
         if process.caps.is_unlimited() {
             return Ok(());

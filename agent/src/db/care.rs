@@ -28,6 +28,8 @@ pub struct Statistics {
     pub file: u64,
     /// Bytes of the log beside it.
     pub log: u64,
+    /// The bound of both, `database.size`.
+    pub limit: Option<u64>,
     /// Bytes in the file that hold nothing; compaction gives them back.
     pub free: u64,
     /// Changes that wait for the cloud.
@@ -60,10 +62,14 @@ impl Statistics {
     /// As JSON.
     pub fn to_json(&self) -> Value {
         let model = |model: &ModelStatistics| json!({"name": model.name, "rows": model.rows, "bytes": model.bytes});
-        json!({
+        let mut json = json!({
             "models": self.models.iter().map(model).collect::<Value>(), "file": self.file, "log": self.log,
             "free": self.free, "pending": self.pending, "conflicts": self.conflicts,
-        })
+        });
+        if let Some(limit) = self.limit {
+            json["limit"] = limit.into();
+        }
+        json
     }
 }
 
@@ -126,6 +132,7 @@ impl Db {
         let mut log = self.path().as_os_str().to_owned();
         log.push("-wal");
         statistics.log = fs::metadata(log).map_or(0, |file| file.len());
+        statistics.limit = self.limit();
         for model in memory.models().filter(|model| model.process().memory) {
             let (name, rows) = (model.name().to_owned(), self.count(model.name()).await?);
             statistics.models.push(ModelStatistics { name, rows, bytes: 0 });

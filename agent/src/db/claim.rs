@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use super::error::Error;
 use super::health::Monitor;
+use super::room::Limit;
 use super::seal::Vault;
 use crate::sqlite::{beside, make_directory, make_file, was_left_open};
 
@@ -47,6 +48,7 @@ pub(super) struct Claim {
     path: PathBuf,
     monitor: Monitor,
     vault: Vault,
+    limit: Option<Limit>,
     lock: Mutex<Option<Flock<File>>>,
 }
 
@@ -61,10 +63,21 @@ impl Claim {
             Errno::EWOULDBLOCK => Error::InUse { path: path.into() },
             errno => Error::file("lock", &lock, errno.into()),
         })?;
-        let claim = Self { path: path.into(), monitor: Monitor::default(), vault, lock: Mutex::new(Some(lock)) };
+        let claim =
+            Self { path: path.into(), monitor: Monitor::default(), vault, limit: None, lock: Mutex::new(Some(lock)) };
         claim.finish_setting_aside()?;
         make_file(path).map_err(|source| Error::file("open", path, source))?;
         Ok(claim)
+    }
+
+    /// With a bound of the file.
+    pub(super) fn limited(self, limit: Option<Limit>) -> Self {
+        Self { limit, ..self }
+    }
+
+    /// How large the file may be.
+    pub(super) fn limit(&self) -> Option<Limit> {
+        self.limit
     }
 
     /// Lets another have the file, which is closed.

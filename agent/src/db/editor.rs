@@ -14,6 +14,7 @@ use super::inbound::Fresh;
 use super::kept;
 use super::outbox::{Outbox, Sides, document};
 use super::query::{Item, MAX_ITEM};
+use super::room::Room;
 use super::rows::{Rows, column, table};
 use super::schema::{Model, Schema, Sync};
 use super::update::Update;
@@ -39,6 +40,7 @@ pub(super) struct Editor {
     outbox: Outbox,
     generator: Generator,
     fresh: Fresh,
+    room: Room,
     changed: smol::channel::Sender<()>,
     watchers: Watchers,
     /// The changes of the transaction, as far as somebody watches.
@@ -68,13 +70,13 @@ impl Editor {
     pub(super) fn new(
         rows: Rows,
         schema: Arc<Schema>,
-        outbox: Outbox,
+        (outbox, room): (Outbox, Room),
         generator: Generator,
         changed: smol::channel::Sender<()>,
         watchers: Watchers,
     ) -> Self {
         let (fresh, noted) = (Fresh::default(), Vec::new());
-        Self { rows, schema, outbox, generator, fresh, changed, watchers, noted, failure: None }
+        Self { rows, schema, outbox, generator, fresh, room, changed, watchers, noted, failure: None }
     }
 
     pub(super) fn rows(&self) -> &Rows {
@@ -98,7 +100,12 @@ impl Editor {
         &mut self.fresh
     }
 
+    pub(super) fn room(&mut self) -> &mut Room {
+        &mut self.room
+    }
+
     pub(super) fn begin(&mut self) -> Result<(), Error> {
+        self.begin_room();
         self.execute("BEGIN IMMEDIATE")
     }
 
@@ -109,7 +116,8 @@ impl Editor {
     /// Makes the transaction last. After an error it is undone.
     pub(super) fn commit(&mut self) -> Result<(), Error> {
         let recorded = self.outbox.save(&self.rows.connection);
-        let result = recorded.and_then(|recorded| self.execute("COMMIT").map(|()| recorded));
+        let looked = recorded.and_then(|recorded| self.look_at_room().map(|()| recorded));
+        let result = looked.and_then(|recorded| self.execute("COMMIT").map(|()| recorded));
         match self.rows.watch(result) {
             Ok(recorded) => {
                 self.outbox.saved();

@@ -5,6 +5,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::config;
+
 /// An error of the database. Cheap to clone, because one failed commit answers every operation that shared it.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -71,6 +73,18 @@ pub enum Error {
     },
     /// No room on the disk: nothing of the operation was kept.
     Full(Arc<rusqlite::Error>),
+    /// The database is as large as `database.size` allows: nothing of the operation was kept.
+    NoRoom {
+        /// The bound.
+        bytes: u64,
+        /// It is the log that is too long, because a backup or another long read still needs it.
+        is_held: bool,
+    },
+    /// As many watch as may: `database.watchers`.
+    Watched {
+        /// So many.
+        most: usize,
+    },
     /// SQLite refused; the operation was not carried out.
     Store(Arc<rusqlite::Error>),
     /// A file or directory of the database cannot be used.
@@ -128,7 +142,8 @@ impl Error {
             Error::Capped { .. } => "capped",
             Error::Step { error, .. } => error.code(),
             Error::TooLarge { .. } => "too_large",
-            Error::Full(_) => "full",
+            Error::Full(_) | Error::NoRoom { .. } => "full",
+            Error::Watched { .. } => "watched",
             Error::Store(_) | Error::File { .. } => "store",
             Error::InUse { .. } => "in_use",
             Error::Version { .. } => "version",
@@ -218,6 +233,24 @@ impl fmt::Display for Error {
                 write!(f, "model {model}: the item has {size} bytes, at most {} are possible", super::MAX_ITEM)
             }
             Error::Full(_) => f.write_str("no room on the disk for the database; nothing was changed, free some space"),
+            Error::NoRoom { bytes, is_held: false } => write!(
+                f,
+                "the database is as large as database.size allows ({}); nothing was changed: remove items, raise it, or let \
+                 models drop their oldest items (database.policy 'dropOldest', and `caps: {{policy: 'drop_oldest'}}` in the schema)",
+                config::write_size(*bytes)
+            ),
+            Error::NoRoom { bytes, is_held: true } => write!(
+                f,
+                "the database's log has no more room within database.size ({}) while a backup or another long read goes on; \
+                 nothing was changed, try again after it",
+                config::write_size(*bytes)
+            ),
+            Error::Watched { most } => {
+                write!(
+                    f,
+                    "{most} watch the database, as many as database.watchers allows; try again later, or raise it"
+                )
+            }
             Error::Store(source) => write!(f, "the database failed: {source}"),
             Error::File { action, path, source } => write!(f, "cannot {action} {}: {source}", path.display()),
             Error::InUse { path } => {

@@ -17,6 +17,7 @@ use super::operation::{Done, MAX_OPERATIONS, Operation};
 use super::query::{Item, Page, Query};
 use super::reader::Reader;
 use super::recovery::Keeper;
+use super::room::Limit;
 use super::rows::Rows;
 use super::schema::{Model, Schema};
 use super::seal::Vault;
@@ -58,8 +59,11 @@ impl Db {
     /// [`Error::InUse`], [`Error::Version`], [`Error::Schema`], [`Error::File`], [`Error::Full`], [`Error::Store`].
     pub fn open(options: &config::Database, schema: Schema) -> Result<Self, Error> {
         let schema = Arc::new(schema);
-        let (claim, watchers) =
-            (Arc::new(Claim::stake(&options.path, Vault::new(&options.key, options.makes_key))?), Watchers::default());
+        let (claim, watchers) = (
+            Claim::stake(&options.path, Vault::new(&options.key, options.makes_key))?,
+            Watchers::new(options.watchers),
+        );
+        let claim = Arc::new(claim.limited(Limit::new(options)));
         let Store { rows, editor } = Store::open(&claim, &schema, &watchers)?;
         let (wait, rows) = (options.commit, Arc::new(Mutex::new(Ok(rows))));
         let keeper = Keeper::new(editor, rows.clone(), claim.clone(), schema.clone(), watchers.clone());
@@ -81,7 +85,7 @@ impl Db {
     /// not be made safe, in which case nothing was added.
     pub async fn create(&self, model: &str, item: Item) -> Result<Item, Error> {
         let model = self.inner.schema.demand(model)?.clone();
-        self.inner.writer.call(move |editor| editor.create(&model, item)).await
+        self.inner.writer.call(move |editor| editor.within(|editor| editor.create(&model, item))).await
     }
 
     /// Adds an item, or sets its fields on the one that is there with its key; `true`: it is new.
@@ -90,7 +94,7 @@ impl Db {
     /// Those of [`Db::create`] and [`Db::update`].
     pub async fn upsert(&self, model: &str, item: Item) -> Result<(Item, bool), Error> {
         let model = self.inner.schema.demand(model)?.clone();
-        self.inner.writer.call(move |editor| editor.upsert(&model, item)).await
+        self.inner.writer.call(move |editor| editor.within(|editor| editor.upsert(&model, item))).await
     }
 
     /// The item with this key. It is read on the spot, which takes as long as a few pages of the file, unless the reader's
@@ -150,7 +154,7 @@ impl Db {
     pub async fn update(&self, model: &str, key: &str, changes: impl Into<Update>) -> Result<Item, Error> {
         let model = self.inner.schema.demand(model)?.clone();
         let (key, update) = (key.to_owned(), changes.into());
-        self.inner.writer.call(move |editor| editor.update(&model, &key, update)).await
+        self.inner.writer.call(move |editor| editor.within(|editor| editor.update(&model, &key, update))).await
     }
 
     /// Removes the item; `false`: there was none.
@@ -193,8 +197,24 @@ impl Db {
     /// the change.
     ///
     /// # Errors
-    /// [`Error::Model`]; [`Error::Invalid`] when the filter does not fit the model, or there is one without a model.
+    /// [`Error::Model`]; [`Error::Invalid`] when the filter does not fit the model, or there is one without a model;
+    /// [`Error::Watched`].
     pub fn watch(&self, model: Option<&str>, filter: Option<Filter>) -> Result<Watch, Error> {
+        self.watch_since(model, filter, None)
+    }
+
+    /// The same, from where an earlier watcher of the same model stopped: its [`Watch::position`]. What it missed comes first.
+    /// Changes are kept for that for a minute after it went away, 256 or about 1 MB of them; where that was not enough, the first
+    /// that is heard is [`Heard::Lost`](super::Heard::Lost).
+    ///
+    /// # Errors
+    /// Those of [`Db::watch`].
+    pub fn watch_since(
+        &self,
+        model: Option<&str>,
+        filter: Option<Filter>,
+        since: Option<&str>,
+    ) -> Result<Watch, Error> {
         let all = Filter::All(Vec::new());
         let filter = match (model, filter) {
             (Some(name), filter) => filter.unwrap_or(all).checked(self.inner.schema.demand(name)?)?,
@@ -203,7 +223,13 @@ impl Db {
                 return Err(Error::invalid("*", "where", &"".into(), "a filter needs a model"));
             }
         };
-        Ok(self.inner.watchers.add(model.map(str::to_owned), filter))
+        self.inner.watchers.add(model.map(str::to_owned), filter, since)
+    }
+
+    /// Waits until everything is written that was begun before: what a find sees after it is no older than the watches that
+    /// were begun before it.
+    pub async fn written(&self) -> Result<(), Error> {
+        self.inner.writer.call(|_| Ok(())).await
     }
 
     /// Removes the rows whose time was over at `now` (milliseconds of UTC), a few hundred in a transaction, and returns
@@ -248,11 +274,26 @@ impl Db {
     }
 
     /// Applies what was read from the cloud, all in one transaction; returns how many rows it changed.
+    ///
+    /// # Errors
+    /// [`Error::NoRoom`], in which case only what it removes was applied, and it is to be read again later; those of the disk.
     pub async fn apply(&self, batch: Batch) -> Result<u64, Error> {
+        let removals = self.limit().map(|_| batch.removals());
+        let (applied, removals) = (self.apply_as_whole(batch).await, removals.filter(|batch| !batch.items.is_empty()));
+        if let (Err(Error::NoRoom { .. }), Some(removals)) = (&applied, removals) {
+            self.apply_as_whole(removals).await?;
+        }
+        applied
+    }
+
+    async fn apply_as_whole(&self, batch: Batch) -> Result<u64, Error> {
         let pinned = self.pinned;
         let operation = move |editor: &mut Editor| {
             editor.rows().demand_generation(pinned)?;
-            editor.apply(&batch)
+            match batch.is_removal() {
+                true => editor.apply(&batch),
+                false => editor.within(|editor| editor.apply(&batch)),
+            }
         };
         self.inner.writer.call(operation).await
     }
@@ -309,7 +350,7 @@ impl Db {
 
     /// Adds lines to the access log, and removes what is beyond its bounds.
     pub async fn add_access(&self, lines: Vec<String>, bounds: AccessBounds) -> Result<(), Error> {
-        self.inner.writer.call(move |editor| editor.add_access(&lines, bounds)).await
+        self.inner.writer.call(move |editor| editor.within(|editor| editor.add_access(&lines, bounds))).await
     }
 
     /// The newest lines of the access log, newest first.

@@ -31,6 +31,8 @@ pub struct Health {
     pub last: Option<Recovery>,
     /// Why nothing is written now: the file is damaged, and was recovered too often already.
     pub refused: Option<String>,
+    /// Whether writes are refused because the file has reached its bound.
+    pub is_full: bool,
     /// Models that the file has rows of and the schema does not know; they are kept as they are.
     pub unknown: Vec<String>,
 }
@@ -51,6 +53,9 @@ impl Health {
         }
         if let Some(refused) = &self.refused {
             all.insert("damaged".into(), refused.as_str().into());
+        }
+        if self.is_full {
+            all.insert("full".into(), true.into());
         }
         if !self.unknown.is_empty() {
             all.insert("unknownModels".into(), self.unknown.clone().into());
@@ -110,6 +115,7 @@ impl Monitor {
         state.site = site.into();
         state.changes = Some(changes);
         state.health.unknown = unknown;
+        state.health.is_full = false;
     }
 
     /// Counts what [`begin`](Self::begin) began.
@@ -125,6 +131,10 @@ impl Monitor {
 
     pub(super) fn refuse(&self, reason: Option<String>) {
         self.lock().health.refused = reason;
+    }
+
+    pub(super) fn filled(&self, is_full: bool) {
+        self.lock().health.is_full = is_full;
     }
 
     pub(super) fn health(&self) -> Health {

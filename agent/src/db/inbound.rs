@@ -88,6 +88,18 @@ impl Fresh {
     }
 }
 
+impl Batch {
+    /// Only what was removed in the cloud: that needs no room, and may be applied again.
+    pub(super) fn removals(&self) -> Self {
+        let items = self.items.iter().filter(|incoming| incoming.item.is_none()).cloned().collect();
+        Self { items, ..Self::default() }
+    }
+
+    pub(super) fn is_removal(&self) -> bool {
+        self.items.iter().all(|incoming| incoming.item.is_none())
+    }
+}
+
 impl Editor {
     /// Applies a batch; returns how many rows it changed.
     pub(super) fn apply(&mut self, batch: &Batch) -> Result<u64, Error> {
@@ -144,6 +156,7 @@ impl Editor {
                     return Ok(false);
                 }
                 self.put(model, key, item, text)?;
+                self.wrote(model, key);
             }
             None => drop(self.delete(model, key)?),
         }

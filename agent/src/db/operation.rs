@@ -194,6 +194,13 @@ impl Editor {
     }
 
     fn operate(&mut self, operation: Operation) -> Result<Done, Error> {
+        match operation {
+            Operation::Remove { .. } | Operation::Check { .. } => self.carry_out(operation),
+            operation => self.within(|editor| editor.carry_out(operation)),
+        }
+    }
+
+    fn carry_out(&mut self, operation: Operation) -> Result<Done, Error> {
         let schema = self.schema();
         let model = schema.demand(operation.model())?.clone();
         match operation {

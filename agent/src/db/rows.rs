@@ -4,6 +4,7 @@
 //! which an older firmware must not lose, and a new field needs no migration. Secondary indexes are indexes on an expression.
 
 use std::collections::HashSet;
+use std::path::Path;
 use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -13,6 +14,7 @@ use super::changelog::{Backlog, Conflict, LoggedConflict, Pending};
 use super::claim::Claim;
 use super::date;
 use super::error::Error;
+use super::health::Monitor;
 use super::kept;
 use super::outbox::document;
 use super::query::{Item, MAX_PAGE};
@@ -77,6 +79,14 @@ impl Rows {
             }
             false => error,
         })
+    }
+
+    pub(super) fn monitor(&self) -> &Monitor {
+        self.claim.monitor()
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        self.claim.path()
     }
 
     pub(super) fn note_roots(&self) -> Result<(), Error> {

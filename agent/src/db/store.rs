@@ -19,6 +19,7 @@ use super::kept;
 use super::migration;
 use super::outbox::{self, Outbox};
 use super::resealing;
+use super::room::Room;
 use super::rows::{self, Rows, column, table};
 use super::salvage;
 use super::schema::{Index, Model, Schema};
@@ -36,11 +37,15 @@ const KIND: Kind = Kind {
     unit: 0x0101_0101,
     cache: 512,
     checkpoint: 256,
-    log: 2 << 20,
+    log: LOG,
     is_durable: true,
     is_exclusive: false,
 };
 
+/// Bytes to which SQLite's log is cut.
+pub(super) const LOG: i64 = 2 << 20;
+/// How long a connection waits for another one.
+pub(super) const WAIT: Duration = Duration::from_secs(5);
 /// Compiled statements that a connection keeps.
 const STATEMENTS: usize = 64;
 
@@ -145,7 +150,10 @@ impl Store {
         if was_plain {
             purge(&connection);
         }
-        bounds::prepare(&connection, schema)?;
+        if let Some(limit) = claim.limit() {
+            limit.apply(&connection)?;
+        }
+        bounds::prepare(&connection, schema, claim.limit())?;
         let outbox = Outbox::open(&connection)?;
         claim.note_roots(roots(&connection)?);
         let reader = connect(claim.path())?;
@@ -153,7 +161,9 @@ impl Store {
         let (changed, changes) = smol::channel::bounded(1);
         let rows = |connection| Rows::new(connection, schema.clone(), claim.clone());
         claim.monitor().begin(&site, changes, unknown(&connection, schema)?);
-        let editor = Editor::new(rows(connection), schema.clone(), outbox, generator, changed, watchers.clone());
+        let room = Room::new(claim.limit());
+        let editor =
+            Editor::new(rows(connection), schema.clone(), (outbox, room), generator, changed, watchers.clone());
         Ok(Self { rows: rows(reader), editor })
     }
 }
@@ -186,7 +196,7 @@ fn unknown(connection: &Connection, schema: &Schema) -> Result<Vec<String>, Erro
 
 pub(super) fn connect(path: &Path) -> Result<Connection, Error> {
     let connection = KIND.connect(path)?;
-    connection.busy_timeout(Duration::from_secs(5))?;
+    connection.busy_timeout(WAIT)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
     Ok(connection)
 }

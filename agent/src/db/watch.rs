@@ -1,17 +1,22 @@
 //! Watching: a stream of changes, by model and filter.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, Weak};
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use serde_json::{Value, json};
 use smol::future::FutureExt;
 
+use super::error::Error;
 use super::filter::Filter;
+use super::history::{History, Told};
 use super::query::Item;
 use super::schema::Schema;
 
 /// Changes that wait for a watcher, at most. One that is slower loses some and is told so.
 const WAITING: usize = 256;
+/// The same in bytes of their items, about.
+const WAITING_BYTES: usize = 1 << 20;
 
 /// A change of an item, told after it is safe on the disk.
 #[derive(Clone, Debug, PartialEq)]
@@ -59,101 +64,166 @@ pub enum Heard {
 
 /// A stream of changes. Dropping it ends it.
 pub struct Watch {
-    changes: smol::channel::Receiver<Arc<Change>>,
+    /// What was told while this watcher was away.
+    missed: Mutex<VecDeque<Told>>,
+    changes: smol::channel::Receiver<Told>,
     woken: smol::channel::Receiver<()>,
     watcher: Arc<Watcher>,
+    watchers: Watchers,
+    /// The number of the last change that was heard, or may have been heard if it fitted.
+    at: AtomicU64,
 }
 
 struct Watcher {
     model: Option<String>,
     filter: Filter,
     lost: AtomicBool,
-    sender: smol::channel::Sender<Arc<Change>>,
+    /// The number of the last change that was lost.
+    lost_at: AtomicU64,
+    /// Bytes that wait.
+    waiting: AtomicUsize,
+    sender: smol::channel::Sender<Told>,
     wake: smol::channel::Sender<()>,
 }
 
 impl Watch {
     /// The next change; `None`: the database was closed.
     pub async fn next(&self) -> Option<Heard> {
+        if let Some(told) = self.missed.lock().unwrap_or_else(PoisonError::into_inner).pop_front() {
+            return Some(self.hear(told));
+        }
         loop {
             // What was lost came after what still waits, so that goes first.
-            if self.changes.is_empty() && self.watcher.lost.swap(false, Ordering::Relaxed) {
+            if self.changes.is_empty() && self.watcher.lost.swap(false, Ordering::AcqRel) {
+                self.at.fetch_max(self.watcher.lost_at.load(Ordering::Acquire), Ordering::Relaxed);
                 return Some(Heard::Lost);
             }
-            let change = async { Some(self.changes.recv().await.ok().map(Heard::Change)) };
+            let change = async { Some(self.changes.recv().await.ok()) };
             let woken = async {
                 let _ = self.woken.recv().await;
                 None
             };
-            if let Some(heard) = change.or(woken).await {
-                return heard;
+            if let Some(told) = change.or(woken).await {
+                let told = told?;
+                self.watcher.waiting.fetch_sub(told.weight, Ordering::Relaxed);
+                return Some(self.hear(told));
             }
         }
+    }
+
+    /// Up to where changes were heard: who watches again with this, within a minute or so, hears what came after it, or that
+    /// some of that is lost.
+    pub fn position(&self) -> String {
+        self.watchers.lock().history.write(self.at.load(Ordering::Relaxed))
+    }
+
+    fn hear(&self, told: Told) -> Heard {
+        self.at.fetch_max(told.n, Ordering::Relaxed);
+        Heard::Change(told.change)
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.watchers.lock().history.leave(self.watcher.model.as_deref());
     }
 }
 
 /// Those who watch. The changes of a transaction are told when it is safe, and never when it was undone.
-#[derive(Clone, Default)]
-pub(super) struct Watchers(Arc<Mutex<Vec<Weak<Watcher>>>>);
+#[derive(Clone)]
+pub(super) struct Watchers(Arc<Mutex<Audience>>);
+
+struct Audience {
+    most: usize,
+    watchers: Vec<Weak<Watcher>>,
+    history: History,
+}
 
 impl Watchers {
-    /// Begins to watch; the filter was checked.
-    pub(super) fn add(&self, model: Option<String>, filter: Filter) -> Watch {
-        let (sender, changes) = smol::channel::bounded(WAITING);
-        let (wake, woken) = smol::channel::bounded(1);
-        let watcher = Arc::new(Watcher { model, filter, lost: AtomicBool::new(false), sender, wake });
-        if let Ok(mut watchers) = self.0.lock() {
-            watchers.retain(|watcher| watcher.strong_count() > 0);
-            watchers.push(Arc::downgrade(&watcher));
-        }
-        Watch { changes, woken, watcher }
+    /// So many at a time.
+    pub(super) fn new(most: usize) -> Self {
+        Self(Arc::new(Mutex::new(Audience { most, watchers: Vec::new(), history: History::default() })))
     }
 
-    /// Whether somebody watches the model: otherwise nothing needs to be noted.
+    /// Begins to watch, from where somebody stopped before if that is said; the filter was checked.
+    pub(super) fn add(&self, model: Option<String>, filter: Filter, since: Option<&str>) -> Result<Watch, Error> {
+        let (sender, changes) = smol::channel::bounded(WAITING);
+        let (wake, woken) = smol::channel::bounded(1);
+        let mut audience = self.lock();
+        audience.watchers.retain(|watcher| watcher.strong_count() > 0);
+        if audience.watchers.len() >= audience.most {
+            return Err(Error::Watched { most: audience.most });
+        }
+        let (missed, now) = audience.history.enter(model.as_deref(), since);
+        let lost = AtomicBool::new(missed.is_none());
+        let (lost_at, waiting) = (AtomicU64::new(now), AtomicUsize::new(0));
+        let watcher = Arc::new(Watcher { model, filter, lost, lost_at, waiting, sender, wake });
+        audience.watchers.push(Arc::downgrade(&watcher));
+        let missed = missed.into_iter().flatten().filter(|told| watcher.wants(&told.change)).collect::<VecDeque<_>>();
+        // Until all of it is heard, who comes again has to begin with the first.
+        let at = AtomicU64::new(missed.front().map_or(now, |first| first.n - 1));
+        Ok(Watch { missed: Mutex::new(missed), changes, woken, watcher, watchers: self.clone(), at })
+    }
+
+    /// Whether somebody watches the model, or may come again: otherwise nothing needs to be noted.
     pub(super) fn watch(&self, model: &str) -> bool {
-        let watchers = self.0.lock();
-        let fits = |watcher: &Weak<Watcher>| watcher.upgrade().is_some_and(|watcher| watcher.covers(model));
-        watchers.is_ok_and(|watchers| watchers.iter().any(fits))
+        self.lock().history.notes(model)
     }
 
     pub(super) fn tell(&self, changes: Vec<Change>) {
-        let Ok(watchers) = self.0.lock() else { return };
-        let watchers: Vec<_> = watchers.iter().filter_map(Weak::upgrade).collect();
-        for change in changes.into_iter().map(Arc::new) {
-            for watcher in watchers.iter().filter(|watcher| watcher.wants(&change)) {
-                if watcher.sender.try_send(change.clone()).is_err() {
-                    watcher.lost.store(true, Ordering::Relaxed);
-                }
-            }
+        if changes.is_empty() {
+            return;
+        }
+        let mut audience = self.lock();
+        let watchers: Vec<_> = audience.watchers.iter().filter_map(Weak::upgrade).collect();
+        for change in changes {
+            let told = audience.history.add(change);
+            watchers.iter().filter(|watcher| watcher.wants(&told.change)).for_each(|watcher| watcher.tell(&told));
         }
     }
 
     /// Rows may be gone of which nobody will be told.
     pub(super) fn lost(&self) {
-        let Ok(watchers) = self.0.lock() else { return };
-        for watcher in watchers.iter().filter_map(Weak::upgrade) {
-            watcher.lost.store(true, Ordering::Relaxed);
-            let _ = watcher.wake.try_send(());
+        let mut audience = self.lock();
+        let n = audience.history.forget();
+        for watcher in audience.watchers.iter().filter_map(Weak::upgrade) {
+            watcher.lose(n);
         }
     }
 
     /// The database is closed: all streams end.
     pub(super) fn end(&self) {
-        if let Ok(mut watchers) = self.0.lock() {
-            watchers.drain(..).filter_map(|watcher| watcher.upgrade()).for_each(|watcher| {
-                watcher.sender.close();
-            });
-        }
+        self.lock().watchers.drain(..).filter_map(|watcher| watcher.upgrade()).for_each(|watcher| {
+            watcher.sender.close();
+        });
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Audience> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Watcher {
-    fn covers(&self, model: &str) -> bool {
-        self.model.as_deref().is_none_or(|wanted| wanted == model)
+    fn wants(&self, change: &Change) -> bool {
+        let covers = self.model.as_deref().is_none_or(|wanted| wanted == change.model);
+        let fits = |item: &Option<Item>| item.as_ref().is_some_and(|item| self.filter.matches(item));
+        covers && (fits(&change.before) || fits(&change.after))
     }
 
-    fn wants(&self, change: &Change) -> bool {
-        let fits = |item: &Option<Item>| item.as_ref().is_some_and(|item| self.filter.matches(item));
-        self.covers(&change.model) && (fits(&change.before) || fits(&change.after))
+    /// Once some are lost, no more are told until that was heard: who comes again would miss the lost ones.
+    fn tell(&self, told: &Told) {
+        let has_room = self.sender.is_empty() || self.waiting.load(Ordering::Relaxed) + told.weight <= WAITING_BYTES;
+        let is_lost = self.lost.load(Ordering::Acquire);
+        self.waiting.fetch_add(told.weight, Ordering::Relaxed);
+        if is_lost || !has_room || self.sender.try_send(told.clone()).is_err() {
+            self.waiting.fetch_sub(told.weight, Ordering::Relaxed);
+            self.lose(told.n);
+        }
+    }
+
+    fn lose(&self, n: u64) {
+        self.lost_at.fetch_max(n, Ordering::AcqRel);
+        self.lost.store(true, Ordering::Release);
+        let _ = self.wake.try_send(());
     }
 }

@@ -43,9 +43,12 @@ pub(super) fn serve(
         };
         let deadline = Instant::now() + wait;
         let mut alone = None;
+        if let Ok(editor) = keeper.editor() {
+            editor.shorten_log();
+        }
         let mut batch = Batch::begin(keeper.editor());
         batch.run(first);
-        while batch.taken < BATCH {
+        while batch.taken < BATCH && !batch.is_long() {
             let message = match queue.try_recv() {
                 Ok(message) => Ok(message),
                 Err(_) if batch.taken >= company => break,
@@ -68,6 +71,9 @@ pub(super) fn serve(
         }
         company = batch.taken;
         batch.commit();
+        if let Ok(editor) = keeper.editor() {
+            editor.shorten_log();
+        }
         if let Some(job) = alone {
             job.run(keeper.editor()).answer(Ok(()));
         }
@@ -105,6 +111,11 @@ impl<'a> Batch<'a> {
                 self.editor = Err(error);
             }
         }
+    }
+
+    /// Whether the log is to be emptied before more is written.
+    fn is_long(&mut self) -> bool {
+        self.editor.as_deref_mut().is_ok_and(|editor| editor.has_long_log())
     }
 
     fn commit(self) {

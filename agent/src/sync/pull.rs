@@ -114,6 +114,8 @@ pub struct Puller {
     /// When all models are read as a whole again.
     whole_due: Instant,
     setbacks: u32,
+    /// Pages that could not be applied since one was.
+    refusals: u32,
     /// Rows that were changed since it was made.
     pulled: u64,
     /// When the last round ended.
@@ -149,6 +151,7 @@ impl Puller {
             asked_at: None,
             whole_due,
             setbacks: 0,
+            refusals: 0,
             pulled: 0,
             last_success: None,
             error: None,
@@ -194,7 +197,9 @@ impl Puller {
         match page {
             Ok(page) => {
                 self.setbacks = 0;
-                self.error = None;
+                if self.refusals == 0 {
+                    self.error = None;
+                }
                 self.ready = Some(self.batch(&page));
                 self.applying = Some(page);
             }
@@ -207,10 +212,21 @@ impl Puller {
         }
     }
 
+    /// There was no room for the last [`Action::Apply`]: the page is read again, later and later.
+    pub fn refused(&mut self, reason: String, now: Instant) {
+        self.asked = None;
+        self.applying = None;
+        self.refusals = self.refusals.saturating_add(1);
+        self.error = Some(reason);
+        self.due = now + jitter(BASE, CAP, self.refusals, &mut self.random);
+    }
+
     /// The last [`Action::Apply`] is durable, and changed so many rows.
     pub fn applied(&mut self, rows: u64, now: Instant) {
         let Some(page) = self.applying.take() else { return };
         self.asked = None;
+        self.refusals = 0;
+        self.error = None;
         self.pulled += rows;
         if let (Step::Newest | Step::Changes, Some(latest)) = (&self.step, &page.latest) {
             self.watermark = self.watermark.take().max(Some(latest.clone()));

@@ -191,3 +191,29 @@ fn in_an_outage_hints_shorten_the_pause_to_five_seconds_and_a_connection_ends_it
     bench.puller.connected(bench.now);
     assert_eq!(bench.puller.deadline(), Some(bench.now));
 }
+
+#[test]
+fn a_page_without_room_is_read_again_later_and_later_and_the_watermark_waits() {
+    let mut bench = Bench::new();
+    bench.latest = LATE;
+    bench.run(Duration::from_secs(400));
+    bench.taken();
+    bench.hint(None, &["A"]);
+    let mut times = Vec::new();
+    while times.len() < 12 {
+        match bench.puller.poll(bench.now) {
+            Some(Action::Query(query)) => {
+                times.push(bench.now);
+                let page = Page { latest: Some("9".into()), ..Page::default() };
+                bench.puller.read(query.id, Ok(page), bench.now);
+            }
+            Some(Action::Apply(_)) => bench.puller.refused("no room".into(), bench.now),
+            None => bench.now = bench.puller.deadline().unwrap().max(bench.now),
+        }
+    }
+    assert_eq!((bench.puller.error(), bench.puller.watermark.as_deref()), (Some("no room"), Some(LATE)));
+    assert!(times[11] - times[0] > Duration::from_secs(60), "{:?}", times[11] - times[0]);
+    bench.run(Duration::from_secs(600));
+    assert_eq!(bench.puller.error(), None);
+    assert!(bench.taken().contains(&"changes".to_owned()));
+}

@@ -14,9 +14,9 @@ use super::pull::{self, Page, Puller};
 use super::state::{State, lock};
 use super::transport::Transport;
 use crate::config;
-use crate::db::Db;
 use crate::db::changelog::{Backlog, Pending};
 use crate::db::inbound::Progress;
+use crate::db::{self, Db};
 use crate::net;
 
 /// How far before the watermark changes are read again.
@@ -50,6 +50,7 @@ enum Event {
     Settled,
     Read(u64, Result<Page, String>),
     Applied(u64),
+    NoRoom(String),
     Counted(Backlog),
     Recorded,
     Hint,
@@ -154,6 +155,7 @@ impl<T: Transport> Replicator<T> {
                 Event::Applied(rows) => {
                     lock(&self.shared.puller).applied(rows, now);
                 }
+                Event::NoRoom(reason) => lock(&self.shared.puller).refused(reason, now),
                 Event::Counted(backlog) => {
                     *lock(&self.shared.backlog) = backlog;
                     census.counted(now);
@@ -176,7 +178,11 @@ impl<T: Transport> Replicator<T> {
     async fn carry_out_pull(&self, action: pull::Action, sender: &Sender<Result<Event, Error>>) {
         let event = match action {
             pull::Action::Query(query) => self.ask(query).await,
-            pull::Action::Apply(batch) => self.db.apply(batch).await.map(Event::Applied).map_err(Error::from),
+            pull::Action::Apply(batch) => match self.db.apply(batch).await {
+                // What is sent goes on meanwhile, which may make room.
+                Err(error @ db::Error::NoRoom { .. }) => Ok(Event::NoRoom(error.to_string())),
+                applied => applied.map(Event::Applied).map_err(Error::from),
+            },
         };
         let _ = sender.send(event).await;
     }

@@ -10,6 +10,7 @@ mod crash;
 mod damage;
 mod encryption;
 mod inbound;
+mod full;
 mod model;
 mod operations;
 mod rates;
@@ -18,6 +19,7 @@ mod rest;
 #[cfg(feature = "web")]
 mod rest_operations;
 mod schema_changes;
+mod watching;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};

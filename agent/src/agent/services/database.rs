@@ -67,6 +67,7 @@ async fn run(
 /// The bytes of the file, and what is not as it should be.
 fn figures(db: &Db) -> Map<String, Value> {
     let mut figures = Map::from_iter([("file".to_owned(), db.file_size().into())]);
+    figures.extend(db.limit().map(|limit| ("limit".to_owned(), limit.into())));
     figures.extend(db.health().to_json());
     figures
 }
@@ -90,6 +91,9 @@ async fn sweep(db: &Db, settings: &config::Database) {
             Ok(0) => log::debug!("no row has expired"),
             Ok(count) => log::info!("removed {count} expired rows"),
             Err(error) => log::warn!("expired rows could not be removed, they are tried again later: {error}"),
+        }
+        if let Err(error) = db.shrink().await {
+            log::warn!("the database is larger than its bound and could not be compacted: {error}");
         }
         Timer::after(settings.service).await;
     }
