@@ -90,7 +90,8 @@ pub(super) struct Room {
     /// Rows of this transaction, which do not make room for one another.
     written: HashSet<(String, String)>,
     warned: bool,
-    is_full: bool,
+    /// Pages that were in use when there was no room for something, the fewest of late.
+    full_at: Option<u64>,
     dropped: u64,
 }
 
@@ -117,7 +118,8 @@ impl Editor {
     pub(super) fn within<T>(&mut self, operation: impl FnOnce(&mut Self) -> Result<T, Error>) -> Result<T, Error> {
         let Some(limit) = self.room().limit else { return operation(self) };
         if self.log_size() > LOG as u64 && pages(self.connection())? * PAGE + self.log_size() > limit.bytes {
-            return Err(self.no_room(limit, true));
+            // It has room as soon as the log is short again.
+            return Err(self.no_room(limit, (u64::MAX, true)));
         }
         let before = used(self.connection())?;
         let value = operation(self)?;
@@ -137,7 +139,7 @@ impl Editor {
             match some {
                 // Where there is too much already, it must not become more.
                 0 if used <= before => return Ok(()),
-                0 => return Err(self.no_room(limit, false)),
+                0 => return Err(self.no_room(limit, (before, false))),
                 _ => {}
             }
         }
@@ -211,9 +213,11 @@ impl Editor {
         }
     }
 
-    fn no_room(&mut self, limit: Limit, is_held: bool) -> Error {
+    fn no_room(&mut self, limit: Limit, (used, is_held): (u64, bool)) -> Error {
         let error = Error::NoRoom { bytes: limit.bytes, is_held };
-        if !std::mem::replace(&mut self.room().is_full, true) {
+        let full_at = self.room().full_at;
+        self.room().full_at = Some(full_at.map_or(used, |at| at.min(used)));
+        if full_at.is_none() {
             log::error!("{error}");
             self.rows().monitor().filled(true);
         }
@@ -240,8 +244,10 @@ impl Editor {
         } else if used < room / 10 * 8 {
             self.room().warned = false;
         }
-        if self.room().is_full && used + room / 64 < room {
-            self.room().is_full = false;
+        // For a large item there is no room long before there is none for a small one.
+        let has_room = |at: u64| used + room / 64 < at.min(room);
+        if self.room().full_at.is_some_and(has_room) && !self.has_long_log() {
+            self.room().full_at = None;
             log::warn!("the database has room again");
             self.rows().monitor().filled(false);
         }
@@ -323,6 +329,7 @@ mod tests {
         // Removals are not refused.
         assert!(block_on(db.remove("M", "a")).unwrap());
         long.execute_batch("COMMIT").unwrap();
+        assert!(db.health().is_full);
         block_on(db.create("M", item("c"))).unwrap();
         assert!(db.file_size() < 3 << 20 && !db.health().is_full);
         drop(db);
