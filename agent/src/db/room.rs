@@ -23,6 +23,8 @@ use crate::sqlite;
 
 /// Bytes of a page, as SQLite makes them.
 const PAGE: u64 = 4096;
+/// Bytes in use up to which the file is compacted by itself: SQLite has the copy in memory.
+const COMPACTS: u64 = 16 << 20;
 /// Rows that are dropped at a time, …
 const DROP: usize = 32;
 /// … and for one operation, at most.
@@ -71,11 +73,14 @@ impl Limit {
     /// Has SQLite keep the bound on the connection that writes, and writes a file anew that is larger than it needs to be.
     pub(super) fn apply(self, connection: &Connection) -> Result<(), Error> {
         let (pages, used) = (pages(connection)?, used(connection)?);
-        if pages > self.most() && used + used / 16 <= self.most() {
-            log::info!(
-                "the database has {pages} pages, more than database.size allows, and uses {used}: it is compacted"
-            );
+        let fits = pages > self.most() && used + used / 16 <= self.most();
+        if fits && used * PAGE <= COMPACTS {
+            log::info!("the database is larger than database.size, but mostly free: it is compacted");
             connection.execute_batch("VACUUM main; PRAGMA main.wal_checkpoint(TRUNCATE)")?;
+        } else if fits {
+            log::warn!("the database is larger than database.size, and would not be after `ioto db compact`");
+        } else if pages > self.most() {
+            log::warn!("the database has more in it than database.size allows: so it stays until items are removed");
         }
         // Not below what there is: SQLite sees to that.
         let most = u32::try_from(self.most()).unwrap_or(u32::MAX - 1);
@@ -295,7 +300,7 @@ impl Db {
         self.claim().limit().map(|limit| limit.bytes)
     }
 
-    /// Writes the file anew when it is larger than its bound, and has less in it. Writes wait meanwhile.
+    /// Writes the file anew when it is larger than its bound, and has less in it, 16 MB at most. Writes wait meanwhile.
     pub async fn shrink(&self) -> Result<(), Error> {
         match self.claim().limit() {
             Some(_) => self.alone(Editor::shrink).await,
