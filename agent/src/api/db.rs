@@ -41,6 +41,17 @@ pub fn database(db: Db, door: Door) -> impl Action {
     async move |exchange: &mut Exchange| serve(&db, door, exchange).await
 }
 
+/// What the same prefix answers while there is no database: 503, and the words as JSON.
+///
+/// # Errors
+/// The client is gone.
+pub async fn no_database(exchange: &mut Exchange) -> Result<(), Error> {
+    exchange.set_status(503);
+    exchange.set_header("Cache-Control", "no-store")?;
+    let message = "the database is not up; `ioto status` says why";
+    exchange.send_json(&json!({"error": {"code": "closed", "message": message}})).await
+}
+
 async fn serve(db: &Db, door: Door, exchange: &mut Exchange) -> Result<(), Error> {
     let answer = match guard(exchange, door) {
         Ok(()) => match parameters::watched(db, exchange) {

@@ -14,7 +14,7 @@ mod status;
 
 pub use self::client::{Client, Error as ClientError, percent_encode};
 #[cfg(feature = "db")]
-pub use self::db::database;
+pub use self::db::{database, no_database};
 pub use self::guard::{Door, admit, guard};
 #[cfg(feature = "mqtt")]
 pub use self::mqtt::messages;

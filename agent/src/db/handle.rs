@@ -365,9 +365,11 @@ impl Db {
         Self { inner: self.inner.clone(), pinned: Some(self.inner.claim.monitor().generation()) }
     }
 
-    /// How the file is: whether it was damaged, and what was done about it.
+    /// How the file is: whether it was damaged, and what was done about it; whether it is full, and its key there.
     pub fn health(&self) -> Health {
-        self.inner.claim.monitor().health()
+        let has_encrypted = self.inner.schema.models().any(|model| model.has_encrypted());
+        let sealed = if has_encrypted { self.inner.claim.vault().trouble() } else { None };
+        Health { sealed, ..self.inner.claim.monitor().health() }
     }
 
     pub(super) fn claim(&self) -> &Arc<Claim> {

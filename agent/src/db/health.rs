@@ -31,6 +31,8 @@ pub struct Health {
     pub last: Option<Recovery>,
     /// Why nothing is written now: the file is damaged, and was recovered too often already.
     pub refused: Option<String>,
+    /// Why fields that are encrypted cannot be opened, though there may be some: the key is missing, or another one.
+    pub sealed: Option<String>,
     /// Whether writes are refused because the file has reached its bound.
     pub is_full: bool,
     /// Models that the file has rows of and the schema does not know; they are kept as they are.
@@ -53,6 +55,9 @@ impl Health {
         }
         if let Some(refused) = &self.refused {
             all.insert("damaged".into(), refused.as_str().into());
+        }
+        if let Some(sealed) = &self.sealed {
+            all.insert("sealed".into(), sealed.as_str().into());
         }
         if self.is_full {
             all.insert("full".into(), true.into());

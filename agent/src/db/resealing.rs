@@ -28,7 +28,10 @@ pub(super) fn prepare(connection: &Connection, schema: &Schema, vault: &Vault) -
     let is_wanted = schema.models().any(|model| !now(model).is_empty());
     let used: Option<String> = outbox::state(connection, "key")?;
     if is_wanted {
-        if let Some(name) = vault.prepare(used.is_none())? {
+        let first = vault.prepare(used.is_none())?;
+        vault.expect(used.as_deref().or(first.as_deref()));
+        // With a key that is not the right one, the name of that one has to stay known.
+        if let Some(name) = first.filter(|_| vault.trouble().is_none()) {
             outbox::set_state(connection, "key", name)?;
         }
     }
@@ -149,7 +152,10 @@ impl Editor {
     /// The name of the key that is used now is kept: without its file no other one is made.
     pub(super) fn note_key(&mut self) -> Result<(), Error> {
         match self.rows().vault().prepare(false)? {
-            Some(name) => outbox::set_state(self.connection(), "key", Value::from(name).as_str()),
+            Some(name) => {
+                self.rows().vault().expect(Some(&name));
+                outbox::set_state(self.connection(), "key", Value::from(name).as_str())
+            }
             None => Ok(()),
         }
     }

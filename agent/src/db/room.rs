@@ -23,6 +23,8 @@ use crate::sqlite;
 
 /// Bytes of a page, as SQLite makes them.
 const PAGE: u64 = 4096;
+/// Bytes in use up to which the file is compacted by itself: SQLite has the copy in memory.
+const COMPACTS: u64 = 16 << 20;
 /// Rows that are dropped at a time, …
 const DROP: usize = 32;
 /// … and for one operation, at most.
@@ -71,11 +73,14 @@ impl Limit {
     /// Has SQLite keep the bound on the connection that writes, and writes a file anew that is larger than it needs to be.
     pub(super) fn apply(self, connection: &Connection) -> Result<(), Error> {
         let (pages, used) = (pages(connection)?, used(connection)?);
-        if pages > self.most() && used + used / 16 <= self.most() {
-            log::info!(
-                "the database has {pages} pages, more than database.size allows, and uses {used}: it is compacted"
-            );
+        let fits = pages > self.most() && used + used / 16 <= self.most();
+        if fits && used * PAGE <= COMPACTS {
+            log::info!("the database is larger than database.size, but mostly free: it is compacted");
             connection.execute_batch("VACUUM main; PRAGMA main.wal_checkpoint(TRUNCATE)")?;
+        } else if fits {
+            log::warn!("the database is larger than database.size, and would not be after `ioto db compact`");
+        } else if pages > self.most() {
+            log::warn!("the database has more in it than database.size allows: so it stays until items are removed");
         }
         // Not below what there is: SQLite sees to that.
         let most = u32::try_from(self.most()).unwrap_or(u32::MAX - 1);
@@ -90,7 +95,8 @@ pub(super) struct Room {
     /// Rows of this transaction, which do not make room for one another.
     written: HashSet<(String, String)>,
     warned: bool,
-    is_full: bool,
+    /// Pages that were in use when there was no room for something, the fewest of late.
+    full_at: Option<u64>,
     dropped: u64,
 }
 
@@ -117,7 +123,8 @@ impl Editor {
     pub(super) fn within<T>(&mut self, operation: impl FnOnce(&mut Self) -> Result<T, Error>) -> Result<T, Error> {
         let Some(limit) = self.room().limit else { return operation(self) };
         if self.log_size() > LOG as u64 && pages(self.connection())? * PAGE + self.log_size() > limit.bytes {
-            return Err(self.no_room(limit, true));
+            // It has room as soon as the log is short again.
+            return Err(self.no_room(limit, (u64::MAX, true)));
         }
         let before = used(self.connection())?;
         let value = operation(self)?;
@@ -137,7 +144,7 @@ impl Editor {
             match some {
                 // Where there is too much already, it must not become more.
                 0 if used <= before => return Ok(()),
-                0 => return Err(self.no_room(limit, false)),
+                0 => return Err(self.no_room(limit, (before, false))),
                 _ => {}
             }
         }
@@ -211,9 +218,11 @@ impl Editor {
         }
     }
 
-    fn no_room(&mut self, limit: Limit, is_held: bool) -> Error {
+    fn no_room(&mut self, limit: Limit, (used, is_held): (u64, bool)) -> Error {
         let error = Error::NoRoom { bytes: limit.bytes, is_held };
-        if !std::mem::replace(&mut self.room().is_full, true) {
+        let full_at = self.room().full_at;
+        self.room().full_at = Some(full_at.map_or(used, |at| at.min(used)));
+        if full_at.is_none() {
             log::error!("{error}");
             self.rows().monitor().filled(true);
         }
@@ -240,8 +249,10 @@ impl Editor {
         } else if used < room / 10 * 8 {
             self.room().warned = false;
         }
-        if self.room().is_full && used + room / 64 < room {
-            self.room().is_full = false;
+        // For a large item there is no room long before there is none for a small one.
+        let has_room = |at: u64| used + room / 64 < at.min(room);
+        if self.room().full_at.is_some_and(has_room) && !self.has_long_log() {
+            self.room().full_at = None;
             log::warn!("the database has room again");
             self.rows().monitor().filled(false);
         }
@@ -289,7 +300,7 @@ impl Db {
         self.claim().limit().map(|limit| limit.bytes)
     }
 
-    /// Writes the file anew when it is larger than its bound, and has less in it. Writes wait meanwhile.
+    /// Writes the file anew when it is larger than its bound, and has less in it, 16 MB at most. Writes wait meanwhile.
     pub async fn shrink(&self) -> Result<(), Error> {
         match self.claim().limit() {
             Some(_) => self.alone(Editor::shrink).await,
@@ -323,6 +334,7 @@ mod tests {
         // Removals are not refused.
         assert!(block_on(db.remove("M", "a")).unwrap());
         long.execute_batch("COMMIT").unwrap();
+        assert!(db.health().is_full);
         block_on(db.create("M", item("c"))).unwrap();
         assert!(db.file_size() < 3 << 20 && !db.health().is_full);
         drop(db);

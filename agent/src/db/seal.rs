@@ -49,6 +49,8 @@ pub(super) struct Vault {
     is_ours: bool,
     keys: Mutex<Vec<Key>>,
     told: AtomicBool,
+    /// The name of the key that the database was last sealed with.
+    used: Mutex<Option<String>>,
 }
 
 struct Key {
@@ -59,7 +61,13 @@ struct Key {
 
 impl Vault {
     pub(super) fn new(path: &Path, is_ours: bool) -> Self {
-        Self { path: path.into(), is_ours, keys: Mutex::default(), told: AtomicBool::new(false) }
+        Self {
+            path: path.into(),
+            is_ours,
+            keys: Mutex::default(),
+            told: AtomicBool::new(false),
+            used: Mutex::default(),
+        }
     }
 
     /// The name of the first key. Makes one at the first use, `is_first`, where that is not left to others.
@@ -75,6 +83,22 @@ impl Vault {
             log::info!("made the key {} for fields that are sealed", self.path.display());
         }
         Ok(keys.first().map(|key| key.name.clone()))
+    }
+
+    /// Notes which key the database was last sealed with.
+    pub(super) fn expect(&self, name: Option<&str>) {
+        *self.used.lock().unwrap_or_else(PoisonError::into_inner) = name.map(str::to_owned);
+    }
+
+    /// Why what is sealed cannot be opened, if it cannot.
+    pub(super) fn trouble(&self) -> Option<String> {
+        let used = self.used.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut keys = self.lock();
+        if let Err(reason) = self.read(&mut keys) {
+            return Some(reason);
+        }
+        let used = used.filter(|used| keys.iter().all(|key| key.name != *used))?;
+        Some(format!("the database is sealed with the key {used}, which is not in {}", self.path.display()))
     }
 
     /// Adds a new key in front of the others, where the file is ours.

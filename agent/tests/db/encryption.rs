@@ -271,3 +271,34 @@ fn a_damaged_file_is_recovered_with_its_encrypted_fields() {
     assert_eq!(block_on(db.count("Wifi")).unwrap(), 98);
     assert_eq!(plain(&scratch), [""; 0]);
 }
+
+#[test]
+fn a_key_that_is_missing_or_another_one_is_seen_in_the_health_until_it_is_back() {
+    let scratch = Scratch::new();
+    let db = open(&scratch);
+    create(&db, "a");
+    assert_eq!(db.health().sealed, None);
+    let path = scratch.0.join("database.key");
+    let key = fs::read_to_string(&path).unwrap();
+    drop(db);
+    fs::remove_file(&path).unwrap();
+    let sealed = |db: &Db| db.health().sealed.unwrap_or_default();
+    let db = open(&scratch);
+    assert!(sealed(&db).contains("put it back"), "{}", sealed(&db));
+    assert!(db.health().to_json()["sealed"].is_string());
+    fs::write(&path, &key).unwrap();
+    assert_eq!((db.health().sealed, psk(&db, "a").is_ok()), (None, true));
+    drop(db);
+    // Another device's key, at several starts.
+    fs::write(&path, "7".repeat(64)).unwrap();
+    for _ in 0..3 {
+        let db = open(&scratch);
+        assert!(sealed(&db).contains("is sealed with the key"), "{}", sealed(&db));
+    }
+    // A new one before the right one is how keys are changed by hand.
+    fs::write(&path, format!("{}\n{key}", "7".repeat(64))).unwrap();
+    let db = open(&scratch);
+    assert_eq!((db.health().sealed, psk(&db, "a").is_ok()), (None, true));
+    block_on(db.rekey()).unwrap();
+    assert_eq!(db.health().sealed, None);
+}

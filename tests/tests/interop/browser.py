@@ -5,8 +5,9 @@ import hashlib
 import itertools
 import json
 import os
-import signal
+import pathlib
 import subprocess
+import sys
 import time
 
 from cryptography import x509
@@ -15,6 +16,7 @@ from websockets.sync.client import connect
 
 from checks import place
 
+GUARD = str(pathlib.Path(__file__).with_name("guard.py"))
 FLAGS = [
     "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--mute-audio",
     "--no-default-browser-check", "--disable-background-networking", "--disable-component-update", "--disable-sync",
@@ -40,15 +42,15 @@ class Lost(RuntimeError):
 
 
 class Browser:
-    """Ends with its process group, whatever happens."""
+    """Ends with all of its processes when this one ends, whatever happens: see guard.py."""
 
     def __enter__(self):
         profile = os.path.join(place.scratch, "chromium")
         os.makedirs(profile)
         with open(os.path.join(place.scratch, "chromium.log"), "wb") as log:
             self.process = subprocess.Popen(
-                ["chromium", *FLAGS, *trust(), "--user-data-dir=" + profile, "about:blank"],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+                [sys.executable, "-B", GUARD, "chromium", *FLAGS, *trust(), "--user-data-dir=" + profile, "about:blank"],
+                stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True,
                 env={**os.environ, "HOME": profile, "XDG_CONFIG_HOME": profile, "XDG_CACHE_HOME": profile},
             )
         try:
@@ -74,10 +76,7 @@ class Browser:
             raise RuntimeError(f"chromium does not start: {file.read()[-2000:]}")
 
     def __exit__(self, *_):
-        try:
-            os.killpg(self.process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
+        self.process.stdin.close()
         self.process.wait()
 
     def call(self, method, session=None, **parameters):

@@ -193,7 +193,7 @@ fn with_database(server: Server, handles: &Handles, door: Door) -> Server {
     let db = handles.db.clone();
     server.action("/api/db", async move |exchange: &mut Exchange| match db.get() {
         Some(db) => api::database(db, door).call(exchange).await,
-        None => Err(WebError::status(503, "the database is not up; `ioto status` says why")),
+        None => api::no_database(exchange).await,
     })
 }
 

@@ -61,6 +61,16 @@ fn database(service: &Value, report: &mut Report) {
             "look whether the storage fails; remove what was set aside when nothing is missed",
         );
     }
+    if let Some(reason) = service["sealed"].as_str() {
+        let advice = "put the key of this device back (database.key); without it these fields are lost";
+        report.fail("database", format!("its encrypted fields cannot be opened: {reason}"), advice);
+    }
+    if service["full"] == true {
+        let text = format!("it is as large as database.size allows: {} of {} bytes", service["file"], service["limit"]);
+        let advice =
+            "remove items, raise database.size, or let models drop their oldest (database.policy, caps.policy)";
+        report.fail("database", text, advice);
+    }
     if let Some(models) = service["unknownModels"].as_array() {
         let names: Vec<&str> = models.iter().filter_map(Value::as_str).collect();
         let text = format!("it has rows of models that the schema does not have: {}", names.join(", "));
