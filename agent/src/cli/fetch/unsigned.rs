@@ -1,6 +1,6 @@
 //! `--sigv4` of a build without AWS.
 
-use ioto::config;
+use ioto::config::Config;
 use ioto::fetch::{Client, Request, Response};
 
 use super::failure::Failure;
@@ -11,7 +11,7 @@ pub enum Signer {}
 
 impl Signer {
     /// Says that there is none.
-    pub fn new(_: &str, _: Option<&str>, _: &config::Aws, _: Client) -> Result<Self, Failure> {
+    pub fn new(_: &str, _: Option<&str>, _: &Config, _: Client) -> Result<Self, Failure> {
         Err(Failure::usage("--sigv4: this build cannot sign for AWS: it needs the feature `aws`"))
     }
 
