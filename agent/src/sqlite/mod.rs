@@ -88,10 +88,14 @@ impl Kind {
         })
     }
 
-    /// Writes down what the file is.
+    /// Writes down what the file is, unless that is there: a file can be opened on a disk that has no room to write.
     pub fn mark(&self, connection: &Connection) -> rusqlite::Result<()> {
-        connection.pragma_update(None, "user_version", self.format * self.unit)?;
-        connection.pragma_update(None, "application_id", self.application)
+        for (pragma, value) in [("user_version", self.format * self.unit), ("application_id", self.application)] {
+            if connection.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0))? != value {
+                connection.pragma_update(None, pragma, value)?;
+            }
+        }
+        Ok(())
     }
 }
 

@@ -39,3 +39,17 @@ fn a_file_is_ours_or_newer_or_foreign() {
     KIND.mark(&connection).unwrap();
     assert_eq!(KIND.find(&connection).unwrap(), Found::Ours);
 }
+
+#[test]
+fn what_is_marked_is_not_written_again() {
+    let directory = std::env::temp_dir().join(format!("ioto-sqlite-{:016x}", fastrand::u64(..)));
+    let path = directory.join("notebook");
+    make_directory(&path).and_then(|()| make_file(&path)).unwrap();
+    let connection = KIND.connect(&path).unwrap();
+    KIND.mark(&connection).unwrap();
+    let size = log_size(&path);
+    assert!(size > 0);
+    KIND.mark(&connection).unwrap();
+    assert_eq!(log_size(&path), size, "a disk may have no room for it");
+    fs::remove_dir_all(directory).unwrap();
+}
