@@ -125,7 +125,7 @@ fn both_over_mqtt_as_well_whoever_wins() {
 
 #[test]
 fn every_broken_device_is_found_out() {
-    const TRIES: u64 = 12;
+    const TRIES: u64 = 80;
     let (first, moto) = (seed(), Moto::start());
     let find = &|mutant: Mutant| {
         let found = (0..TRIES).find_map(|number| {
