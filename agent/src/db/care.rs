@@ -161,7 +161,12 @@ impl Db {
             }
             rows += self.count(model.name()).await?;
         }
-        self.write(|editor| editor.reseal_conflicts().and_then(|()| editor.note_key())).await?;
+        self.write(|editor| {
+            editor.reseal_conflicts()?;
+            editor.reseal_basis()?;
+            editor.note_key()
+        })
+        .await?;
         self.claim().vault().forget()?;
         Ok(rows)
     }

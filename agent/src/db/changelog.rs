@@ -22,6 +22,8 @@ pub struct Pending {
     pub is_anew: bool,
     /// The row now; `None`: it was removed.
     pub item: Option<Item>,
+    /// When the device changed it last, milliseconds of UTC, for a model whose conflicts the later change wins; else 0.
+    pub changed: i64,
     /// When the oldest change in it was made, milliseconds of UTC. For people: nothing is decided by it.
     pub recorded: i64,
 }
@@ -41,6 +43,8 @@ pub struct Settlement {
     pub outcome: Outcome,
     /// Both sides, when they disagreed; kept in the conflict log.
     pub conflict: Option<Conflict>,
+    /// What the cloud is known to have of the device's row, for a model that is merged: the next merge begins there.
+    pub known: Option<Item>,
 }
 
 /// What a [`Settlement`] does.
@@ -52,6 +56,24 @@ pub enum Outcome {
     Rebase,
     /// The cloud's item wins (`None`: its deletion) and replaces the row, unless a newer change of the row is queued.
     Theirs(Option<Item>),
+    /// The row gets the changes of this item of the cloud, newer changes of the row included, and stays pending on top of
+    /// [`Settlement::base`] unless it is then the same. The conflict is logged only where both changed one field.
+    Merge(Item),
+    /// The cloud's item gets the row, and the device's, newer changes included, becomes a new row with a key of its own.
+    Both(Item),
+}
+
+impl Outcome {
+    /// How it is called in the conflict log.
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Self::Applied => "applied",
+            Self::Rebase => "rebase",
+            Self::Theirs(_) => "theirs",
+            Self::Merge(_) => "merge",
+            Self::Both(_) => "both",
+        }
+    }
 }
 
 /// The two sides of a conflict.
@@ -76,7 +98,7 @@ pub struct LoggedConflict {
     pub base: u64,
     /// The two sides.
     pub conflict: Conflict,
-    /// How it was resolved: `applied`, `rebase` or `theirs`.
+    /// How it was resolved: `rebase` (the device's went on top), `theirs`, `merge` or `both`.
     pub resolution: String,
     /// When, milliseconds of UTC.
     pub at: i64,

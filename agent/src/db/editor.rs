@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use rusqlite::{OptionalExtension, params};
 
-use super::changelog::{Conflict, Settlement};
 use super::condition::parameter;
 use super::date;
 use super::error::Error;
@@ -12,7 +11,7 @@ use super::filter::Filter;
 use super::generate::Generator;
 use super::inbound::Fresh;
 use super::kept;
-use super::outbox::{Outbox, Sides, document};
+use super::outbox::{Outbox, document};
 use super::query::{Item, MAX_ITEM};
 use super::room::Room;
 use super::rows::{Rows, column, table};
@@ -189,6 +188,7 @@ impl Editor {
         let (key, item) = validate::create(&mut maker, input)?;
         self.refuse_doubles(model, &key, &item, None)?;
         let text = self.fitting(model, &key, &item)?;
+        self.keep_basis(model, &key)?;
         // A row whose time is over is not there any more, although it was not swept yet.
         let sql = format!(
             "INSERT INTO {0} AS r (key, doc, expires) VALUES (?1, ?2, ?3) ON CONFLICT (key) DO UPDATE SET \
@@ -217,6 +217,7 @@ impl Editor {
             return Ok(stored);
         };
         self.refuse_doubles(model, key, &item, Some(&stored))?;
+        self.keep_basis(model, key)?;
         self.put(model, key, &item, self.fitting(model, key, &item)?)?;
         self.keep_bounds(model, key)?;
         self.record(model, key, false)?;
@@ -244,6 +245,7 @@ impl Editor {
             self.demand(model, key, condition)?;
         }
         let before = self.before(model, key)?;
+        self.keep_basis(model, key)?;
         let Some(expires) = self.delete(model, key)? else {
             return Ok(false);
         };
@@ -300,6 +302,7 @@ impl Editor {
         drop(statement);
         for key in &keys {
             let before = self.before(model, key)?;
+            self.keep_basis(model, key)?;
             self.delete(model, key)?;
             self.record(model, key, true)?;
             self.note(model, key, before, None);
@@ -310,6 +313,7 @@ impl Editor {
     /// Makes room. What goes from a journal goes on the device only, and is not sent any more; other rows are removed like any.
     pub(super) fn drop_row(&mut self, model: &Model, key: &str, is_journal: bool) -> Result<(), Error> {
         let before = self.before(model, key)?;
+        self.keep_basis(model, key)?;
         self.delete(model, key)?;
         match is_journal {
             true => self.outbox.forget(&self.rows.connection, (model.name(), key))?,
@@ -348,37 +352,6 @@ impl Editor {
         kept::change(&self.rows.connection, space, set, removed)
     }
 
-    pub(super) fn settle(&mut self, settlements: &[Settlement]) -> Result<(), Error> {
-        let schema = self.schema.clone();
-        for settled in settlements {
-            let model = schema.demand(&settled.model)?;
-            let (key, before) = (&settled.key, self.before(model, &settled.key)?);
-            self.fresh.settled(&settled.model, key);
-            let sides = self.sides(model, settled)?;
-            match self.outbox.settle(&self.rows.connection, settled, model.sync().down(), sides)? {
-                Some(Some(item)) => {
-                    self.put(model, key, item, self.rows.sealed_document(model, key, item)?)?;
-                    self.note(model, key, before, Some(item));
-                }
-                Some(None) => {
-                    self.delete(model, key)?;
-                    self.note(model, key, before, None);
-                }
-                None => {}
-            }
-        }
-        Ok(())
-    }
-
-    /// The two sides of a conflict as they are stored.
-    fn sides(&self, model: &Model, settled: &Settlement) -> Result<Sides, Error> {
-        let side = |item: &Option<Item>| {
-            item.as_ref().map(|item| self.rows.sealed_document(model, &settled.key, item)).transpose()
-        };
-        let sides = |conflict: &Conflict| Ok((side(&conflict.mine)?, side(&conflict.theirs)?));
-        settled.conflict.as_ref().map(sides).transpose()
-    }
-
     /// The item before a change, when somebody watches; also one whose time is over.
     pub(super) fn before(&self, model: &Model, key: &str) -> Result<Option<Item>, Error> {
         if !self.watchers.watch(model.name()) {
@@ -403,6 +376,13 @@ impl Editor {
         }
     }
 
+    /// The document as it is stored.
+    pub(super) fn document(&self, model: &Model, key: &str) -> Result<Option<String>, Error> {
+        let mut statement =
+            self.rows.connection.prepare_cached(&format!("SELECT doc FROM {} WHERE key = ?1", table(model)))?;
+        Ok(statement.query_row([key], |row| row.get(0)).optional()?)
+    }
+
     pub(super) fn put(&self, model: &Model, key: &str, item: &Item, text: String) -> Result<(), Error> {
         let sql = format!(
             "INSERT INTO {} (key, doc, expires) VALUES (?1, ?2, ?3) \
@@ -421,10 +401,11 @@ impl Editor {
         Ok(statement.query_row([key], |row| row.get(0)).optional()?)
     }
 
-    fn record(&mut self, model: &Model, key: &str, deleted: bool) -> Result<(), Error> {
+    pub(super) fn record(&mut self, model: &Model, key: &str, deleted: bool) -> Result<(), Error> {
         if !model.sync().up() {
             return Ok(());
         }
+        self.note_time(model, key)?;
         self.outbox.record(&self.rows.connection, &mut self.generator, (model.name(), key), deleted)
     }
 

@@ -230,7 +230,7 @@ impl Rows {
 }
 
 /// The key stands in the item as well; who writes in the cloud may have left it out.
-fn with_key(model: &Model, key: &str, mut item: Item) -> Item {
+pub(super) fn with_key(model: &Model, key: &str, mut item: Item) -> Item {
     item.insert(model.key().name().to_owned(), key.into());
     item
 }

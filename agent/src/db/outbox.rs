@@ -2,6 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension, params};
 
+use super::basis;
 use super::changelog::{Outcome, Settlement};
 use super::date;
 use super::error::Error;
@@ -15,6 +16,7 @@ use super::query::Item;
 ///   where rows come from the cloud as well, from then on: versions must not come twice. `deleted` 2: it was made anew since.
 /// - `_sync_out`: the pending change of a row.
 /// - `_sync_conflict`: both sides of conflicts.
+/// - `_sync_basis`: what is needed to [merge](super::merge) a row whose change is pending, or to tell which change is later.
 pub(super) const TABLES: &[&str] = &[
     "_sync_state (k TEXT PRIMARY KEY, v) WITHOUT ROWID",
     "_sync_row (model TEXT NOT NULL, key TEXT NOT NULL, base INTEGER NOT NULL DEFAULT 0, op BLOB, \
@@ -23,6 +25,7 @@ pub(super) const TABLES: &[&str] = &[
      recorded INTEGER NOT NULL, PRIMARY KEY (model, key)) WITHOUT ROWID",
     "_sync_conflict (id INTEGER PRIMARY KEY, model TEXT NOT NULL, key TEXT NOT NULL, n INTEGER NOT NULL, \
      base INTEGER NOT NULL, mine TEXT, theirs TEXT, resolution TEXT NOT NULL, at INTEGER NOT NULL)",
+    basis::TABLE,
 ];
 
 /// Conflicts that are kept; the oldest go first.
@@ -46,7 +49,8 @@ pub(super) fn read_all(connection: &Connection) -> Result<(), Error> {
     let sql = "SELECT model, key, n, op, recorded FROM _sync_out \
                UNION ALL SELECT model, key, base, coalesce(op, zeroblob(16)), deleted FROM _sync_row \
                UNION ALL SELECT model || resolution, key || coalesce(mine, '') || coalesce(theirs, ''), n + base, \
-               zeroblob(16), at FROM _sync_conflict";
+               zeroblob(16), at FROM _sync_conflict \
+               UNION ALL SELECT model, key || coalesce(doc, ''), 0, zeroblob(16), changed FROM _sync_basis";
     let mut statement = connection.prepare(sql)?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
@@ -56,7 +60,7 @@ pub(super) fn read_all(connection: &Connection) -> Result<(), Error> {
 }
 
 /// The device's item and the cloud's, in a conflict, as they are stored.
-pub(super) type Sides = Option<(Option<String>, Option<String>)>;
+pub(super) type Sides = (Option<String>, Option<String>);
 
 /// Counts the changes and writes them down.
 pub(super) struct Outbox {
@@ -95,7 +99,7 @@ impl Outbox {
 
     /// Forgets a row and its change.
     pub(super) fn forget(&self, connection: &Connection, (model, key): (&str, &str)) -> Result<(), Error> {
-        for table in ["_sync_out", "_sync_row"] {
+        for table in ["_sync_out", "_sync_row", "_sync_basis"] {
             let sql = format!("DELETE FROM {table} WHERE model = ?1 AND key = ?2");
             connection.prepare_cached(&sql)?.execute(params![model, key])?;
         }
@@ -116,63 +120,67 @@ impl Outbox {
     pub(super) fn saved(&mut self) {
         self.saved = self.n;
     }
-
-    /// Carries out the part of a settlement that concerns these tables; `comes_down` says whether rows of this model come from the
-    /// cloud as well, which may show what is past. Returns what the row has to become, when it has to.
-    pub(super) fn settle<'s>(
-        &mut self,
-        connection: &Connection,
-        settled: &'s Settlement,
-        comes_down: bool,
-        sides: Sides,
-    ) -> Result<Option<Option<&'s Item>>, Error> {
-        let Settlement { model, key, n, base, outcome, .. } = settled;
-        // Only the change that was sent: a newer one of the same row has not been seen by the cloud.
-        let queued = match outcome {
-            Outcome::Rebase => true,
-            Outcome::Applied | Outcome::Theirs(_) => {
-                let sql = "DELETE FROM _sync_out WHERE model = ?1 AND key = ?2 AND n = ?3";
-                connection.prepare_cached(sql)?.execute(params![model, key, n])?;
-                let sql = "SELECT 1 FROM _sync_out WHERE model = ?1 AND key = ?2";
-                connection.prepare_cached(sql)?.exists(params![model, key])?
-            }
-        };
-        // A newer change was made without knowing theirs: its push must still find that it differs, to be logged as a conflict.
-        let moves_base = !(queued && matches!(outcome, Outcome::Theirs(_)));
-        if moves_base {
-            // The cloud has the row now, so that it is not new to it any more.
-            let is_there = matches!(outcome, Outcome::Applied);
-            let sql = "INSERT INTO _sync_row (model, key, base) VALUES (?1, ?2, ?3) ON CONFLICT (model, key) \
-                       DO UPDATE SET base = excluded.base, deleted = iif(?4 AND deleted = 2, 0, deleted)";
-            connection.prepare_cached(sql)?.execute(params![model, key, base, is_there])?;
-        }
-        let replacement = match outcome {
-            Outcome::Theirs(item) if !queued => {
-                // The base of a row that the cloud removed stays, so that a new row with this key can be told from it.
-                let sql = "UPDATE _sync_row SET deleted = ?3 WHERE model = ?1 AND key = ?2";
-                connection.prepare_cached(sql)?.execute(params![model, key, item.is_none()])?;
-                Some(item.as_ref())
-            }
-            Outcome::Applied if !queued && !comes_down => {
-                let sql = "DELETE FROM _sync_row WHERE model = ?1 AND key = ?2 AND deleted = 1";
-                connection.prepare_cached(sql)?.execute(params![model, key])?;
-                None
-            }
-            _ => None,
-        };
-        log_conflict(connection, settled, sides)?;
-        Ok(replacement)
-    }
 }
 
-fn log_conflict(connection: &Connection, settled: &Settlement, sides: Sides) -> Result<(), Error> {
-    let Settlement { model, key, n, base, outcome, .. } = settled;
-    let Some((mine, theirs)) = sides else { return Ok(()) };
-    let resolution = match outcome {
-        Outcome::Applied => "applied",
-        Outcome::Rebase => "rebase",
-        Outcome::Theirs(_) => "theirs",
+/// Carries out the part of a settlement that concerns these tables, where one side has the row; `comes_down` says whether rows
+/// of this model come from the cloud as well, which may show what is past. Returns whether a change of the row waits.
+pub(super) fn settle(connection: &Connection, settled: &Settlement, comes_down: bool) -> Result<bool, Error> {
+    let Settlement { model, key, n, outcome, .. } = settled;
+    // Only the change that was sent: a newer one of the same row has not been seen by the cloud.
+    let is_queued = match outcome {
+        Outcome::Applied | Outcome::Theirs(_) => {
+            let sql = "DELETE FROM _sync_out WHERE model = ?1 AND key = ?2 AND n = ?3";
+            connection.prepare_cached(sql)?.execute(params![model, key, n])?;
+            let sql = "SELECT 1 FROM _sync_out WHERE model = ?1 AND key = ?2";
+            connection.prepare_cached(sql)?.exists(params![model, key])?
+        }
+        _ => true,
     };
+    // A newer change was made without knowing theirs: its push must still find that it differs, to be logged as a conflict.
+    if !(is_queued && matches!(outcome, Outcome::Theirs(_))) {
+        move_base(connection, settled)?;
+    }
+    if matches!(outcome, Outcome::Applied) && !is_queued && !comes_down {
+        let sql = "DELETE FROM _sync_row WHERE model = ?1 AND key = ?2 AND deleted = 1";
+        connection.prepare_cached(sql)?.execute(params![model, key])?;
+    }
+    Ok(is_queued)
+}
+
+/// The row is known to have the version that is settled in the cloud.
+pub(super) fn move_base(connection: &Connection, settled: &Settlement) -> Result<(), Error> {
+    let Settlement { model, key, base, outcome, .. } = settled;
+    // The cloud has the row now, so that it is not new to it any more; the base of one that the cloud removed stays, so that
+    // a new row with this key can be told from it.
+    let deleted = match outcome {
+        Outcome::Applied => "iif(deleted = 2, 0, deleted)",
+        Outcome::Rebase => "deleted",
+        Outcome::Theirs(None) => "1",
+        Outcome::Theirs(Some(_)) | Outcome::Merge(_) | Outcome::Both(_) => "0",
+    };
+    let sql = format!(
+        "INSERT INTO _sync_row (model, key, base, deleted) VALUES (?1, ?2, ?3, ?4) \
+         ON CONFLICT (model, key) DO UPDATE SET base = excluded.base, deleted = {deleted}"
+    );
+    let is_removed = matches!(outcome, Outcome::Theirs(None));
+    connection.prepare_cached(&sql)?.execute(params![model, key, base, is_removed])?;
+    Ok(())
+}
+
+/// No change of the row waits any more.
+pub(super) fn drop_change(connection: &Connection, model: &str, key: &str) -> Result<(), Error> {
+    connection.prepare_cached("DELETE FROM _sync_out WHERE model = ?1 AND key = ?2")?.execute([model, key])?;
+    Ok(())
+}
+
+/// Keeps both sides of a conflict.
+pub(super) fn log_conflict(
+    connection: &Connection,
+    settled: &Settlement,
+    (mine, theirs): Sides,
+    resolution: &str,
+) -> Result<(), Error> {
+    let Settlement { model, key, n, base, .. } = settled;
     let sql = "INSERT INTO _sync_conflict (model, key, n, base, mine, theirs, resolution, at) \
                VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
     let values = params![model, key, n, base, mine, theirs, resolution, date::now()];

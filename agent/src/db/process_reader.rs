@@ -22,7 +22,13 @@ impl Reader {
         process.sync = self.choice(node, "sync", &sync, &place).unwrap_or_default();
         let mode = [("items", Mode::Items), ("journal", Mode::Journal)];
         process.mode = self.choice(node, "mode", &mode, &place).unwrap_or_default();
-        let policies = [("cloud", Policy::Cloud), ("device", Policy::Device)];
+        let policies = [
+            ("cloud", Policy::Cloud),
+            ("device", Policy::Device),
+            ("lww", Policy::Lww),
+            ("merge", Policy::Merge),
+            ("both", Policy::Both),
+        ];
         let usual = if process.sync == Sync::Both { Policy::Cloud } else { Policy::Device };
         process.conflict = self.choice(node, "conflict", &policies, &place).unwrap_or(usual);
         process.caps = self.caps(node, "caps", &place);
@@ -42,7 +48,7 @@ impl Reader {
         if process.mode == Mode::Journal && process.sync.down() {
             self.refuse(node, place, "must have `sync: 'up'` or 'none', because journals only go up (`mode`)");
         }
-        if process.conflict == Policy::Cloud && process.sync == Sync::Up {
+        if process.conflict != Policy::Device && process.sync == Sync::Up {
             self.refuse(node, place, "must have `conflict: 'device'`, because nothing comes down with `sync: 'up'`");
         }
     }
@@ -108,9 +114,10 @@ mod tests {
             ("{mem: true, sync: 'up'}", "kept in memory only"),
             ("{mode: 'journal', sync: 'both'}", "journals only go up"),
             ("{sync: 'up', conflict: 'cloud'}", "nothing comes down"),
+            ("{sync: 'up', conflict: 'merge'}", "nothing comes down"),
             ("{caps: {rows: 0}}", "rows: must be a number of at least 1"),
             ("{caps: {policy: 'coalesce'}}", "policy: must be one of 'block', 'drop_oldest'"),
-            ("{conflict: 'mine'}", "conflict: must be one of 'cloud', 'device'"),
+            ("{conflict: 'mine'}", "conflict: must be one of 'cloud', 'device', 'lww', 'merge', 'both'"),
         ] {
             let error = read(text).unwrap_err();
             assert!(error.contains(part), "{text}: {error}");

@@ -97,9 +97,10 @@ fn after(connection: &Connection, model: &Model, key: &str) -> Result<Vec<(Strin
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-/// The conflict log has items as they were then: they are not kept plain for the sake of a log.
+/// The conflict log has items as they were then, and so has the basis of a merge: they are not kept plain for that.
 fn conceal_conflicts(connection: &Connection, model: &Model) -> Result<(), Error> {
     connection.execute("DELETE FROM _sync_conflict WHERE model = ?1", [model.name()])?;
+    connection.execute("UPDATE _sync_basis SET doc = NULL WHERE model = ?1", [model.name()])?;
     Ok(())
 }
 

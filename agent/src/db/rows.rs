@@ -25,8 +25,9 @@ use super::worker::Owner;
 
 /// The pending changes, oldest first. The `+` keeps SQLite from looking for models first and sorting all their changes
 /// afterwards, which takes long and much memory when a million are pending.
-const PENDING: &str = "SELECT model, key, n, o.op, coalesce(r.base, 0), recorded, coalesce(r.deleted, 0) = 2 FROM _sync_out AS o \
-                       LEFT JOIN _sync_row AS r USING (model, key) \
+const PENDING: &str = "SELECT model, key, n, o.op, coalesce(r.base, 0), recorded, coalesce(r.deleted, 0) = 2, \
+                       coalesce(b.changed, 0) FROM _sync_out AS o LEFT JOIN _sync_row AS r USING (model, key) \
+                       LEFT JOIN _sync_basis AS b USING (model, key) \
                        WHERE +o.model IN (SELECT value FROM json_each(?1)) ORDER BY n";
 
 /// A connection that reads.
@@ -245,6 +246,7 @@ fn change(row: &Row<'_>) -> rusqlite::Result<Pending> {
         base: row.get(4)?,
         is_anew: row.get(6)?,
         item: None,
+        changed: row.get(7)?,
         recorded: row.get(5)?,
     })
 }

@@ -39,6 +39,13 @@ pub enum Policy {
     Device,
     /// The cloud: its item replaces the row. So it is, when nothing else is said, where a model replicates in both directions.
     Cloud,
+    /// The later change, by the clocks of device and cloud writer.
+    Lww,
+    /// Both, field by field. Where both changed the same field, and where both made the item, the cloud; where one side removed the
+    /// item and the other changed it, the change.
+    Merge,
+    /// Both: the cloud's item replaces the row, and the device's becomes a row beside it with a key of its own.
+    Both,
 }
 
 /// A bound, and what happens at it: `process.MODEL.caps`.
@@ -83,6 +90,9 @@ impl fmt::Display for Policy {
         f.write_str(match self {
             Policy::Cloud => "cloud",
             Policy::Device => "device",
+            Policy::Lww => "lww",
+            Policy::Merge => "merge",
+            Policy::Both => "both",
         })
     }
 }

@@ -301,7 +301,7 @@ fn remove_unreadable(connection: &Connection, table: &str) -> Result<Vec<Vec<u8>
 /// from the cloud as a whole again, where it comes from there.
 fn forget(connection: &Connection, model: &str, keys: &[Vec<u8>]) -> Result<(), Error> {
     for key in keys {
-        for table in ["_sync_out", "_sync_row"] {
+        for table in ["_sync_out", "_sync_row", "_sync_basis"] {
             let sql = format!("DELETE FROM {table} WHERE model = ?1 AND key = CAST(?2 AS TEXT)");
             connection.execute(&sql, params![model, key])?;
         }

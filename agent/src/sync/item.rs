@@ -38,7 +38,7 @@ use super::answer::Over;
 use super::engine::Push;
 use crate::aws::attribute::{decode, encode};
 use crate::db::Item;
-use crate::net::base64;
+use crate::net::{self, base64};
 
 /// Most bytes of a partition key.
 const PARTITION_KEY: usize = 2048;
@@ -75,6 +75,8 @@ pub struct Current {
     pub counter: Option<u64>,
     /// `_ds`
     pub site: Option<String>,
+    /// `_ts`, in milliseconds of UTC: when a cloud writer wrote.
+    pub written: Option<i64>,
     /// The document; nothing for a tombstone.
     pub item: Option<Item>,
 }
@@ -101,6 +103,7 @@ impl Current {
             writer: text("_w", "S"),
             counter: number("_dn")?,
             site: text("_ds", "S"),
+            written: text("_ts", "S").and_then(|time| net::parse_iso8601(&time)),
             item: (!deleted).then(document),
         })
     }
@@ -288,7 +291,7 @@ mod tests {
     fn push(base: u64, over: Over, item: Option<Value>) -> Push {
         let item = item.map(|item| item.as_object().unwrap().clone());
         let (model, key) = ("Reading".to_owned(), "r1".to_owned());
-        let row = Pending { model, key, n: 7, op: [0; 16], base, is_anew: false, item, recorded: 0 };
+        let row = Pending { model, key, n: 7, op: [0; 16], base, is_anew: false, item, changed: 0, recorded: 0 };
         Push { id: 1, row: Arc::new(row), over }
     }
 

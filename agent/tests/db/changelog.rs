@@ -15,7 +15,7 @@ fn pending(db: &Db) -> Vec<Pending> {
 
 fn settle(db: &Db, sent: &Pending, base: u64, outcome: Outcome, conflict: Option<Conflict>) {
     let (model, key, n) = (sent.model.clone(), sent.key.clone(), sent.n);
-    block_on(db.settle(vec![Settlement { model, key, n, base, outcome, conflict }])).unwrap();
+    block_on(db.settle(vec![Settlement { model, key, n, base, outcome, conflict, known: None }])).unwrap();
 }
 
 fn put(db: &Db, key: &str, n: u64) {
@@ -172,7 +172,7 @@ fn settlements_are_carried_out_together_or_not_at_all() {
     put(&db, "a", 1);
     let before = pending(&db);
     let Pending { model, key, n, .. } = before[0].clone();
-    let good = Settlement { model, key, n, base: 5, outcome: Outcome::Theirs(None), conflict: None };
+    let good = Settlement { model, key, n, base: 5, outcome: Outcome::Theirs(None), conflict: None, known: None };
     let bad = Settlement { model: "Nothing".into(), ..good.clone() };
     // One that fails must not take along what others queued with it.
     let executor = smol::LocalExecutor::new();

@@ -192,7 +192,7 @@ fn settle_some(db: &Db, naive: &mut Naive, rng: &mut fastrand::Rng) {
             }
         };
         let (model, key, base) = (change.model, change.key, change.base + 1);
-        settlements.push(Settlement { model, key, n: sent, base, outcome, conflict: None });
+        settlements.push(Settlement { model, key, n: sent, base, outcome, conflict: None, known: None });
     }
     block_on(db.settle(settlements)).unwrap();
 }

@@ -79,7 +79,7 @@ fn what_is_encrypted_is_plain_in_no_file_whatever_is_done_with_it() {
     let conflict = Some(Conflict { mine: change.item.clone(), theirs: Some(theirs.clone()) });
     let outcome = Outcome::Theirs(Some(theirs.clone()));
     let (model, key) = (change.model, change.key);
-    let settled = Settlement { model, key: key.clone(), n: change.n, base: 3, outcome, conflict };
+    let settled = Settlement { model, key: key.clone(), n: change.n, base: 3, outcome, conflict, known: None };
     block_on(db.settle(vec![settled])).unwrap();
     assert_eq!(block_on(db.get("Wifi", &key)).unwrap().unwrap(), theirs);
     assert_eq!(block_on(db.conflicts(1)).unwrap()[0].conflict.theirs.as_ref(), Some(&theirs));

@@ -66,7 +66,7 @@ fn pending(db: &Db) -> Vec<Pending> {
 
 fn applied(change: &Pending) -> Settlement {
     let (model, key, n) = (change.model.clone(), change.key.clone(), change.n);
-    Settlement { model, key, n, base: 1, outcome: Outcome::Applied, conflict: None }
+    Settlement { model, key, n, base: 1, outcome: Outcome::Applied, conflict: None, known: None }
 }
 
 #[test]

@@ -42,7 +42,8 @@ fn push(db: &Db, value: u64, version: u64) {
     block_on(db.upsert("Twin", twin(value))).unwrap();
     let sent = block_on(db.pending(1, &HashSet::new())).unwrap().remove(0);
     let (model, key) = (sent.model, sent.key);
-    let settled = Settlement { model, key, n: sent.n, base: version, outcome: Outcome::Applied, conflict: None };
+    let settled =
+        Settlement { model, key, n: sent.n, base: version, outcome: Outcome::Applied, conflict: None, known: None };
     block_on(db.settle(vec![settled])).unwrap();
 }
 

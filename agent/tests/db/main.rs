@@ -13,6 +13,7 @@ mod full;
 mod inbound;
 mod model;
 mod operations;
+mod policies;
 mod rates;
 #[cfg(feature = "web")]
 mod rest;

@@ -83,7 +83,17 @@ impl Bench {
 
 fn row(key: &str, n: u64) -> Pending {
     let (model, key) = ("Reading".to_owned(), key.to_owned());
-    Pending { model, key, n, op: [n as u8; 16], base: 0, is_anew: false, item: Some(Default::default()), recorded: 0 }
+    Pending {
+        model,
+        key,
+        n,
+        op: [n as u8; 16],
+        base: 0,
+        is_anew: false,
+        item: Some(Default::default()),
+        changed: 0,
+        recorded: 0,
+    }
 }
 
 fn failed() -> Answer {

@@ -35,6 +35,8 @@ pub struct Cloud {
     pub stored: HashSet<String>,
     /// Operations stored since the item was last deleted or put, and the highest counter of each site, by key.
     since_deleted: HashMap<String, (HashSet<String>, HashMap<String, u64>)>,
+    /// What the device wrote, by the database file that it was written from.
+    pub written: HashMap<String, String>,
     /// The highest version that an item ever had, by key.
     highest: HashMap<String, u64>,
     /// What others wrote, with hard deletions as version 0 without a document.
@@ -92,8 +94,11 @@ impl Cloud {
         item.insert("_ts".into(), json!({"S": stamp}));
         item.insert("gpk".into(), json!({"S": "thing"}));
         item.insert("_d".into(), json!({"BOOL": random.u8(..) < 40}));
-        item.insert("value".into(), json!({"S": value}));
-        if random.bool() {
+        let is_of_value = !item.contains_key("value") || random.u8(..) < 160;
+        if is_of_value {
+            item.insert("value".into(), json!({"S": value}));
+        }
+        if !is_of_value || random.bool() {
             item.insert("color".into(), json!({"S": value}));
         }
         self.index.add(self.shown_from, key, Some(item));
@@ -210,6 +215,8 @@ impl Cloud {
             return Err(format!("I8 {key} would come back to the device that wrote it"));
         }
         self.stored.insert(op);
+        let version = (key.to_owned(), now.version.unwrap_or(0), now.item);
+        self.written.insert(identity(&version), now.site.unwrap_or_default());
         Ok(())
     }
 }

@@ -7,11 +7,12 @@ use super::cloud::identity;
 use super::world::{FIELDS, World};
 
 impl World {
-    /// A conflict is one with somebody else, about a version that existed.
+    /// A conflict is one with somebody else, or an earlier file of the device, about a version that existed.
     pub(super) fn check_conflict(&self, settled: &Settlement, conflict: &Conflict) -> Result<(), String> {
         let theirs = identity(&(settled.key.clone(), settled.base, conflict.theirs.clone()));
         let is_gone = conflict.theirs.is_none() && self.cloud.was_deleted(&settled.key);
-        if is_gone || self.cloud.identities.contains(&theirs) {
+        let is_of_earlier_file = self.cloud.written.get(&theirs).is_some_and(|site| *site != self.store.site);
+        if is_gone || is_of_earlier_file || self.cloud.identities.contains(&theirs) {
             return Ok(());
         }
         Err(format!("I2 a conflict with nobody: {theirs}"))

@@ -21,7 +21,7 @@ use world::World;
 /// Runs when nothing else is said; other processors are mostly emulated where tests run, some twenty times slower.
 const RUNS: u64 = if cfg!(target_arch = "x86_64") { 250 } else { 20 };
 /// A mutant must be caught within so many seeds.
-const CAUGHT_WITHIN: u64 = 1000;
+const CAUGHT_WITHIN: u64 = 5000;
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()

@@ -53,6 +53,12 @@ impl World {
         }
     }
 
+    /// The device's clock, which is right or ten years off.
+    pub(super) fn device_ms(&mut self) -> i64 {
+        let off = *self.random.choice([0, 0, TEN_YEARS, -TEN_YEARS].iter()).unwrap();
+        (CLOUD_TIME + self.elapsed_ms()) as i64 + off
+    }
+
     /// The time that a cloud writer puts into the index: their clocks differ.
     pub(super) fn stamp(&mut self) -> String {
         let ms = CLOUD_TIME + self.elapsed_ms() + self.random.u64(..10_000);

@@ -5,8 +5,11 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use crate::db::Item;
 use crate::db::changelog::{Outcome, Pending, Settlement};
 use crate::db::inbound::{Batch, Progress};
+use crate::db::merge::{is_same_item, merge};
+use crate::net;
 
 use super::cloud::Foreign;
+use super::invariants::same;
 use super::mutant::Mutant;
 
 #[derive(Default)]
@@ -20,6 +23,10 @@ pub struct Row {
 struct Change {
     n: u64,
     op: [u8; 16],
+    /// When, by the device's clock.
+    changed: i64,
+    /// What the row was when device and cloud were last the same.
+    basis: Option<Item>,
 }
 
 #[derive(Default)]
@@ -40,6 +47,8 @@ pub struct Store {
 pub struct Removed {
     pub op: [u8; 16],
     pub taken: bool,
+    /// The row was as the cloud's item already.
+    pub was_same: bool,
 }
 
 /// What a batch did: what the rows are now that it changed, and the versions of rows that it removed because the cloud does not
@@ -51,12 +60,18 @@ impl Store {
         Self { site, is_both, mutant, ..Self::default() }
     }
 
-    pub fn write(&mut self, key: &str, item: Option<Item>, random: &mut fastrand::Rng) {
+    pub fn write(&mut self, key: &str, item: Option<Item>, now: i64, random: &mut fastrand::Rng) {
+        let read = self.progress.watermark.as_deref().and_then(net::parse_iso8601).unwrap_or(0);
+        self.record(key, item, now.max(read + 1), random.u128(..).to_be_bytes());
+    }
+
+    fn record(&mut self, key: &str, item: Option<Item>, changed: i64, op: [u8; 16]) {
         self.n += 1;
         let row = self.rows.entry(key.to_owned()).or_default();
         row.is_anew = item.is_some() && (row.is_anew || row.item.is_none() && row.base > 0);
-        row.item = item;
-        self.log.insert(key.to_owned(), Change { n: self.n, op: random.u128(..).to_be_bytes() });
+        let before = std::mem::replace(&mut row.item, item);
+        let basis = self.log.get(key).map_or(before, |change| change.basis.clone());
+        self.log.insert(key.to_owned(), Change { n: self.n, op, changed, basis });
     }
 
     pub fn pending(&self, limit: usize, exclude: &HashSet<(String, String)>) -> Vec<Pending> {
@@ -66,7 +81,8 @@ impl Store {
         let row = |(key, change): (&String, &Change)| {
             let row = &self.rows[key];
             let (model, key, n, op) = ("M".to_owned(), key.clone(), change.n, change.op);
-            Pending { model, key, n, op, base: row.base, is_anew: row.is_anew, item: row.item.clone(), recorded: 0 }
+            let (base, is_anew, item, changed) = (row.base, row.is_anew, row.item.clone(), change.changed);
+            Pending { model, key, n, op, base, is_anew, item, changed, recorded: 0 }
         };
         changes.into_iter().take(limit).map(row).collect()
     }
@@ -75,11 +91,18 @@ impl Store {
         if let Some(fresh) = &mut self.fresh {
             fresh.insert(settled.key.clone());
         }
+        match &settled.outcome {
+            Outcome::Merge(theirs) => return self.settle_merge(settled, theirs),
+            Outcome::Both(theirs) => return self.settle_both(settled, theirs),
+            _ => {}
+        }
         let row = self.rows.get_mut(&settled.key)?;
+        let was_same = matches!(&settled.outcome, Outcome::Theirs(item) if same(item.as_ref(), row.item.as_ref()));
         let is_newest = self.log.get(&settled.key).is_none_or(|change| change.n == settled.n);
         match &settled.outcome {
             Outcome::Rebase => {
                 row.base = settled.base;
+                self.know(settled);
                 return None;
             }
             Outcome::Applied => {
@@ -93,16 +116,60 @@ impl Store {
             // The base stays: the newer change then meets their item, and that conflict is recorded.
             Outcome::Theirs(_) if self.mutant != Some(Mutant::TheirsMovesBase) => {}
             Outcome::Theirs(_) => row.base = settled.base,
+            Outcome::Merge(_) | Outcome::Both(_) => {}
         }
         if !is_newest && self.mutant != Some(Mutant::AnyN) {
+            if settled.outcome == Outcome::Applied {
+                self.know(settled);
+            }
             return None;
         }
+        let row = self.rows.get_mut(&settled.key)?;
         if row.item.is_none() && (!self.is_both || self.mutant == Some(Mutant::ForgetRemoved)) {
             // Nothing is kept of a row that is gone on both sides, where nothing can bring it back.
             row.base = 0;
         }
         let change = self.log.remove(&settled.key)?;
-        Some(Removed { op: change.op, taken: matches!(settled.outcome, Outcome::Theirs(_)) })
+        Some(Removed { op: change.op, taken: matches!(settled.outcome, Outcome::Theirs(_)), was_same })
+    }
+
+    /// The next merge begins with this.
+    fn know(&mut self, settled: &Settlement) {
+        if let (Some(known), Some(change)) = (&settled.known, self.log.get_mut(&settled.key)) {
+            change.basis = Some(known.clone());
+        }
+    }
+
+    fn settle_merge(&mut self, settled: &Settlement, theirs: &Item) -> Option<Removed> {
+        let key = &settled.key;
+        let Some(mine) = self.rows[key].item.clone() else { return self.take(settled, theirs) };
+        let change = self.log.get_mut(key)?;
+        let merged = merge(change.basis.as_ref(), &mine, theirs).item;
+        if is_same_item(&merged, theirs) {
+            return self.take(settled, theirs);
+        }
+        change.basis = Some(theirs.clone());
+        let row = self.rows.get_mut(key)?;
+        (row.item, row.base, row.is_anew) = (Some(merged), settled.base, false);
+        None
+    }
+
+    fn settle_both(&mut self, settled: &Settlement, theirs: &Item) -> Option<Removed> {
+        let key = &settled.key;
+        if let (Some(mine), Some(change)) = (self.rows[key].item.clone(), self.log.get(key)) {
+            let (beside, changed) = (format!("{key}~{}{}", self.site, change.n), change.changed);
+            let op = (u128::from(self.n) << 64 | u128::from(self.site[4..].parse::<u32>().unwrap())).to_be_bytes();
+            self.record(&beside, Some(mine), changed, op);
+        }
+        self.take(settled, theirs)
+    }
+
+    /// The row becomes theirs, whatever waits.
+    fn take(&mut self, settled: &Settlement, theirs: &Item) -> Option<Removed> {
+        let row = self.rows.get_mut(&settled.key)?;
+        (row.item, row.base, row.is_anew) = (Some(theirs.clone()), settled.base, false);
+        let change = self.log.remove(&settled.key)?;
+        Some(Removed { op: change.op, taken: true, was_same: false })
     }
 
     pub fn watch_range(&mut self) {

@@ -22,6 +22,15 @@ use super::store::Store;
 
 const KEYS: [&str; 5] = ["k0", "k1", "k2", "k3", "k4"];
 pub(super) const FIELDS: [&str; 5] = ["value", "note", "pk", "_hidden", "poison"];
+/// Whether the model replicates in both directions, and who wins then.
+const MODELS: [(bool, Policy); 6] = [
+    (false, Policy::Device),
+    (true, Policy::Device),
+    (true, Policy::Cloud),
+    (true, Policy::Lww),
+    (true, Policy::Merge),
+    (true, Policy::Both),
+];
 /// How long things go wrong.
 const TROUBLE: Duration = Duration::from_secs(90);
 /// How long it may take, all being well, until everything but refused rows is in the cloud.
@@ -121,8 +130,7 @@ impl World {
     pub fn new(seed: u64, mutant: Option<Mutant>) -> Self {
         let mut random = fastrand::Rng::with_seed(seed);
         let now = Instant::now();
-        let (is_both, policy) =
-            *random.choice([(false, Policy::Device), (true, Policy::Device), (true, Policy::Cloud)].iter()).unwrap();
+        let (is_both, policy) = *random.choice(MODELS.iter()).unwrap();
         let store = Store::new(site(&mut random), is_both, mutant);
         let window = random.usize(1..=4);
         let delay = if random.bool() { Duration::ZERO } else { Duration::from_millis(random.u64(1..3000)) };
@@ -178,7 +186,9 @@ impl World {
         self.check_rows(false)?;
         self.read_on(&mut left, false)?;
         self.read_on(&mut left, true)?;
-        for key in KEYS {
+        // Keys of rows that were put beside others may hold what is refused.
+        let keys: Vec<_> = self.store.rows.keys().filter(|key| !key.starts_with('q')).cloned().collect();
+        for key in keys.iter().map(String::as_str).chain(KEYS) {
             self.write(key, false);
         }
         self.engine.recorded(self.now);
@@ -360,7 +370,8 @@ impl World {
             };
             match action {
                 Action::Read { limit, exclude } => {
-                    if limit > self.window + KEYS.len() || exclude.len() > KEYS.len() {
+                    let rows = self.store.rows.len().max(KEYS.len());
+                    if limit > self.window + rows || exclude.len() > rows {
                         return Err(format!("I7 reads {limit} rows with a window of {}", self.window));
                     }
                     let rows = self.store.pending(limit, &exclude);
@@ -476,7 +487,7 @@ impl World {
             self.known.insert(identity(&(key.clone(), settled.base, self.store.rows[key].item.clone())));
         }
         let op = base64::encode(&removed.op);
-        if settled.conflict.is_none() && !self.cloud.stored.contains(&op) {
+        if settled.conflict.is_none() && !removed.was_same && !self.cloud.stored.contains(&op) {
             return Err(format!("I2 a change of {key} left the log and never reached the cloud"));
         }
         Ok(())
@@ -496,7 +507,8 @@ impl World {
             item["poison"] = json!("poison");
         }
         let item = if any && self.random.u8(..) < 25 { None } else { item.as_object().cloned() };
-        self.store.write(key, item, &mut self.random);
+        let now = self.device_ms();
+        self.store.write(key, item, now, &mut self.random);
     }
 
     fn any_key(&mut self) -> String {
