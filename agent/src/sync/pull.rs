@@ -90,6 +90,12 @@ enum Step {
     Changes,
 }
 
+/// A page that is being applied, and up to where the changes are known with it.
+struct Applying {
+    page: Page,
+    watermark: Option<String>,
+}
+
 /// Decides what to read.
 pub struct Puller {
     settings: Settings,
@@ -100,10 +106,14 @@ pub struct Puller {
     /// Models to be read as a whole.
     whole: VecDeque<String>,
     watermark: Option<String>,
+    /// The latest time that was read.
+    newest: Option<String>,
+    /// When the first question for the changes of this round went out.
+    begun: Option<Instant>,
     /// The question that is on its way, or whose page is being applied.
     asked: Option<u64>,
     /// What is applied: whether it ends the step, and where the next one begins.
-    applying: Option<Page>,
+    applying: Option<Applying>,
     ready: Option<Batch>,
     next_id: u64,
     /// What hints said.
@@ -142,6 +152,8 @@ impl Puller {
             start: None,
             whole,
             watermark: progress.watermark.clone(),
+            newest: progress.watermark.clone(),
+            begun: None,
             asked: None,
             applying: None,
             ready: None,
@@ -200,8 +212,9 @@ impl Puller {
                 if self.refusals == 0 {
                     self.error = None;
                 }
-                self.ready = Some(self.batch(&page));
-                self.applying = Some(page);
+                let batch = self.batch(&page, now);
+                self.applying = Some(Applying { page, watermark: batch.watermark.clone() });
+                self.ready = Some(batch);
             }
             Err(reason) => {
                 self.asked = None;
@@ -223,14 +236,13 @@ impl Puller {
 
     /// The last [`Action::Apply`] is durable, and changed so many rows.
     pub fn applied(&mut self, rows: u64, now: Instant) {
-        let Some(page) = self.applying.take() else { return };
+        let Some(Applying { page, watermark }) = self.applying.take() else { return };
         self.asked = None;
         self.refusals = 0;
         self.error = None;
         self.pulled += rows;
-        if let (Step::Newest | Step::Changes, Some(latest)) = (&self.step, &page.latest) {
-            self.watermark = self.watermark.take().max(Some(latest.clone()));
-        }
+        self.watermark = self.watermark.take().max(watermark);
+        self.newest = self.newest.take().max(page.latest);
         let last = page.items.last().map(|item| item.key.clone());
         self.start = page.next;
         let goes_on = self.start.is_some();
@@ -267,6 +279,9 @@ impl Puller {
         self.next_id += 1;
         self.asked = Some(self.next_id);
         self.asked_at = Some(now);
+        if self.step == Step::Changes && self.start.is_none() {
+            self.begun = Some(now);
+        }
         let scope = match &self.step {
             Step::Newest => Scope::Newest,
             Step::Model { .. } => Scope::Model(self.whole.front().cloned().unwrap_or_default()),
@@ -318,14 +333,14 @@ impl Puller {
         // A fleet that was switched on at one time does not ask at one time.
         let wait = self.settings.every.mul_f64(0.75 + self.random.f64() / 2.0);
         // Without an index the models were read themselves, which are not behind.
-        let has = |time: &String| !self.settings.has_index || self.watermark.as_ref() >= Some(time);
+        let has = |time: &String| !self.settings.has_index || self.newest.as_ref() >= Some(time);
         self.news.ended(has, now);
         self.due = (now + wait).min(self.news.due(now).unwrap_or(now + wait));
         Step::Rest
     }
 
     /// What a page does to the database.
-    fn batch(&self, page: &Page) -> Batch {
+    fn batch(&self, page: &Page, now: Instant) -> Batch {
         match &self.step {
             Step::Model { after } => {
                 let is_whole = page.next.is_none();
@@ -338,10 +353,21 @@ impl Puller {
             // The newest entry is not applied: it is older ones that count.
             Step::Newest => Batch { watermark: page.latest.clone(), ..Batch::default() },
             Step::Changes | Step::Rest => {
-                let watermark = page.latest.clone().filter(|latest| Some(latest) > self.watermark.as_ref());
+                let mark = page.latest.clone().map(|latest| self.mark(latest, now));
+                let watermark = mark.filter(|mark| Some(mark) > self.watermark.as_ref());
                 Batch { items: page.items.clone(), range: None, watermark, is_whole: false }
             }
         }
+    }
+
+    /// Up to where the changes are known when a page ends at `latest`. While earlier pages were read, changes from before may have
+    /// come into the index behind the reader: the time that those took is read again.
+    fn mark(&self, latest: String, now: Instant) -> String {
+        let took = match (&self.start, self.begun) {
+            (Some(_), Some(begun)) => now.saturating_duration_since(begun),
+            _ => Duration::ZERO,
+        };
+        back(latest, took)
     }
 
     /// From where on the changes are read.
@@ -351,9 +377,16 @@ impl Puller {
         if self.mutant == Some(super::simulation::Mutant::NoOverlap) {
             return Some(watermark);
         }
-        let overlap = i64::try_from(self.settings.overlap.as_millis()).unwrap_or(0);
-        // A time that is none is compared as the text that it is.
-        Some(net::parse_iso8601(&watermark).map_or(watermark, |ms| net::iso8601(ms - overlap)))
+        Some(back(watermark, self.settings.overlap))
+    }
+}
+
+/// So long before a time. One that is none stays the text that it is.
+fn back(time: String, by: Duration) -> String {
+    let by = i64::try_from(by.as_millis()).unwrap_or(0);
+    match net::parse_iso8601(&time) {
+        Some(ms) if by > 0 => net::iso8601(ms.saturating_sub(by)),
+        _ => time,
     }
 }
 

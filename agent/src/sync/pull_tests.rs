@@ -217,3 +217,23 @@ fn a_page_without_room_is_read_again_later_and_later_and_the_watermark_waits() {
     assert_eq!(bench.puller.error(), None);
     assert!(bench.taken().contains(&"changes".to_owned()));
 }
+
+#[test]
+fn the_time_that_many_pages_took_is_read_again() {
+    let mut bench = Bench::new();
+    bench.run(SECOND * 400);
+    bench.asked.clear();
+    bench.hint(Some(LATE), &[]);
+    let mut marks = Vec::new();
+    let (page, last) = ("2026-01-01T01:00:00.000Z", "2026-01-01T02:00:00.000Z");
+    for (latest, next) in [(page, Some(json!({"sk": "k"}))), (last, None)] {
+        let Some(Action::Query(query)) = bench.puller.poll(bench.now) else { panic!("no question") };
+        bench.now += SECOND * 600;
+        let page = Page { items: Vec::new(), latest: Some(latest.to_owned()), next };
+        bench.puller.read(query.id, Ok(page), bench.now);
+        let Some(Action::Apply(batch)) = bench.puller.poll(bench.now) else { panic!("nothing to apply") };
+        marks.push(batch.watermark.unwrap());
+        bench.puller.applied(0, bench.now);
+    }
+    assert_eq!(marks, [page, "2026-01-01T01:40:00.000Z"], "twenty minutes before the last");
+}
