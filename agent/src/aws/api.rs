@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -20,6 +21,9 @@ use crate::net::{self, Proxy, TlsClient};
 
 /// Bytes of one answer. A page of a DynamoDB query can be larger: ask with `Limit`.
 const ANSWER: usize = 1024 * 1024;
+
+/// About so many bytes of a call are the headers of request and response, signature and session token included.
+const HEADERS: u64 = 1500;
 
 /// Idle connections that are kept: what so many calls at a time (`sync.window` can be 256) have used, the next as many use
 /// again instead of shaking hands anew.
@@ -51,6 +55,8 @@ struct Inner {
     endpoint: Option<Url>,
     timeout: Duration,
     quota: RetryQuota,
+    /// Bytes that calls sent and received.
+    traffic: AtomicU64,
 }
 
 impl Api {
@@ -87,6 +93,7 @@ impl Api {
             endpoint,
             timeout: config.timeout,
             quota: RetryQuota::new(),
+            traffic: AtomicU64::new(0),
         };
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -96,11 +103,18 @@ impl Api {
         &self.inner.signer.region
     }
 
+    /// About how many bytes calls have sent and received since this was made, their repetitions and headers included; connecting
+    /// is not.
+    pub fn traffic(&self) -> u64 {
+        self.inner.traffic.load(Ordering::Relaxed)
+    }
+
     /// Calls an operation and returns its answer.
     ///
     /// Failures that pass by themselves are repeated, 3 attempts in all, within `timeouts.aws`. So an operation may be carried
     /// out twice: make it conditional or idempotent.
     pub async fn call(&self, service: &Service, operation: &str, body: &Value) -> Result<Value, Error> {
+        let body = Arc::new(body.to_string().into_bytes());
         let outgoing = Outgoing {
             service: service.signing_name.into(),
             method: Method::Post,
@@ -109,16 +123,20 @@ impl Api {
                 ("Content-Type".into(), format!("application/x-amz-json-{}", service.json)),
                 ("X-Amz-Target".into(), format!("{}.{operation}", service.target)),
             ],
-            content: Content::Bytes(Arc::new(body.to_string().into_bytes())),
+            content: Content::Bytes(Arc::clone(&body)),
             unsigned: false,
             repeatable: true,
             adapt: None,
         };
         let mut attempts = self.attempts(None);
+        let sent = HEADERS + body.len() as u64;
         loop {
+            self.inner.traffic.fetch_add(sent, Ordering::Relaxed);
             let (result, answered) = match self.attempt(&outgoing, attempts.left()).await {
                 Ok(attempt) => {
                     let Attempt { response, clock_was_wrong: clock, retry_after, access_key_id } = attempt;
+                    let length = response.header("content-length").and_then(|text| text.parse().ok()).unwrap_or(0);
+                    self.inner.traffic.fetch_add(length, Ordering::Relaxed);
                     let result = read(response).await;
                     let is_unknown = result.as_ref().is_err_and(Error::is_unknown_key);
                     let credentials = is_unknown && self.inner.signer.provider.refused(&access_key_id);

@@ -31,6 +31,11 @@ impl DynamoDb {
         Self { api }
     }
 
+    /// See [`Api::traffic`].
+    pub fn traffic(&self) -> u64 {
+        self.api.traffic()
+    }
+
     /// Calls an operation, as `UpdateItem`. It may be carried out twice, see [`Api::call`].
     ///
     /// A condition that does not hold is [`Error::Service`] with the code `ConditionalCheckFailedException`; with

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::section::Section;
+use super::units::UNLIMITED;
 
 /// How the device speaks with the cloud.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -28,7 +29,8 @@ pub struct Sync {
     /// `sync.table`: the DynamoDB table, keys `pk` and `sk`, both strings. With the transport `mqtt` also the beginning of the
     /// name of the topic rule, `TABLE_sync`.
     pub table: String,
-    /// `sync.window`: rows on the way at a time, which are as many requests of the transport `dynamodb`.
+    /// `sync.window`: requests of the transport `dynamodb` on the way at a time, which have one row each, or 25 of a journal; or rows
+    /// on the way over MQTT.
     pub window: usize,
     /// `sync.delay`: how long a change waits for a later one of the same row before it is sent.
     pub delay: Duration,
@@ -37,6 +39,8 @@ pub struct Sync {
     pub index: String,
     /// `sync.pull`: how often the cloud is asked for changes.
     pub pull: Duration,
+    /// `sync.budget`: bytes that may be sent and received in 24 hours, about; [`UNLIMITED`]: no bound. What waits then waits on.
+    pub budget: u64,
     /// `sync.resync`: how often models that come from the cloud are read as a whole.
     pub resync: Duration,
 }
@@ -51,6 +55,7 @@ impl Default for Sync {
             delay: Duration::ZERO,
             index: "changes".into(),
             pull: Duration::from_secs(5 * 60),
+            budget: UNLIMITED,
             resync: Duration::from_secs(7 * 24 * 60 * 60),
         }
     }
@@ -69,6 +74,7 @@ impl Sync {
             delay: s.duration("delay", Duration::ZERO..=Duration::from_secs(24 * 60 * 60), d.delay),
             index: s.text("index", &d.index),
             pull: s.duration("pull", Duration::from_secs(1)..=Duration::from_secs(24 * 60 * 60), d.pull),
+            budget: s.size("budget", 10_000..=UNLIMITED, d.budget),
             resync: s.duration("resync", Duration::from_secs(60)..=Duration::from_secs(80 * 24 * 60 * 60), d.resync),
         }
     }

@@ -1,18 +1,15 @@
 //! The handle to the database that the rest of the program holds.
 
-use std::collections::HashSet;
 use std::fmt;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use super::access_log::AccessBounds;
-use super::changelog::{Backlog, LoggedConflict, Pending, Settlement};
 use super::claim::Claim;
 use super::editor::Editor;
 use super::error::Error;
 use super::filter::Filter;
 use super::health::Health;
-use super::inbound::{Batch, Progress};
 use super::operation::{Done, MAX_OPERATIONS, Operation};
 use super::query::{Item, Page, Query};
 use super::reader::Reader;
@@ -251,90 +248,6 @@ impl Db {
         Ok(removed)
     }
 
-    /// The oldest changes that the cloud does not have yet, at most `limit` and about 1 MB, without those of `exclude`
-    /// (model, key).
-    pub async fn pending(&self, limit: usize, exclude: &HashSet<(String, String)>) -> Result<Vec<Pending>, Error> {
-        let exclude = exclude.clone();
-        let pinned = self.pinned;
-        let operation = move |rows: &mut Rows| {
-            rows.demand_generation(pinned)?;
-            rows.pending(limit, &exclude)
-        };
-        self.inner.reader.call(operation).await
-    }
-
-    /// Records what became of pending changes, all in one transaction.
-    pub async fn settle(&self, settlements: Vec<Settlement>) -> Result<(), Error> {
-        let pinned = self.pinned;
-        let operation = move |editor: &mut Editor| {
-            editor.rows().demand_generation(pinned)?;
-            editor.settle(&settlements)
-        };
-        self.inner.writer.call(operation).await
-    }
-
-    /// Applies what was read from the cloud, all in one transaction; returns how many rows it changed.
-    ///
-    /// # Errors
-    /// [`Error::NoRoom`], in which case only what it removes was applied, and it is to be read again later; those of the disk.
-    pub async fn apply(&self, batch: Batch) -> Result<u64, Error> {
-        let removals = self.limit().map(|_| batch.removals());
-        let (applied, removals) = (self.apply_as_whole(batch).await, removals.filter(|batch| !batch.items.is_empty()));
-        if let (Err(Error::NoRoom { .. }), Some(removals)) = (&applied, removals) {
-            self.apply_as_whole(removals).await?;
-        }
-        applied
-    }
-
-    async fn apply_as_whole(&self, batch: Batch) -> Result<u64, Error> {
-        let pinned = self.pinned;
-        let operation = move |editor: &mut Editor| {
-            editor.rows().demand_generation(pinned)?;
-            match batch.is_removal() {
-                true => editor.apply(&batch),
-                false => editor.within(|editor| editor.apply(&batch)),
-            }
-        };
-        self.inner.writer.call(operation).await
-    }
-
-    /// To be called before a [range](Batch::range) is read from the cloud: rows that are settled from now on are not taken for
-    /// absent by the next [`apply`](Self::apply) of a range.
-    pub async fn watch_range(&self) -> Result<(), Error> {
-        let pinned = self.pinned;
-        let watch = move |editor: &mut Editor| {
-            editor.rows().demand_generation(pinned)?;
-            editor.fresh().watch();
-            Ok(())
-        };
-        self.inner.writer.call(watch).await
-    }
-
-    /// How far the cloud was read.
-    pub async fn progress(&self) -> Result<Progress, Error> {
-        let pinned = self.pinned;
-        let operation = move |rows: &mut Rows| {
-            rows.demand_generation(pinned)?;
-            rows.progress()
-        };
-        self.inner.reader.call(operation).await
-    }
-
-    /// How far the cloud is behind.
-    pub async fn backlog(&self) -> Result<Backlog, Error> {
-        let pinned = self.pinned;
-        let operation = move |rows: &mut Rows| {
-            rows.demand_generation(pinned)?;
-            rows.backlog()
-        };
-        self.inner.reader.call(operation).await
-    }
-
-    /// The newest conflicts, newest first.
-    pub async fn conflicts(&self, limit: usize) -> Result<Vec<LoggedConflict>, Error> {
-        self.inner.reader.call(move |rows| rows.conflicts(limit)).await
-    }
-
     /// All texts that were kept in a space, with their keys.
     pub async fn kept(&self, space: &str) -> Result<Vec<(Vec<u8>, String)>, Error> {
         let space = space.to_owned();
@@ -370,6 +283,11 @@ impl Db {
         let has_encrypted = self.inner.schema.models().any(|model| model.has_encrypted());
         let sealed = if has_encrypted { self.inner.claim.vault().trouble() } else { None };
         Health { sealed, ..self.inner.claim.monitor().health() }
+    }
+
+    /// The generation of the file that this handle is for, if it is for one.
+    pub(super) fn generation(&self) -> Option<u64> {
+        self.pinned
     }
 
     pub(super) fn claim(&self) -> &Arc<Claim> {

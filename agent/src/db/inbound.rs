@@ -64,6 +64,17 @@ pub struct Progress {
     pub watermark: Option<String>,
     /// When a model was last read as a whole, milliseconds of UTC.
     pub whole: BTreeMap<String, i64>,
+    /// What was used of the byte budget.
+    pub usage: Option<Usage>,
+}
+
+/// What replication sent and received.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Since when, in milliseconds of UTC.
+    pub begun: i64,
+    /// Bytes.
+    pub bytes: u64,
 }
 
 /// Rows whose change was settled since a range was asked for: the range may not have them yet.
@@ -225,6 +236,11 @@ impl Rows {
         let mut statement = self.connection.prepare_cached(sql)?;
         let whole = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
         progress.whole = whole.collect::<Result<_, _>>()?;
+        let usage: Option<String> = outbox::state(&self.connection, "usage")?;
+        progress.usage = usage.and_then(|text| {
+            let (begun, bytes) = text.split_once(' ')?;
+            Some(Usage { begun: begun.parse().ok()?, bytes: bytes.parse().ok()? })
+        });
         Ok(progress)
     }
 }

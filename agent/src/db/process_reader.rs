@@ -1,13 +1,13 @@
 //! Reading `process.MODEL` of the schema.
 
 use super::schema::{Enable, Sync};
-use super::schema_process::{Caps, Full, Mode, Policy, Process};
+use super::schema_process::{Caps, Full, Mode, Policy, Priority, Process};
 use super::schema_reader::Reader;
 use crate::config::{self, Node, Value};
 
-const KNOWN: &[&str] = &["enable", "sync", "mode", "conflict", "caps", "mem"];
+const KNOWN: &[&str] = &["enable", "sync", "mode", "conflict", "priority", "caps", "mem"];
 /// Keys that have a meaning in the product whose files can be brought along, and none here.
-const IGNORED: &[&str] = &["actions", "delay", "description", "notify", "pending", "priority", "show"];
+const IGNORED: &[&str] = &["actions", "delay", "description", "notify", "pending", "show"];
 
 impl Reader {
     pub(super) fn process(&mut self, node: Option<&Node>, model: &str) -> Process {
@@ -31,6 +31,8 @@ impl Reader {
         ];
         let usual = if process.sync == Sync::Both { Policy::Cloud } else { Policy::Device };
         process.conflict = self.choice(node, "conflict", &policies, &place).unwrap_or(usual);
+        let priorities = [("high", Priority::High), ("normal", Priority::Normal), ("low", Priority::Low)];
+        process.priority = self.choice(node, "priority", &priorities, &place).unwrap_or_default();
         process.caps = self.caps(node, "caps", &place);
         process.memory = self.flag(node, "mem", &place);
         self.agree(node, &place, &process);
@@ -104,6 +106,7 @@ mod tests {
         assert_eq!(process.caps, Caps { rows: Some(100), bytes: Some(5 << 20), full: Full::DropOldest });
         assert_eq!(read("{}").unwrap(), Process::default());
         assert_eq!(read("{sync: 'up', mode: 'journal'}").unwrap().mode, Mode::Journal);
+        assert_eq!(read("{sync: 'up', priority: 'high'}").unwrap().priority, Priority::High);
         assert!(read("{mem: true, caps: {rows: 5}}").unwrap().memory);
     }
 
@@ -117,6 +120,7 @@ mod tests {
             ("{sync: 'up', conflict: 'merge'}", "nothing comes down"),
             ("{caps: {rows: 0}}", "rows: must be a number of at least 1"),
             ("{caps: {policy: 'coalesce'}}", "policy: must be one of 'block', 'drop_oldest'"),
+            ("{priority: 'urgent'}", "priority: must be one of 'high', 'normal', 'low'"),
             ("{conflict: 'mine'}", "conflict: must be one of 'cloud', 'device', 'lww', 'merge', 'both'"),
         ] {
             let error = read(text).unwrap_err();

@@ -19,16 +19,24 @@ use super::kept;
 use super::outbox::document;
 use super::query::{Item, MAX_PAGE};
 use super::schema::{Model, Schema};
+use super::schema_process::{PRIORITIES, Priority};
 use super::seal::{Unopened, Vault};
 use super::store;
 use super::worker::Owner;
 
-/// The pending changes, oldest first. The `+` keeps SQLite from looking for models first and sorting all their changes
-/// afterwards, which takes long and much memory when a million are pending.
-const PENDING: &str = "SELECT model, key, n, o.op, coalesce(r.base, 0), recorded, coalesce(r.deleted, 0) = 2, \
-                       coalesce(b.changed, 0) FROM _sync_out AS o LEFT JOIN _sync_row AS r USING (model, key) \
-                       LEFT JOIN _sync_basis AS b USING (model, key) \
-                       WHERE +o.model IN (SELECT value FROM json_each(?1)) ORDER BY n";
+/// The pending changes of some models, oldest first, from the index of their numbers alone. The `+` keeps SQLite from looking for
+/// models first and sorting all their changes afterwards, which takes long and much memory when a million are pending, …
+const PENDING: &str =
+    "SELECT model, key, n FROM _sync_out WHERE +model IN (SELECT value FROM json_each(?1)) ORDER BY n";
+/// … and without it, for a few changes among very many others.
+const FEW_PENDING: &str =
+    "SELECT model, key, n FROM _sync_out WHERE model IN (SELECT value FROM json_each(?1)) ORDER BY n";
+/// So many are a few.
+const FEW: u64 = 1000;
+/// What there is to know about a pending change.
+const CHANGE: &str = "SELECT o.op, coalesce(r.base, 0), o.recorded, coalesce(r.deleted, 0) = 2, coalesce(b.changed, 0) \
+                      FROM _sync_out AS o LEFT JOIN _sync_row AS r USING (model, key) \
+                      LEFT JOIN _sync_basis AS b USING (model, key) WHERE o.model = ?1 AND o.key = ?2";
 
 /// A connection that reads.
 pub(super) struct Rows {
@@ -36,6 +44,8 @@ pub(super) struct Rows {
     schema: Arc<Schema>,
     /// The models whose changes go to the cloud, as a JSON array.
     upward: String,
+    /// The same by priority, the highest first.
+    levels: Vec<String>,
     claim: Arc<Claim>,
 }
 
@@ -66,9 +76,14 @@ pub(super) fn item(text: &str) -> Result<Item, Error> {
 
 impl Rows {
     pub(super) fn new(connection: Connection, schema: Arc<Schema>, claim: Arc<Claim>) -> Self {
-        let upward = schema.models().filter(|model| model.sync().up()).map(|model| model.name().to_owned());
-        let upward = Value::from_iter(upward).to_string();
-        Self { connection, schema, upward, claim }
+        let upward: Vec<_> = schema.models().filter(|model| model.sync().up()).collect();
+        let names = |level: &[Priority]| {
+            let of_level = upward.iter().filter(|model| level.contains(&model.process().priority));
+            Value::from_iter(of_level.map(|model| model.name())).to_string()
+        };
+        let mut levels = Vec::from(PRIORITIES.map(|priority| names(&[priority])));
+        levels.retain(|models| models != "[]");
+        Self { upward: names(&PRIORITIES), levels, connection, schema, claim }
     }
 
     /// Passes a result on; one that says that the file is damaged has it recovered.
@@ -164,42 +179,62 @@ impl Rows {
     }
 
     pub(super) fn pending(&self, limit: usize, exclude: &HashSet<(String, String)>) -> Result<Vec<Pending>, Error> {
-        let mut statement = self.connection.prepare_cached(PENDING)?;
-        // Row and change must be of the same moment: without a transaction a write could come between the two queries.
+        // Row and change must be of the same moment: without a transaction a write could come between the queries.
         let moment = self.connection.unchecked_transaction()?;
-        let mut rows = statement.query([&self.upward])?;
         let (mut pending, mut size) = (Vec::new(), 0);
-        while let Some(row) = rows.next()? {
-            if pending.len() >= limit || size >= MAX_PAGE {
-                break;
-            }
-            let mut change = change(row)?;
-            let name = (change.model, change.key);
-            if exclude.contains(&name) {
-                continue;
-            }
-            (change.model, change.key) = name;
-            let unknown = || Error::damage("the change log names a model that it cannot have");
-            let model = self.schema.model(&change.model).ok_or_else(unknown)?;
-            let sql = format!("SELECT doc FROM {} WHERE key = ?1", table(model));
-            let document = self.connection.prepare_cached(&sql)?.query_row([&change.key], |row| {
-                let text = row.get_ref(0)?.as_str()?;
-                size += text.len();
-                Ok(self.item(model, &change.key, text))
-            });
-            change.item = match document.optional()?.transpose() {
-                // Without the field, the cloud would lose it: the row waits for its key.
-                Err(error @ Error::Sealed { .. }) => {
-                    log::warn!("not sent to the cloud: {error}");
+        for models in &self.levels {
+            // The usual case needs no count.
+            let are_few = self.levels.len() > 1 && self.are_few(models)?;
+            let mut statement = self.connection.prepare_cached(if are_few { FEW_PENDING } else { PENDING })?;
+            let mut rows = statement.query([models])?;
+            while let Some(row) = rows.next()? {
+                if pending.len() >= limit || size >= MAX_PAGE {
+                    break;
+                }
+                let name = (row.get(0)?, row.get(1)?);
+                if exclude.contains(&name) {
                     continue;
                 }
-                item => item?,
-            };
-            pending.push(change);
+                if let Some((change, bytes)) = self.change(name, row.get(2)?)? {
+                    size += bytes;
+                    pending.push(change);
+                }
+            }
         }
-        drop(rows);
         moment.commit()?;
         Ok(pending)
+    }
+
+    fn are_few(&self, models: &str) -> Result<bool, Error> {
+        let sql = "SELECT count(*) FROM \
+                   (SELECT 1 FROM _sync_out WHERE model IN (SELECT value FROM json_each(?1)) LIMIT ?2)";
+        let mut statement = self.connection.prepare_cached(sql)?;
+        Ok(statement.query_row(params![models, FEW + 1], |row| row.get::<_, u64>(0))? <= FEW)
+    }
+
+    /// A pending change with its row, and the bytes of its document; nothing when the row cannot be opened.
+    fn change(&self, (model, key): (String, String), n: u64) -> Result<Option<(Pending, usize)>, Error> {
+        let unknown = || Error::damage("the change log names a model that it cannot have");
+        let of_schema = self.schema.model(&model).ok_or_else(unknown)?;
+        let mut size = 0;
+        let sql = format!("SELECT doc FROM {} WHERE key = ?1", table(of_schema));
+        let document = self.connection.prepare_cached(&sql)?.query_row([&key], |row| {
+            let text = row.get_ref(0)?.as_str()?;
+            size = text.len();
+            Ok(self.item(of_schema, &key, text))
+        });
+        let item = match document.optional()?.transpose() {
+            // Without the field, the cloud would lose it: the row waits for its key.
+            Err(error @ Error::Sealed { .. }) => {
+                log::warn!("not sent to the cloud: {error}");
+                return Ok(None);
+            }
+            item => item?,
+        };
+        let mut statement = self.connection.prepare_cached(CHANGE)?;
+        let (op, base, recorded, is_anew, changed) = statement
+            .query_row([&model, &key], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?)))?;
+        Ok(Some((Pending { model, key, n, op, base, is_anew, item, changed, recorded }, size)))
     }
 
     pub(super) fn backlog(&self) -> Result<Backlog, Error> {
@@ -237,20 +272,6 @@ impl Rows {
     }
 }
 
-fn change(row: &Row<'_>) -> rusqlite::Result<Pending> {
-    Ok(Pending {
-        model: row.get(0)?,
-        key: row.get(1)?,
-        n: row.get(2)?,
-        op: row.get(3)?,
-        base: row.get(4)?,
-        is_anew: row.get(6)?,
-        item: None,
-        changed: row.get(7)?,
-        recorded: row.get(5)?,
-    })
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
@@ -261,9 +282,15 @@ mod tests {
     fn pending_changes_are_not_sorted_but_read_in_their_order() {
         let connection = Connection::open_in_memory().unwrap();
         TABLES.iter().for_each(|table| connection.execute_batch(&format!("CREATE TABLE {table}")).unwrap());
-        let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {PENDING}")).unwrap();
-        let plan = statement.query_map(["[]"], |row| row.get(3)).unwrap().collect::<Result<Vec<String>, _>>().unwrap();
-        assert!(plan[0].starts_with("SCAN o USING INDEX"), "{plan:?}");
-        assert!(!plan.iter().any(|step| step.contains("TEMP B-TREE")), "{plan:?}");
+        let plan = |sql| {
+            let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+            let plan = statement.query_map(["[]"], |row| row.get(3)).unwrap();
+            plan.collect::<Result<Vec<String>, _>>().unwrap()
+        };
+        let all = plan(PENDING);
+        assert!(all[0].starts_with("SCAN _sync_out USING COVERING INDEX"), "{all:?}");
+        assert!(!all.iter().any(|step| step.contains("TEMP B-TREE")), "{all:?}");
+        let few = plan(FEW_PENDING);
+        assert!(few[0].starts_with("SEARCH _sync_out USING PRIMARY KEY"), "{few:?}");
     }
 }

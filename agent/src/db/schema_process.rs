@@ -15,6 +15,8 @@ pub struct Process {
     pub mode: Mode,
     /// Who wins when device and cloud changed the same item.
     pub conflict: Policy,
+    /// Whose changes are sent first.
+    pub priority: Priority,
     /// How much of the model the device keeps.
     pub caps: Caps,
     /// Whether the items are kept in memory only, until the database is closed.
@@ -47,6 +49,21 @@ pub enum Policy {
     /// Both: the cloud's item replaces the row, and the device's becomes a row beside it with a key of its own.
     Both,
 }
+
+/// Whose changes are sent first: `process.MODEL.priority`. Those of one priority are sent as they were made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Priority {
+    /// Before all others.
+    High,
+    /// After those.
+    #[default]
+    Normal,
+    /// When nothing else waits.
+    Low,
+}
+
+/// The highest first.
+pub(super) const PRIORITIES: [Priority; 3] = [Priority::High, Priority::Normal, Priority::Low];
 
 /// A bound, and what happens at it: `process.MODEL.caps`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -18,6 +18,8 @@ pub enum Answer {
     Differs(Option<Box<Current>>),
     /// This row cannot be stored as it is; others can. With the reason.
     Refused(String),
+    /// The request was refused because of some row in it, and nothing was stored: each is to be sent by itself. With the reason.
+    Alone(String),
     /// Too many requests. Nothing was stored. With the reason.
     Throttled(String),
     /// No answer, or none that says what happened: the row may be stored, or not. With the reason.
@@ -219,7 +221,7 @@ mod tests {
             changed: 0,
             recorded: 0,
         };
-        Push { id: 1, row: Arc::new(row), over }
+        Push::new(1, row, over)
     }
 
     fn theirs() -> Current {

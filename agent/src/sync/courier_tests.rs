@@ -1,5 +1,4 @@
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
 
 use serde_json::{Value, json};
 
@@ -20,7 +19,7 @@ fn push(id: u64, key: &str, text: &str) -> Push {
     let item = json!({"text": text}).as_object().cloned();
     let (model, key) = ("Reading".to_owned(), key.to_owned());
     let row = Pending { model, key, n: id, op: [id as u8; 16], base: 4, is_anew: false, item, changed: 0, recorded: 0 };
-    Push { id, row: Arc::new(row), over: Over::Known }
+    Push::new(id, row, Over::Known)
 }
 
 fn query(id: u64, scope: Scope) -> Query {

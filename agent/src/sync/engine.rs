@@ -40,8 +40,12 @@ pub struct Settings {
     pub thing: String,
     /// Id of the database file.
     pub site: String,
-    /// Rows on the way at a time, at least 1.
+    /// Requests on the way at a time, at least 1.
     pub window: usize,
+    /// Rows of journals that one request can have, at least 1; it has one of other models.
+    pub batch: usize,
+    /// The models that are journals.
+    pub journals: HashSet<String>,
     /// How long a change waits for a later one of the same row.
     pub delay: Duration,
     /// Who wins conflicts, by model; the device where nothing is said.
@@ -51,8 +55,10 @@ pub struct Settings {
 /// A row on its way to the cloud.
 #[derive(Clone, Debug)]
 pub struct Push {
-    /// Names this request; the answer comes back under it.
+    /// Names this push; the answer comes back under it.
     pub id: u64,
+    /// The request that it is a part of.
+    request: u64,
     /// The row and its change.
     pub row: Arc<Pending>,
     /// What the write expects to find in the cloud.
@@ -60,6 +66,12 @@ pub struct Push {
 }
 
 impl Push {
+    /// A push of its own request.
+    #[cfg(test)]
+    pub(super) fn new(id: u64, row: Pending, over: Over) -> Self {
+        Self { id, request: id, row: Arc::new(row), over }
+    }
+
     /// The version of the item once this is stored: the one after the known version. An item that is made may have had versions
     /// before that the device never saw, or no longer knows: it leaps beyond them, always as far for the same change.
     pub fn version(&self) -> u64 {
@@ -82,8 +94,9 @@ pub enum Action {
         /// Not these (model, key).
         exclude: HashSet<(String, String)>,
     },
-    /// Send the row and hand the answer to [`Engine::answered`].
-    Push(Push),
+    /// Send these rows with one request and hand each one's answer to [`Engine::answered`]. There are several only of journals: new
+    /// rows that nobody else writes, which need no condition.
+    Push(Vec<Push>),
     /// Write this into the database in one transaction, then call [`Engine::settled`].
     Settle(Vec<Settlement>),
 }
@@ -161,7 +174,14 @@ pub struct Engine {
     /// Rows that were read and not sent yet.
     ready: VecDeque<Pending>,
     sent: HashMap<u64, Push>,
+    /// Requests on the way, with how many of their rows are not answered.
+    requests: HashMap<u64, usize>,
+    batch: usize,
+    journals: HashSet<String>,
     next_id: u64,
+    next_request: u64,
+    /// Nothing is sent or read, whatever waits.
+    is_held: bool,
     judged: Vec<Settlement>,
     settling: Vec<Key>,
     is_reading: bool,
@@ -198,7 +218,12 @@ impl Engine {
             rows: HashMap::new(),
             ready: VecDeque::new(),
             sent: HashMap::new(),
+            requests: HashMap::new(),
+            batch: if settings.journals.is_empty() { 1 } else { settings.batch.max(1) },
+            journals: settings.journals,
             next_id: 0,
+            next_request: 0,
+            is_held: false,
             judged: Vec::new(),
             settling: Vec::new(),
             is_reading: false,
@@ -218,6 +243,7 @@ impl Engine {
         self.rows.retain(|_, row| matches!(row.stage, Stage::Waiting(_)));
         self.ready.clear();
         self.sent.clear();
+        self.requests.clear();
         self.judged.clear();
         self.settling.clear();
         self.is_reading = false;
@@ -263,9 +289,16 @@ impl Engine {
     /// What the cloud said about the push `id`. One that is not known (any more) changes nothing.
     pub fn answered(&mut self, id: u64, answer: Answer, now: Instant) {
         let Some(push) = self.sent.remove(&id) else { return };
+        let request = push.request;
+        if let Some(left) = self.requests.get_mut(&request) {
+            *left -= 1;
+            if *left == 0 {
+                self.requests.remove(&request);
+            }
+        }
         match answer {
             Answer::Stored => {
-                self.pace.stored(id);
+                self.pace.stored(request);
                 let verdict = self.rules.stored(&push);
                 self.judge(push, verdict, now);
             }
@@ -278,8 +311,16 @@ impl Engine {
                 self.pace.reached();
                 self.park(&push, reason, now);
             }
+            Answer::Alone(reason) => {
+                self.pace.reached();
+                let row = self.rows.entry((push.row.model.clone(), push.row.key.clone())).or_default();
+                row.tries += 1;
+                row.stage = Stage::Free;
+                self.unread = true;
+                self.error = Some(reason);
+            }
             Answer::Throttled(reason) => {
-                self.pace.throttled(id, self.next_id, now, &mut self.random);
+                self.pace.throttled(request, self.next_request, now, &mut self.random);
                 self.put_off(&push, reason, now);
             }
             Answer::Failed(reason) => {
@@ -288,7 +329,7 @@ impl Engine {
                     let verdict = self.rules.stored(&push);
                     return self.judge(push, verdict, now);
                 }
-                self.pace.failed(id, self.next_id, now, &mut self.random);
+                self.pace.failed(request, self.next_request, now, &mut self.random);
                 self.put_off(&push, reason, now);
             }
         }
@@ -313,13 +354,18 @@ impl Engine {
 
     /// There is reason to believe that the cloud is back: what waits for that is tried now.
     pub fn try_now(&mut self) {
-        self.pace.try_now(self.sent.len());
+        self.pace.try_now(self.requests.len());
         for row in self.rows.values_mut() {
             if matches!(row.stage, Stage::Waiting(_)) && row.refused.is_none() {
                 row.stage = Stage::Free;
                 self.unread = true;
             }
         }
+    }
+
+    /// Whether nothing is sent or read any more; what was sent is settled all the same.
+    pub fn hold(&mut self, is_held: bool) {
+        self.is_held = is_held;
     }
 
     /// The next thing to do, until `None`.
@@ -330,13 +376,13 @@ impl Engine {
             self.settling = settlements.iter().map(|settled| (settled.model.clone(), settled.key.clone())).collect();
             return Some(Action::Settle(settlements));
         }
-        if self.pace.is_paused(now) {
+        if self.is_held || self.pace.is_paused(now) {
             self.give_back();
             return None;
         }
-        if self.sent.len() < self.pace.window() {
+        if self.requests.len() < self.pace.window() {
             if let Some(row) = self.ready.pop_front() {
-                return Some(Action::Push(self.push(row)));
+                return Some(Action::Push(self.load(row)));
             }
         }
         if self.can_read() && self.read_after.is_none_or(|after| after <= now) {
@@ -356,7 +402,8 @@ impl Engine {
             Stage::Waiting(until) => Some(until),
             Stage::Free | Stage::Busy => None,
         });
-        let reading = self.can_read().then(|| self.pace.paused_until().max(self.read_after)).flatten();
+        let may_read = !self.is_held && self.can_read();
+        let reading = may_read.then(|| self.pace.paused_until().max(self.read_after)).flatten();
         let look = if self.changed && !self.unread && self.has_parked() { self.look_after } else { None };
         waiting.chain(reading).chain(look).min()
     }
@@ -378,11 +425,32 @@ impl Engine {
         }
     }
 
+    /// The next request, which has this row.
+    fn load(&mut self, first: Pending) -> Vec<Push> {
+        self.next_request += 1;
+        let mut is_full = !self.goes_along(&first);
+        let mut pushes = vec![self.push(first)];
+        while !is_full && pushes.len() < self.batch {
+            is_full = !self.ready.front().is_some_and(|row| self.goes_along(row));
+            let next = if is_full { None } else { self.ready.pop_front() };
+            pushes.extend(next.map(|row| self.push(row)));
+        }
+        self.requests.insert(self.next_request, pushes.len());
+        pushes
+    }
+
+    /// Whether the row may be in a request with others: it is new, and was not tried before.
+    fn goes_along(&self, row: &Pending) -> bool {
+        let is_new = row.base == 0 && row.item.is_some() && self.journals.contains(&row.model);
+        let is_untried = |row: &Row| row.tries == 0 && row.next.is_none();
+        is_new && self.rows.get(&(row.model.clone(), row.key.clone())).is_none_or(is_untried)
+    }
+
     fn push(&mut self, row: Pending) -> Push {
         let known = self.rows.get(&(row.model.clone(), row.key.clone())).and_then(|row| row.next);
         let over = known.unwrap_or(if row.base == 0 { Over::Nothing } else { Over::Known });
         self.next_id += 1;
-        let push = Push { id: self.next_id, row: Arc::new(row), over };
+        let push = Push { id: self.next_id, request: self.next_request, row: Arc::new(row), over };
         self.sent.insert(push.id, push.clone());
         push
     }
@@ -412,7 +480,7 @@ impl Engine {
         if self.rules.mutant == Some(super::simulation::Mutant::HeadOfLine) {
             row.stage = Stage::Free;
             self.unread = true;
-            self.pace.failed(push.id, self.next_id, now, &mut self.random);
+            self.pace.failed(push.request, self.next_request, now, &mut self.random);
         }
         row.refused = Some((push.row.n, reason.clone()));
         // It may have been put right while it was on its way.
@@ -458,7 +526,9 @@ impl Engine {
     }
 
     fn can_read(&self) -> bool {
-        self.unread && !self.is_reading && self.room() > 0 && self.waiting() < WAITING
+        // Journals are read in large parts: what is on its way is passed over each time.
+        let least = if self.batch > 1 { (self.pace.window() * self.batch / 2).max(1) } else { 1 };
+        self.unread && !self.is_reading && self.room() >= least && self.waiting() < WAITING
     }
 
     /// Lets some refused rows be read if it is time to. Returns how many.
@@ -484,7 +554,7 @@ impl Engine {
     /// How many more rows may be on the way, from the reading to the settlement.
     fn room(&self) -> usize {
         let busy = self.ready.len() + self.sent.len() + self.judged.len() + self.settling.len();
-        self.pace.window().saturating_sub(busy)
+        (self.pace.window() * self.batch).saturating_sub(busy)
     }
 
     fn busy(&self) -> HashSet<Key> {

@@ -129,13 +129,7 @@ pub fn update(table: &str, writer: &Writer, push: &Push, fields: &[String]) -> R
     check(&partition, &row.key, row.item.as_ref())?;
 
     let mut request = Expression::default();
-    let version = request.set("_v", json!({"N": push.version().to_string()}));
-    request.set("_op", json!({"B": base64::encode(&row.op)}));
-    request.set("_w", json!({"S": writer.thing}));
-    request.set("_dn", json!({"N": row.n.to_string()}));
-    request.set("_ds", json!({"S": writer.site}));
-    request.set("_d", json!({"BOOL": row.item.is_none()}));
-    request.set("_s", json!({"S": writer.schema}));
+    let [version, ..] = stamps(writer, push).map(|(name, value)| request.set(name, value));
 
     let empty = Item::new();
     let document = row.item.as_ref().unwrap_or(&empty);
@@ -169,6 +163,37 @@ pub fn update(table: &str, writer: &Writer, push: &Push, fields: &[String]) -> R
         "ExpressionAttributeValues": request.values,
         "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
     }))
+}
+
+/// The row as a new item as a whole, which replaces whatever has its key.
+///
+/// # Errors
+/// Why this row can never be stored as it is, in words.
+pub fn put(writer: &Writer, push: &Push) -> Result<Value, String> {
+    let row = &*push.row;
+    let partition = format!("{}#{}", writer.thing, row.model);
+    check(&partition, &row.key, row.item.as_ref())?;
+    let mut item = Map::new();
+    item.insert("pk".to_owned(), json!({"S": partition}));
+    item.insert("sk".to_owned(), json!({"S": row.key}));
+    item.extend(stamps(writer, push).map(|(name, value)| (name.to_owned(), value)));
+    let fields = row.item.iter().flatten().filter(|(_, value)| !value.is_null());
+    item.extend(fields.map(|(name, value)| (attribute(name), encode(value))));
+    Ok(Value::Object(item))
+}
+
+/// What a device's write says of itself.
+fn stamps(writer: &Writer, push: &Push) -> [(&'static str, Value); 7] {
+    let row = &*push.row;
+    [
+        ("_v", json!({"N": push.version().to_string()})),
+        ("_op", json!({"B": base64::encode(&row.op)})),
+        ("_w", json!({"S": writer.thing})),
+        ("_dn", json!({"N": row.n.to_string()})),
+        ("_ds", json!({"S": writer.site})),
+        ("_d", json!({"BOOL": row.item.is_none()})),
+        ("_s", json!({"S": writer.schema})),
+    ]
 }
 
 /// The same as a change of the protocol over MQTT (`agent/cloud/PROTOCOL.md`), of which the cloud makes the request.
@@ -292,7 +317,7 @@ mod tests {
         let item = item.map(|item| item.as_object().unwrap().clone());
         let (model, key) = ("Reading".to_owned(), "r1".to_owned());
         let row = Pending { model, key, n: 7, op: [0; 16], base, is_anew: false, item, changed: 0, recorded: 0 };
-        Push { id: 1, row: Arc::new(row), over }
+        Push::new(1, row, over)
     }
 
     fn request(push: &Push, fields: &[&str]) -> Result<Value, String> {
@@ -328,6 +353,18 @@ mod tests {
         });
         assert_eq!(Value::Object(set), expected);
         assert_eq!(removed, ["_ts", "gpk", "ttl"]);
+    }
+
+    #[test]
+    fn an_item_as_a_whole_has_the_same_in_it() {
+        let writer = Writer { thing: "lamp".into(), site: "s1".into(), schema: "1.0".into() };
+        let made = push(0, Over::Nothing, Some(json!({"name": "t", "pk": 2.5, "no": null})));
+        let (mut set, _) = read(&update("table", &writer, &made, &[]).unwrap());
+        set.insert("pk".into(), json!({"S": "lamp#Reading"}));
+        set.insert("sk".into(), json!({"S": "r1"}));
+        assert_eq!(put(&writer, &made).unwrap(), Value::Object(set));
+        let large = json!({"text": "x".repeat(400 * 1024)});
+        assert!(put(&writer, &push(0, Over::Nothing, Some(large))).is_err());
     }
 
     #[test]

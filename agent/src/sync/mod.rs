@@ -9,6 +9,8 @@
 //! Hints over MQTT say when to ask. [`item`] says what a row looks like in the cloud.
 
 mod answer;
+mod budget;
+mod census;
 #[cfg(feature = "mqtt")]
 mod courier;
 mod engine;

@@ -1,6 +1,6 @@
 //! Replication by messages of MQTT, for devices with one connection: the [courier](super::courier) on a client of the room `mqtt`.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
@@ -31,6 +31,8 @@ pub struct MqttTransport {
     fields: HashMap<String, Vec<String>>,
     inner: RefCell<Inner>,
     wake: (Sender<()>, Receiver<()>),
+    /// Bytes of the messages in both directions.
+    traffic: Cell<u64>,
 }
 
 struct Inner {
@@ -72,6 +74,7 @@ impl MqttTransport {
             fields: fields.collect(),
             inner: RefCell::new(inner),
             wake: bounded(1),
+            traffic: Cell::new(0),
         }
     }
 
@@ -103,6 +106,7 @@ impl MqttTransport {
 
     async fn take(&self, answers: &Listener) -> Error {
         while let Some(message) = answers.next().await {
+            self.count(&message.payload);
             let mut inner = self.inner.borrow_mut();
             let Err(reason) = inner.courier.received(&message.payload, Instant::now()) else {
                 self.wake();
@@ -153,6 +157,7 @@ impl MqttTransport {
     }
 
     async fn publish(&self, id: String, message: Vec<u8>) {
+        self.count(&message);
         // That the broker has it says nothing; that it never will says enough.
         if let Err(error) = self.client.publish(self.up.as_str(), message).await {
             self.inner.borrow_mut().courier.unsent(&id, &error.to_string());
@@ -177,14 +182,7 @@ impl MqttTransport {
         }
     }
 
-    fn wake(&self) {
-        // One that is not taken yet says the same.
-        let _ = self.wake.0.try_send(());
-    }
-}
-
-impl Transport for &MqttTransport {
-    async fn push(&self, push: Push) -> Answer {
+    fn hand_in(&self, push: Push) -> HandedIn<'_> {
         let id = push.id;
         let (sender, answer) = bounded(1);
         {
@@ -194,8 +192,36 @@ impl Transport for &MqttTransport {
             inner.pushes.insert(id, sender);
         }
         self.wake();
-        let _interest = Interest { transport: self, push: Some(id), query: None };
-        answer.recv().await.unwrap_or_else(|_| Answer::Failed("the transport ended".to_owned()))
+        HandedIn { answer, _interest: Interest { transport: self, push: Some(id), query: None } }
+    }
+
+    fn count(&self, message: &[u8]) {
+        self.traffic.set(self.traffic.get() + message.len() as u64);
+    }
+
+    fn wake(&self) {
+        // One that is not taken yet says the same.
+        let _ = self.wake.0.try_send(());
+    }
+}
+
+impl Transport for &MqttTransport {
+    async fn push(&self, push: Push) -> Answer {
+        self.hand_in(push).answer().await
+    }
+
+    /// They are gathered into messages anyway.
+    async fn push_batch(&self, pushes: Vec<Push>) -> Vec<Answer> {
+        let handed_in: Vec<_> = pushes.into_iter().map(|push| self.hand_in(push)).collect();
+        let mut answers = Vec::new();
+        for handed_in in handed_in {
+            answers.push(handed_in.answer().await);
+        }
+        answers
+    }
+
+    fn traffic(&self) -> u64 {
+        self.traffic.get()
     }
 
     async fn pull(&self, query: &Query) -> Result<Page, String> {
@@ -208,6 +234,18 @@ impl Transport for &MqttTransport {
         self.wake();
         let _interest = Interest { transport: self, push: None, query: Some(query.id) };
         page.recv().await.unwrap_or_else(|_| Err("the transport ended".to_owned()))
+    }
+}
+
+/// A push on its way.
+struct HandedIn<'a> {
+    answer: Receiver<Answer>,
+    _interest: Interest<'a>,
+}
+
+impl HandedIn<'_> {
+    async fn answer(self) -> Answer {
+        self.answer.recv().await.unwrap_or_else(|_| Answer::Failed("the transport ended".to_owned()))
     }
 }
 

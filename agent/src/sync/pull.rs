@@ -119,6 +119,8 @@ pub struct Puller {
     /// What hints said.
     news: News,
     due: Instant,
+    /// Nothing is asked, whatever is due.
+    is_held: bool,
     /// When the last question went out.
     asked_at: Option<Instant>,
     /// When all models are read as a whole again.
@@ -160,6 +162,7 @@ impl Puller {
             next_id: 0,
             news: News::default(),
             due: now,
+            is_held: false,
             asked_at: None,
             whole_due,
             setbacks: 0,
@@ -265,12 +268,17 @@ impl Puller {
         };
     }
 
+    /// Whether nothing is asked any more; what was read is applied all the same.
+    pub fn hold(&mut self, is_held: bool) {
+        self.is_held = is_held;
+    }
+
     /// The next thing to do, until `None`.
     pub fn poll(&mut self, now: Instant) -> Option<Action> {
         if let Some(batch) = self.ready.take() {
             return Some(Action::Apply(batch));
         }
-        if self.asked.is_some() || self.settings.models.is_empty() || now < self.due {
+        if self.is_held || self.asked.is_some() || self.settings.models.is_empty() || now < self.due {
             return None;
         }
         if self.step == Step::Rest {
@@ -292,7 +300,7 @@ impl Puller {
 
     /// When to call [`poll`](Self::poll) again although nothing happened.
     pub fn deadline(&self) -> Option<Instant> {
-        (self.asked.is_none() && !self.settings.models.is_empty()).then_some(self.due)
+        (!self.is_held && self.asked.is_none() && !self.settings.models.is_empty()).then_some(self.due)
     }
 
     /// Rows that were changed.

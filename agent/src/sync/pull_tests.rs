@@ -29,7 +29,7 @@ impl Bench {
             whole_every: Duration::from_secs(100_000),
         };
         let whole: HashMap<String, i64> = models.into_iter().map(|model| (model, 1)).collect();
-        let progress = Progress { watermark: Some(EARLY.to_owned()), whole: whole.into_iter().collect() };
+        let progress = Progress { watermark: Some(EARLY.to_owned()), whole: whole.into_iter().collect(), usage: None };
         let now = Instant::now();
         let mut bench =
             Self { puller: Puller::new(settings, &progress, now, 2, 7), now, asked: Vec::new(), latest: EARLY };

@@ -9,7 +9,9 @@ use smol::channel::Sender;
 use super::engine::{Engine, Parked};
 use super::hint::Hint;
 use super::pull::Puller;
+use crate::config::UNLIMITED;
 use crate::db::changelog::Backlog;
+use crate::db::inbound::Usage;
 use crate::net;
 
 /// Sees how a [`Replicator`](super::Replicator) does, from any thread, without waiting. Clones see the same.
@@ -18,6 +20,8 @@ pub struct State {
     engine: Arc<Mutex<Engine>>,
     puller: Arc<Mutex<Puller>>,
     backlog: Arc<Mutex<Backlog>>,
+    usage: Arc<Mutex<Usage>>,
+    budget: u64,
     hints: Sender<()>,
 }
 
@@ -48,16 +52,21 @@ pub struct Status {
     pub parked: usize,
     /// Some of them, and why.
     pub examples: Vec<Parked>,
+    /// Bytes that were sent and received in the 24 hours that count for `sync.budget`, …
+    pub traffic: u64,
+    /// … which is this, if there is a bound, …
+    pub budget: Option<u64>,
+    /// … and spent: nothing is sent or read until they are over.
+    pub held: bool,
 }
 
 impl State {
     pub(super) fn new(
-        engine: Arc<Mutex<Engine>>,
-        puller: Arc<Mutex<Puller>>,
-        backlog: Arc<Mutex<Backlog>>,
+        (engine, puller, backlog): (Arc<Mutex<Engine>>, Arc<Mutex<Puller>>, Arc<Mutex<Backlog>>),
+        (usage, budget): (Arc<Mutex<Usage>>, u64),
         hints: Sender<()>,
     ) -> Self {
-        Self { engine, puller, backlog, hints }
+        Self { engine, puller, backlog, usage, budget, hints }
     }
 
     /// Takes a hint that something is new in the cloud: it is asked at once, or half a second after it was asked last. However
@@ -84,6 +93,7 @@ impl State {
     /// How it does at this moment.
     pub fn status(&self) -> Status {
         let backlog = *lock(&self.backlog);
+        let (traffic, budget) = (lock(&self.usage).bytes, Some(self.budget).filter(|budget| *budget < UNLIMITED));
         let report = lock(&self.engine).report();
         let (pulled, last_pull, pull_error) = {
             let puller = lock(&self.puller);
@@ -105,6 +115,9 @@ impl State {
             error: report.error.or(pull_error),
             parked: report.parked,
             examples: report.examples,
+            traffic,
+            budget,
+            held: budget.is_some_and(|budget| traffic >= budget),
         }
     }
 
@@ -128,6 +141,9 @@ impl State {
             "lastError": status.error,
             "parked": status.parked,
             "examples": parked.collect::<Vec<_>>(),
+            "traffic": status.traffic,
+            "budget": status.budget,
+            "held": status.held,
         });
         figures.as_object().cloned().unwrap_or_default()
     }

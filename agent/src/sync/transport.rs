@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::future::Future;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::answer::Answer;
 use super::engine::Push;
@@ -14,11 +14,20 @@ use crate::aws;
 use crate::config;
 use crate::db::Db;
 
+/// Most rows of a request (AWS: BatchWriteItem).
+pub const BATCH: usize = 25;
+
 /// A way to the cloud. Several pushes are on the way at a time, of different rows.
 pub trait Transport {
     /// Sends a row and says what became of it. Every push ends in an answer after a bounded time; what is not known is
     /// [`Answer::Failed`]. Dropping the future gives the request up; it may arrive all the same.
     fn push(&self, push: Push) -> impl Future<Output = Answer>;
+
+    /// Sends rows of journals with one request, which need no condition, and says what became of each. At most [`BATCH`].
+    fn push_batch(&self, pushes: Vec<Push>) -> impl Future<Output = Vec<Answer>>;
+
+    /// Bytes that it has sent and received since it was made, as far as it knows.
+    fn traffic(&self) -> u64;
 
     /// Asks for a page. An error says why there is none, in words; the same is asked again later.
     fn pull(&self, query: &Query) -> impl Future<Output = Result<Page, String>>;
@@ -65,9 +74,54 @@ impl Transport for DynamoTransport {
         }
     }
 
+    async fn push_batch(&self, pushes: Vec<Push>) -> Vec<Answer> {
+        let items: Vec<_> = pushes.iter().map(|push| item::put(&self.writer, push)).collect();
+        let puts: Vec<_> = items.iter().flatten().map(|item| json!({"PutRequest": {"Item": item}})).collect();
+        let result = match puts.is_empty() {
+            true => Ok(Value::Null),
+            false => {
+                let request = json!({"RequestItems": {self.place.table.as_str(): puts}});
+                self.dynamo.call("BatchWriteItem", &request).await
+            }
+        };
+        let of_all = batch_answer(&self.place.table, result);
+        let of_item = |item| match item {
+            Ok(item) => of_all(&item),
+            Err(reason) => Answer::Refused(reason),
+        };
+        items.into_iter().map(of_item).collect()
+    }
+
+    fn traffic(&self) -> u64 {
+        self.dynamo.traffic()
+    }
+
     async fn pull(&self, query: &Query) -> Result<Page, String> {
         let answer = self.dynamo.call("Query", &question::request(&self.place, query)).await;
         question::page(&self.place, query, &answer.map_err(|error| error.to_string())?)
+    }
+}
+
+/// What the answer to a BatchWriteItem means for each of its items.
+fn batch_answer(table: &str, result: Result<Value, aws::Error>) -> impl Fn(&Value) -> Answer {
+    let (answer, mut body) = match result {
+        Ok(body) => (Answer::Stored, body),
+        Err(error) => (answer(Err(error)), Value::Null),
+    };
+    let left = match body["UnprocessedItems"][table].take() {
+        Value::Array(left) => left,
+        _ => Vec::new(),
+    };
+    let answer = match answer {
+        Answer::Refused(reason) => Answer::Alone(reason),
+        answer => answer,
+    };
+    move |item| {
+        let is_it = |left: &Value| ["pk", "sk"].iter().all(|name| left["PutRequest"]["Item"][*name] == item[*name]);
+        match left.iter().any(is_it) {
+            true => Answer::Throttled("the table is too busy for this item".to_owned()),
+            false => answer.clone(),
+        }
     }
 }
 
@@ -154,5 +208,21 @@ mod tests {
         assert_eq!(current.version, Some(3));
         assert_eq!(current.item, json!({"a": "x"}).as_object().cloned());
         assert!(matches!(differs(json!({"Item": {"_v": {"N": "x"}}})), Answer::Refused(_)));
+    }
+
+    #[test]
+    fn a_batch_says_what_became_of_each_of_its_items() {
+        let item = |key: &str| json!({"pk": {"S": "lamp#A"}, "sk": {"S": key}, "a": {"N": "1"}});
+        let left = json!({"UnprocessedItems": {"table": [{"PutRequest": {"Item": item("2")}}]}});
+        let of = batch_answer("table", Ok(left));
+        assert_eq!(of(&item("1")), Answer::Stored);
+        assert!(matches!(of(&item("2")), Answer::Throttled(_)));
+        let failed = |status, code: &str| {
+            let (code, message) = (code.to_owned(), "why".to_owned());
+            batch_answer("table", Err(aws::Error::Service { status, code, message, body: Value::Null }))(&item("1"))
+        };
+        assert!(matches!(failed(400, "ValidationException"), Answer::Alone(_)));
+        assert!(matches!(failed(400, "ThrottlingException"), Answer::Throttled(_)));
+        assert!(matches!(failed(500, "InternalServerError"), Answer::Failed(_)));
     }
 }

@@ -9,8 +9,13 @@ struct Bench {
 
 impl Bench {
     fn new(window: usize, delay: Duration) -> Self {
+        Self::with_journals(window, delay, &[])
+    }
+
+    fn with_journals(window: usize, delay: Duration, journals: &[&str]) -> Self {
         let (thing, site, policies) = ("lamp".to_owned(), "s1".to_owned(), HashMap::new());
-        let engine = Engine::new(Settings { thing, site, window, delay, policies }, 1);
+        let journals = journals.iter().map(|model| (*model).to_owned()).collect();
+        let engine = Engine::new(Settings { thing, site, window, batch: 3, journals, delay, policies }, 1);
         Self { engine, now: Instant::now() }
     }
 
@@ -49,7 +54,7 @@ impl Bench {
         let mut ids = Vec::new();
         loop {
             match self.poll() {
-                Some(Action::Push(push)) => ids.push(push.id),
+                Some(Action::Push(pushes)) => ids.extend(pushes.iter().map(|push| push.id)),
                 Some(Action::Read { .. }) => self.engine.pending(Vec::new()),
                 Some(other) => panic!("{other:?}"),
                 None => return ids,
@@ -117,8 +122,8 @@ fn rows_go_in_the_order_of_the_log_and_each_once_until_it_is_settled() {
     bench.read();
     bench.engine.pending(vec![row("b", 1), row("a", 2)]);
     let mut keys = Vec::new();
-    while let Some(Action::Push(push)) = bench.poll() {
-        keys.push(push.row.key.clone());
+    while let Some(Action::Push(pushes)) = bench.poll() {
+        keys.extend(pushes.iter().map(|push| push.row.key.clone()));
     }
     assert_eq!(keys, ["b", "a"]);
     bench.answer(1, Answer::Stored);
@@ -467,8 +472,8 @@ fn after_an_hour_of_outage_what_waits_is_sent_as_soon_as_the_device_is_connected
                 bench.engine.pending(waiting.map(|name| row(name, 1)).collect());
                 is_read = true;
             }
-            Some(Action::Push(push)) => {
-                bench.answer(push.id, failed());
+            Some(Action::Push(pushes)) => {
+                bench.answer(pushes[0].id, failed());
                 tries += 1;
             }
             Some(other) => panic!("{other:?}"),
@@ -487,4 +492,45 @@ fn after_an_hour_of_outage_what_waits_is_sent_as_soon_as_the_device_is_connected
     bench.settle();
     assert!(!bench.pushes().is_empty(), "and the others follow");
     assert!(!bench.engine.report().down);
+}
+
+#[test]
+fn new_rows_of_a_journal_go_together_and_by_themselves_once_they_failed() {
+    let mut bench = Bench::with_journals(2, Duration::ZERO, &["Reading"]);
+    assert_eq!(bench.read().0, 6, "two requests of three");
+    let mut rows: Vec<_> = (1..7).map(|n| row(&format!("k{n}"), n)).collect();
+    rows[3].base = 1;
+    bench.engine.pending(rows);
+    let mut requests = Vec::new();
+    while let Some(Action::Push(pushes)) = bench.poll() {
+        requests.push(pushes.iter().map(|push| push.id).collect::<Vec<_>>());
+    }
+    assert_eq!(requests, [vec![1, 2, 3], vec![4]], "one that the cloud has needs its condition");
+    for id in 1..4 {
+        bench.answer(id, Answer::Alone("one is bad".to_owned()));
+    }
+    let Some(Action::Push(pushes)) = bench.poll() else { panic!("a request is free") };
+    assert_eq!(pushes.len(), 2);
+    for push in pushes {
+        bench.answer(push.id, Answer::Stored);
+    }
+    bench.answer(4, Answer::Stored);
+    assert_eq!(bench.settle().len(), 3);
+    bench.read();
+    bench.engine.pending((1..4).map(|n| row(&format!("k{n}"), n)).collect());
+    let Some(Action::Push(pushes)) = bench.poll() else { panic!("a request is free") };
+    assert_eq!(pushes.len(), 1, "one of them is bad");
+}
+
+#[test]
+fn what_is_held_is_neither_read_nor_sent_but_settled() {
+    let mut bench = Bench::new(1, Duration::ZERO);
+    bench.read();
+    let ids = bench.rows(&[("a", 1), ("b", 2)]);
+    bench.engine.hold(true);
+    bench.answer(ids[0], Answer::Stored);
+    assert_eq!(bench.settle().len(), 1);
+    assert!(bench.poll().is_none() && bench.engine.deadline().is_none());
+    bench.engine.hold(false);
+    bench.read();
 }

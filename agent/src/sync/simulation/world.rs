@@ -378,7 +378,7 @@ impl World {
                     let after = self.short();
                     self.after(after, Event::Pending { generation, rows });
                 }
-                Action::Push(push) => self.push(push)?,
+                Action::Push(pushes) => pushes.into_iter().try_for_each(|push| self.push(push))?,
                 Action::Settle(settlements) => {
                     let after = self.short();
                     self.after(after, Event::Commit { generation, settlements });
@@ -576,7 +576,8 @@ impl World {
 
 fn engine(site: &str, policy: Policy, window: usize, delay: Duration, mutant: Option<Mutant>, seed: u64) -> Engine {
     let (thing, site, policies) = ("thing".to_owned(), site.to_owned(), HashMap::from([("M".to_owned(), policy)]));
-    let mut engine = Engine::new(Settings { thing, site, window, delay, policies }, seed);
+    let mut engine =
+        Engine::new(Settings { thing, site, window, batch: 1, journals: HashSet::new(), delay, policies }, seed);
     engine.rules.mutant = mutant;
     engine
 }
