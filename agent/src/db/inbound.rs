@@ -44,6 +44,9 @@ pub struct Batch {
     pub watermark: Option<String>,
     /// The range ends a model: it was read as a whole.
     pub is_whole: bool,
+    /// The whole is read as planned, long after the last time, and not because of a hint: of rows that are gone on both sides for so
+    /// long nothing needs to be known any more.
+    pub is_planned: bool,
 }
 
 /// A part of the rows of a model.
@@ -125,7 +128,7 @@ impl Editor {
         }
         if let Some(range) = &batch.range {
             let model = schema.demand(&range.model)?;
-            changed += self.remove_absent(model, range, &batch.items, fresh.unwrap_or_default())?;
+            changed += self.remove_absent(model, range, batch, fresh.unwrap_or_default())?;
             if batch.is_whole {
                 outbox::set_state(self.connection(), &format!("whole:{}", model.name()), date::now())?;
             }
@@ -181,15 +184,9 @@ impl Editor {
 
     /// Removes the rows of a range that the cloud does not have: somebody deleted them for good, or their tombstones ended.
     /// A row that the cloud never had, or never counted, stays, unless the model belongs to the cloud.
-    fn remove_absent(
-        &mut self,
-        model: &Model,
-        range: &Range,
-        items: &[Incoming],
-        fresh: Vec<String>,
-    ) -> Result<u64, Error> {
+    fn remove_absent(&mut self, model: &Model, range: &Range, batch: &Batch, fresh: Vec<String>) -> Result<u64, Error> {
         let mut present = fresh;
-        present.extend(items.iter().filter(|item| item.model == model.name()).map(|item| item.key.clone()));
+        present.extend(batch.items.iter().filter(|item| item.model == model.name()).map(|item| item.key.clone()));
         let present = Value::from(present).to_string();
         let within = "key > ?2 AND (?3 IS NULL OR key <= ?3) AND key NOT IN (SELECT value FROM json_each(?4))";
         let idle = "NOT EXISTS (SELECT 1 FROM _sync_out o WHERE o.model = ?1 AND o.key = t.key)";
@@ -201,12 +198,22 @@ impl Editor {
         let removed = statement.query_map(values, |row| Ok((row.get(0)?, row.get(1)?)))?;
         let removed = removed.collect::<Result<Vec<(String, String)>, _>>()?;
         drop(statement);
-        // Where the device writes as well, the version stays, for it must not come twice.
-        let sql = match model.sync() {
-            Sync::Down => format!("DELETE FROM _sync_row AS t WHERE model = ?1 AND {within}"),
-            _ => format!("UPDATE _sync_row AS t SET deleted = 1 WHERE model = ?1 AND {within} AND {idle} AND base > 0"),
+        let gone = format!("model = ?1 AND {within} AND {idle}");
+        // Where the device writes as well, the version stays for a while: an index that is behind may still have it.
+        let forgetting: &[String] = &match (model.sync(), batch.is_planned) {
+            (Sync::Down, _) => vec![format!("DELETE FROM _sync_row AS t WHERE model = ?1 AND {within}")],
+            (_, false) => {
+                vec![format!("UPDATE _sync_row AS t SET deleted = max(deleted, 1) WHERE {gone} AND base > 0")]
+            }
+            (_, true) => vec![
+                format!("DELETE FROM _sync_row AS t WHERE {gone} AND deleted = 3"),
+                format!("UPDATE _sync_row AS t SET deleted = iif(deleted, 3, 1) WHERE {gone} AND base > 0"),
+            ],
         };
-        self.connection().prepare_cached(&sql)?.execute(values)?;
+        for sql in forgetting {
+            let mut statement = self.connection().prepare_cached(sql)?;
+            statement.execute(values)?;
+        }
         let count = removed.len() as u64;
         for (key, text) in removed {
             let before = self.rows().item_leniently(model, &key, &text)?;

@@ -13,7 +13,8 @@ use super::query::Item;
 ///
 /// - `_sync_state`: `site`, the counter `n`, and what the schema was when the file was last opened.
 /// - `_sync_row`: what the cloud was last known to have of a row; also of a removed one (`deleted` 1), until that is settled or,
-///   where rows come from the cloud as well, from then on: versions must not come twice. `deleted` 2: it was made anew since.
+///   where rows come from the cloud as well, until the cloud was twice read as a whole without it: versions must not come twice. `deleted` 2: it was made anew since; 3: the
+///   cloud was read once.
 /// - `_sync_out`: the pending change of a row.
 /// - `_sync_conflict`: both sides of conflicts.
 /// - `_sync_basis`: what is needed to [merge](super::merge) a row whose change is pending, or to tell which change is later.

@@ -103,8 +103,10 @@ pub struct Puller {
     step: Step,
     /// Where the next page begins.
     start: Option<Value>,
-    /// Models to be read as a whole.
+    /// Models to be read as a whole, …
     whole: VecDeque<String>,
+    /// … because it is time to.
+    is_planned: bool,
     watermark: Option<String>,
     /// The latest time that was read.
     newest: Option<String>,
@@ -145,13 +147,15 @@ impl Puller {
             let read = progress.whole.get(model).copied();
             read.is_some_and(|read| read <= now_ms && now_ms - read < every)
         };
-        let whole = settings.models.iter().filter(|model| !settings.has_index || !is_recent(model)).cloned().collect();
+        let whole: VecDeque<_> =
+            settings.models.iter().filter(|model| !settings.has_index || !is_recent(model)).cloned().collect();
         let whole_due = now + settings.whole_every;
         Self {
             settings,
             random: fastrand::Rng::with_seed(seed),
             step: Step::Rest,
             start: None,
+            is_planned: !whole.is_empty(),
             whole,
             watermark: progress.watermark.clone(),
             newest: progress.watermark.clone(),
@@ -324,7 +328,9 @@ impl Puller {
         if self.whole.is_empty() && (!self.settings.has_index || now >= self.whole_due) {
             self.whole_due = now + self.settings.whole_every;
             self.whole = self.settings.models.iter().cloned().collect();
+            self.is_planned = true;
         } else {
+            self.is_planned &= !self.whole.is_empty();
             let unknown = hinted.into_iter().filter(|model| !self.whole.contains(model)).collect::<Vec<_>>();
             self.whole.extend(unknown);
         }
@@ -356,14 +362,15 @@ impl Puller {
                 let model = self.whole.front().cloned().unwrap_or_default();
                 // A page without items that is not the last says nothing about any key.
                 let range = (is_whole || to.is_some()).then(|| Range { model, after: after.clone(), to });
-                Batch { items: page.items.clone(), range, watermark: None, is_whole }
+                let is_planned = self.is_planned;
+                Batch { items: page.items.clone(), range, watermark: None, is_whole, is_planned }
             }
             // The newest entry is not applied: it is older ones that count.
             Step::Newest => Batch { watermark: page.latest.clone(), ..Batch::default() },
             Step::Changes | Step::Rest => {
                 let mark = page.latest.clone().map(|latest| self.mark(latest, now));
                 let watermark = mark.filter(|mark| Some(mark) > self.watermark.as_ref());
-                Batch { items: page.items.clone(), range: None, watermark, is_whole: false }
+                Batch { items: page.items.clone(), watermark, ..Batch::default() }
             }
         }
     }

@@ -26,7 +26,7 @@ fn changes(items: Vec<Incoming>) -> Batch {
 /// From the table itself.
 fn whole(items: Vec<Incoming>) -> Batch {
     let range = Some(Range { model: "Twin".into(), after: None, to: None });
-    Batch { items, range, watermark: None, is_whole: true }
+    Batch { items, range, is_whole: true, ..Batch::default() }
 }
 
 fn apply(db: &Db, batch: Batch) -> u64 {
@@ -104,4 +104,30 @@ fn a_change_that_waits_is_not_written_over() {
         assert_eq!(apply(&db, batch), 0);
     }
     assert_eq!(n(&db), Some(1));
+}
+
+#[test]
+fn what_is_gone_on_both_sides_is_forgotten_when_the_cloud_was_read_twice_as_planned() {
+    let scratch = Scratch::new();
+    let db = scratch.open();
+    let planned = || Batch { is_planned: true, ..whole(Vec::new()) };
+    let base = |value| {
+        block_on(db.upsert("Twin", twin(value))).unwrap();
+        let pending = block_on(db.pending(1, &HashSet::new())).unwrap().remove(0);
+        (pending.base, pending.is_anew)
+    };
+    for (reads, expected) in [(0, (4, true)), (1, (4, true)), (2, (0, false))] {
+        apply(&db, changes(vec![incoming(Some(4), Some(twin(4)))]));
+        assert_eq!(apply(&db, whole(Vec::new())), 1);
+        for _ in 0..reads {
+            assert_eq!(apply(&db, planned()), 0);
+            assert_eq!(apply(&db, whole(Vec::new())), 0, "hints do not count");
+        }
+        assert_eq!(base(reads), expected, "after {reads}");
+        let sent = block_on(db.pending(1, &HashSet::new())).unwrap().remove(0);
+        let outcome = Outcome::Theirs(None);
+        let (model, key, n) = (sent.model, sent.key, sent.n);
+        let settled = Settlement { model, key, n, base: 3, outcome, conflict: None, known: None };
+        block_on(db.settle(vec![settled])).unwrap();
+    }
 }

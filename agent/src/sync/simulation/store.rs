@@ -18,6 +18,8 @@ pub struct Row {
     pub base: u64,
     /// It was made anew after it had been removed.
     is_anew: bool,
+    /// The cloud was read as a whole, as planned, since it is gone on both sides.
+    is_long_gone: bool,
 }
 
 struct Change {
@@ -69,6 +71,7 @@ impl Store {
         self.n += 1;
         let row = self.rows.entry(key.to_owned()).or_default();
         row.is_anew = item.is_some() && (row.is_anew || row.item.is_none() && row.base > 0);
+        row.is_long_gone = false;
         let before = std::mem::replace(&mut row.item, item);
         let basis = self.log.get(key).map_or(before, |change| change.basis.clone());
         self.log.insert(key.to_owned(), Change { n: self.n, op, changed, basis });
@@ -202,6 +205,7 @@ impl Store {
                 None if row.item == incoming.item => continue,
                 _ => {}
             }
+            row.is_long_gone = false;
             row.item = incoming.item.clone();
             row.base = incoming.version.unwrap_or(row.base);
             taken.push((key.clone(), incoming.version.unwrap_or(0), incoming.item.clone()));
@@ -224,7 +228,12 @@ impl Store {
                     }
                 } else if row.base > 0 && row.item.is_some() {
                     removed.push((key.clone(), row.base));
-                    row.item = None;
+                    (row.item, row.is_long_gone) = (None, false);
+                } else if row.base > 0 && batch.is_planned {
+                    if row.is_long_gone {
+                        row.base = 0;
+                    }
+                    row.is_long_gone = !row.is_long_gone;
                 }
             }
         }
