@@ -11,8 +11,9 @@ use super::rows::table;
 use super::schema::{Model, Sync};
 use super::schema_process::Policy;
 
-/// `doc`: the document as the cloud was last known to have it, as it is stored; none where it had none. `changed`: when the
-/// device changed it last, in milliseconds of UTC; 0 where that does not matter.
+/// For `lww`: `changed` is when the device changed the row last, in milliseconds of UTC. For `merge`: `doc` is the document as the
+/// cloud was last known to have it, as it is stored, none where it had none; `changed` is the number of the last change of the
+/// device that may be in it.
 pub(super) const TABLE: &str = "_sync_basis (model TEXT NOT NULL, key TEXT NOT NULL, changed INTEGER NOT NULL, doc TEXT, \
                                 PRIMARY KEY (model, key)) WITHOUT ROWID";
 
@@ -28,12 +29,12 @@ impl Editor {
             return Ok(());
         }
         let sql = format!(
-            "INSERT INTO _sync_basis (model, key, changed, doc) SELECT ?1, key, 0, doc FROM {} WHERE key = ?2 \
+            "INSERT INTO _sync_basis (model, key, changed, doc) SELECT ?1, key, ?3, doc FROM {} WHERE key = ?2 \
              AND NOT EXISTS (SELECT 1 FROM _sync_out AS o WHERE o.model = ?1 AND o.key = ?2) \
-             ON CONFLICT (model, key) DO UPDATE SET doc = excluded.doc",
+             ON CONFLICT (model, key) DO UPDATE SET changed = excluded.changed, doc = excluded.doc",
             table(model)
         );
-        self.connection().prepare_cached(&sql)?.execute(params![model.name(), key])?;
+        self.connection().prepare_cached(&sql)?.execute(params![model.name(), key, self.last_change()])?;
         Ok(())
     }
 
@@ -52,24 +53,25 @@ impl Editor {
         Ok(())
     }
 
-    /// What the row was when device and cloud were last the same.
-    pub(super) fn basis(&self, model: &Model, key: &str) -> Result<Option<Item>, Error> {
-        let sql = "SELECT doc FROM _sync_basis WHERE model = ?1 AND key = ?2";
+    /// What the row was when device and cloud were last the same, and the number of the last change that may be in that.
+    pub(super) fn basis(&self, model: &Model, key: &str) -> Result<(Option<Item>, u64), Error> {
+        let sql = "SELECT doc, changed FROM _sync_basis WHERE model = ?1 AND key = ?2";
         let mut statement = self.connection().prepare_cached(sql)?;
-        let text: Option<Option<String>> =
-            statement.query_row(params![model.name(), key], |row| row.get(0)).optional()?;
-        text.flatten().map(|text| self.rows().item_leniently(model, key, &text)).transpose()
+        let found = statement.query_row(params![model.name(), key], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+        let (text, n): (Option<String>, u64) = found.unwrap_or_default();
+        let item = text.map(|text| self.rows().item_leniently(model, key, &text)).transpose()?;
+        Ok((item, n))
     }
 
-    /// The cloud is known to have this, and the row another change that waits.
-    pub(super) fn set_basis(&self, model: &Model, key: &str, item: Option<&Item>) -> Result<(), Error> {
+    /// The cloud is known to have this, in which the change `n` of the device may be the last; and the row has another that waits.
+    pub(super) fn set_basis(&self, model: &Model, key: &str, item: Option<&Item>, n: u64) -> Result<(), Error> {
         if !decides(model, Policy::Merge) {
             return Ok(());
         }
         let text = item.map(|item| self.rows().sealed_document(model, key, item)).transpose()?;
-        let sql = "INSERT INTO _sync_basis (model, key, changed, doc) VALUES (?1, ?2, 0, ?3) \
-                   ON CONFLICT (model, key) DO UPDATE SET doc = excluded.doc";
-        self.connection().prepare_cached(sql)?.execute(params![model.name(), key, text])?;
+        let sql = "INSERT INTO _sync_basis (model, key, changed, doc) VALUES (?1, ?2, ?3, ?4) \
+                   ON CONFLICT (model, key) DO UPDATE SET changed = excluded.changed, doc = excluded.doc";
+        self.connection().prepare_cached(sql)?.execute(params![model.name(), key, n, text])?;
         Ok(())
     }
 
@@ -86,13 +88,13 @@ impl Editor {
     pub(super) fn reseal_basis(&mut self) -> Result<(), Error> {
         let schema = self.schema();
         let mut statement =
-            self.connection().prepare("SELECT model, key, doc FROM _sync_basis WHERE doc IS NOT NULL")?;
-        let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
-        let rows: Vec<(String, String, String)> = rows.collect::<Result<_, _>>()?;
-        for (model, key, text) in rows {
+            self.connection().prepare("SELECT model, key, doc, changed FROM _sync_basis WHERE doc IS NOT NULL")?;
+        let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?;
+        let rows: Vec<(String, String, String, u64)> = rows.collect::<Result<_, _>>()?;
+        for (model, key, text, n) in rows {
             if let Some(model) = schema.model(&model).filter(|model| model.has_encrypted()) {
                 let item = self.rows().item_leniently(model, &key, &text)?;
-                self.set_basis(model, &key, Some(&item))?;
+                self.set_basis(model, &key, Some(&item), n)?;
             }
         }
         Ok(())

@@ -43,7 +43,7 @@ pub struct Settlement {
     pub outcome: Outcome,
     /// Both sides, when they disagreed; kept in the conflict log.
     pub conflict: Option<Conflict>,
-    /// What the cloud is known to have of the device's row, for a model that is merged: the next merge begins there.
+    /// What the cloud is known to have of the device's row, for a model that is merged: this merge, or the next, begins there.
     pub known: Option<Item>,
 }
 
@@ -58,7 +58,12 @@ pub enum Outcome {
     Theirs(Option<Item>),
     /// The row gets the changes of this item of the cloud, newer changes of the row included, and stays pending on top of
     /// [`Settlement::base`] unless it is then the same. The conflict is logged only where both changed one field.
-    Merge(Item),
+    Merge {
+        /// The item.
+        theirs: Item,
+        /// The number of the device's last change that is in it, if this database file made one; else 0.
+        counter: u64,
+    },
     /// The cloud's item gets the row, and the device's, newer changes included, becomes a new row with a key of its own.
     Both(Item),
 }
@@ -70,7 +75,7 @@ impl Outcome {
             Self::Applied => "applied",
             Self::Rebase => "rebase",
             Self::Theirs(_) => "theirs",
-            Self::Merge(_) => "merge",
+            Self::Merge { .. } => "merge",
             Self::Both(_) => "both",
         }
     }

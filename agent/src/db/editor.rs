@@ -95,6 +95,10 @@ impl Editor {
         self.rows.note_roots()
     }
 
+    pub(super) fn last_change(&self) -> u64 {
+        self.outbox.last()
+    }
+
     pub(super) fn fresh(&mut self) -> &mut Fresh {
         &mut self.fresh
     }

@@ -9,13 +9,22 @@ use super::query::Item;
 pub struct Merged {
     /// The item with the changes of both.
     pub item: Item,
-    /// Both changed a field, and not alike: it is as the cloud has it.
+    /// Both changed a field, and not alike.
     pub is_conflict: bool,
+}
+
+/// Who wins where both changed a field, and not alike.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Winner {
+    /// The cloud.
+    Cloud,
+    /// The device.
+    Device,
 }
 
 /// Puts the changes of both sides together. A side changed what is not as in `basis`, which both had once; without one,
 /// each made all that it has. A field that is `null` is one that is not there.
-pub fn merge(basis: Option<&Item>, mine: &Item, theirs: &Item) -> Merged {
+pub fn merge(basis: Option<&Item>, mine: &Item, theirs: &Item, winner: Winner) -> Merged {
     let mut merged = Merged { item: theirs.clone(), is_conflict: false };
     let only_mine = mine.keys().filter(|name| !theirs.contains_key(*name));
     for name in theirs.keys().chain(only_mine) {
@@ -26,7 +35,9 @@ pub fn merge(basis: Option<&Item>, mine: &Item, theirs: &Item) -> Merged {
         }
         if !same(theirs, was) {
             merged.is_conflict = true;
-            continue;
+            if winner == Winner::Cloud {
+                continue;
+            }
         }
         match mine {
             Some(value) => drop(merged.item.insert(name.clone(), value.clone())),
@@ -78,7 +89,7 @@ mod tests {
 
     fn merged(basis: Value, mine: Value, theirs: Value) -> (Value, bool) {
         let basis = basis.as_object().cloned();
-        let Merged { item, is_conflict } = merge(basis.as_ref(), &item(mine), &item(theirs));
+        let Merged { item, is_conflict } = merge(basis.as_ref(), &item(mine), &item(theirs), Winner::Cloud);
         (Value::Object(item), is_conflict)
     }
 
@@ -92,11 +103,14 @@ mod tests {
     }
 
     #[test]
-    fn where_both_changed_one_field_the_cloud_wins_and_that_is_a_conflict() {
+    fn where_both_changed_one_field_one_side_wins_and_that_is_a_conflict() {
         let basis = json!({"a": 1, "b": 1});
         assert_eq!(merged(basis.clone(), json!({"a": 2, "b": 1}), json!({"a": 3})), (json!({"a": 3}), true));
         assert_eq!(merged(basis.clone(), json!({"b": 1}), json!({"a": 3, "b": 1})), (json!({"a": 3, "b": 1}), true));
-        assert_eq!(merged(basis, json!({"a": 2, "b": 1}), json!({"b": 1})), (json!({"b": 1}), true));
+        assert_eq!(merged(basis.clone(), json!({"a": 2, "b": 1}), json!({"b": 1})), (json!({"b": 1}), true));
+        let (basis, mine, theirs) = (item(basis), item(json!({"a": 2})), item(json!({"a": 3, "b": 4})));
+        let devices = merge(Some(&basis), &mine, &theirs, Winner::Device);
+        assert_eq!((Value::Object(devices.item), devices.is_conflict), (json!({"a": 2}), true));
     }
 
     #[test]

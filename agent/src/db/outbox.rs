@@ -98,6 +98,11 @@ impl Outbox {
         Ok(())
     }
 
+    /// The number of the last change.
+    pub(super) fn last(&self) -> u64 {
+        self.n
+    }
+
     /// Forgets a row and its change.
     pub(super) fn forget(&self, connection: &Connection, (model, key): (&str, &str)) -> Result<(), Error> {
         for table in ["_sync_out", "_sync_row", "_sync_basis"] {
@@ -157,7 +162,7 @@ pub(super) fn move_base(connection: &Connection, settled: &Settlement) -> Result
         Outcome::Applied => "iif(deleted = 2, 0, deleted)",
         Outcome::Rebase => "deleted",
         Outcome::Theirs(None) => "1",
-        Outcome::Theirs(Some(_)) | Outcome::Merge(_) | Outcome::Both(_) => "0",
+        Outcome::Theirs(Some(_)) | Outcome::Merge { .. } | Outcome::Both(_) => "0",
     };
     let sql = format!(
         "INSERT INTO _sync_row (model, key, base, deleted) VALUES (?1, ?2, ?3, ?4) \

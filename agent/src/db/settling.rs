@@ -6,7 +6,7 @@ use super::changelog::{Conflict, Outcome, Settlement};
 use super::editor::Editor;
 use super::error::Error;
 use super::inbound::with_key;
-use super::merge::{Merged, is_same_item, merge};
+use super::merge::{Merged, Winner, is_same_item, merge};
 use super::outbox::{self, Sides};
 use super::query::Item;
 use super::schema::Model;
@@ -19,7 +19,7 @@ impl Editor {
             let model = schema.demand(&settled.model)?;
             self.fresh().settled(&settled.model, &settled.key);
             match &settled.outcome {
-                Outcome::Merge(theirs) => self.settle_merge(model, settled, theirs)?,
+                Outcome::Merge { theirs, counter } => self.settle_merge(model, settled, theirs, *counter)?,
                 Outcome::Both(theirs) => self.settle_both(model, settled, theirs)?,
                 Outcome::Applied | Outcome::Rebase | Outcome::Theirs(_) => self.settle_one_side(model, settled)?,
             }
@@ -41,8 +41,12 @@ impl Editor {
                 self.delete(model, key)?;
                 self.note(model, key, before, None);
             }
-            (Outcome::Applied | Outcome::Rebase, true) if settled.known.is_some() => {
-                self.set_basis(model, key, settled.known.as_ref())?;
+            (Outcome::Applied, true) if settled.known.is_some() => {
+                self.set_basis(model, key, settled.known.as_ref(), settled.n)?;
+            }
+            // An earlier change than the one that was sent.
+            (Outcome::Rebase, true) if settled.known.is_some() => {
+                self.set_basis(model, key, settled.known.as_ref(), settled.n.saturating_sub(1))?;
             }
             _ => {}
         }
@@ -53,11 +57,21 @@ impl Editor {
     }
 
     /// The row as it is now, newer changes too, and theirs. A row that was removed meanwhile becomes theirs.
-    fn settle_merge(&mut self, model: &Model, settled: &Settlement, theirs: &Item) -> Result<(), Error> {
+    fn settle_merge(&mut self, model: &Model, settled: &Settlement, theirs: &Item, counter: u64) -> Result<(), Error> {
         let key = &settled.key;
         let theirs = with_key(model, key, theirs.clone());
-        let Some(mine) = self.current(model, key)? else { return self.take_theirs(model, settled, &theirs) };
-        let Merged { item, is_conflict } = merge(self.basis(model, key)?.as_ref(), &mine, &theirs);
+        let mine = self.current(model, key)?;
+        let settled = &of_now(settled, mine.clone(), &theirs);
+        let Some(mine) = mine else { return self.take_theirs(model, settled, &theirs) };
+        let (basis, n) = self.basis(model, key)?;
+        // A change of the device came to the cloud before theirs, and its answer to nobody: what it was is known only while the
+        // program runs. Without that, what both sides changed since may be the device's own, and is not to undo a later one.
+        let (basis, winner) = match &settled.known {
+            Some(known) => (Some(known.clone()), Winner::Cloud),
+            None if counter > n => (basis, Winner::Device),
+            None => (basis, Winner::Cloud),
+        };
+        let Merged { item, is_conflict } = merge(basis.as_ref(), &mine, &theirs, winner);
         if is_conflict {
             self.log_conflict(model, settled, settled.outcome.name())?;
         }
@@ -66,7 +80,7 @@ impl Editor {
             outbox::drop_change(self.connection(), model.name(), key)?;
             self.drop_basis(model, key)?;
         } else {
-            self.set_basis(model, key, Some(&theirs))?;
+            self.set_basis(model, key, Some(&theirs), settled.n.saturating_sub(1))?;
         }
         let before = self.before(model, key)?;
         self.put(model, key, &item, self.rows().sealed_document(model, key, &item)?)?;
@@ -79,7 +93,9 @@ impl Editor {
     fn settle_both(&mut self, model: &Model, settled: &Settlement, theirs: &Item) -> Result<(), Error> {
         let key = &settled.key;
         let theirs = with_key(model, key, theirs.clone());
-        if let Some(mine) = self.current(model, key)? {
+        let mine = self.current(model, key)?;
+        let settled = &of_now(settled, mine.clone(), &theirs);
+        if let Some(mine) = mine {
             let beside = self.key_beside(model, key)?;
             let copy = with_key(model, &beside, mine);
             self.put(model, &beside, &copy, self.rows().sealed_document(model, &beside, &copy)?)?;
@@ -134,4 +150,9 @@ impl Editor {
         let sides = |conflict: &Conflict| Ok((side(&conflict.mine)?, side(&conflict.theirs)?));
         settled.conflict.as_ref().map(sides).transpose()
     }
+}
+
+/// The settlement with the conflict as it is now: the row may have changed since it was sent.
+fn of_now(settled: &Settlement, mine: Option<Item>, theirs: &Item) -> Settlement {
+    Settlement { conflict: Some(Conflict { mine, theirs: Some(theirs.clone()) }), ..settled.clone() }
 }

@@ -59,7 +59,7 @@ pub(super) struct Verdict {
 impl Verdict {
     /// Whether the change has left the log.
     pub fn is_final(&self) -> bool {
-        !matches!(self.settlement.outcome, Outcome::Rebase | Outcome::Merge(_))
+        !matches!(self.settlement.outcome, Outcome::Rebase | Outcome::Merge { .. })
     }
 }
 
@@ -109,6 +109,7 @@ impl Rules {
             verdict(push, version, Outcome::Theirs(item), conflict)
         };
         let next = current.version.is_none().then_some(Over::Unversioned);
+        let counter = current.counter.filter(|_| current.site.as_ref() == Some(&self.site)).unwrap_or(0);
         let mine = |item| Verdict { next, ..verdict(push, version, Outcome::Rebase, Some(conflict(push, item))) };
         let is_merge = match self.policy(&push.row.model) {
             Policy::Cloud => return theirs(current.item),
@@ -125,7 +126,7 @@ impl Rules {
             (None, item) => theirs(item),
             (Some(_), Some(item)) if is_merge => {
                 let conflict = Some(conflict(push, Some(item.clone())));
-                Verdict { next, ..verdict(push, version, Outcome::Merge(item), conflict) }
+                Verdict { next, ..verdict(push, version, Outcome::Merge { theirs: item, counter }, conflict) }
             }
             (Some(mine), Some(item)) if is_same_item(mine, &item) => {
                 verdict(push, version, Outcome::Theirs(Some(item)), None)
@@ -137,7 +138,7 @@ impl Rules {
         }
     }
 
-    fn policy(&self, model: &str) -> Policy {
+    pub fn policy(&self, model: &str) -> Policy {
         self.policies.get(model).copied().unwrap_or_default()
     }
 
@@ -335,7 +336,7 @@ mod tests {
         let (mine, theirs) = (json!({"value": 1}), json!({"value": 2}));
         let both = |policy| decided(policy, Some(mine.clone()), Some(theirs.clone()), 0);
         let item = theirs.as_object().unwrap().clone();
-        assert_eq!(both(Policy::Merge).settlement.outcome, Outcome::Merge(item.clone()));
+        assert_eq!(both(Policy::Merge).settlement.outcome, Outcome::Merge { theirs: item.clone(), counter: 6 });
         assert!(!both(Policy::Merge).is_final());
         assert_eq!(both(Policy::Both).settlement.outcome, Outcome::Both(item.clone()));
         let same = decided(Policy::Both, Some(mine.clone()), Some(json!({"value": 1.0})), 0).settlement;
@@ -359,7 +360,7 @@ mod tests {
             rules.differs(&push(0, Over::Nothing), Some(earlier.clone())).settlement
         };
         assert!(of(Policy::Device).outcome == Outcome::Rebase && of(Policy::Device).conflict.is_none());
-        assert!(matches!(of(Policy::Merge).outcome, Outcome::Merge(_)));
+        assert!(matches!(of(Policy::Merge).outcome, Outcome::Merge { counter: 0, .. }));
         assert!(matches!(of(Policy::Cloud).outcome, Outcome::Theirs(_)));
     }
 

@@ -12,13 +12,15 @@ use std::time::{Duration, Instant};
 use super::answer::{Answer, Over, Rules};
 use super::pace::{Pace, jitter};
 use crate::db::Policy;
-use crate::db::changelog::{Pending, Settlement};
+use crate::db::changelog::{Outcome, Pending, Settlement};
 
 /// Rows that may wait for another try at a time. When more are refused, the engine rests until one of them is due: so
 /// many refusals are no matter of single rows any more, and the memory for them stays bounded.
 const WAITING: usize = 1024;
 /// Refused rows that a [`Report`] names.
 const NAMED: usize = 16;
+/// Changes of a row that were sent without an answer, of which the engine knows what they were.
+const UNKNOWN: usize = 8;
 /// A row that was written by others is sent again at once so many times; then it waits between the tries.
 const AT_ONCE: u32 = 3;
 /// A row that was not stored, though others were, waits up to this long at first, then twice as long each time, …
@@ -145,6 +147,8 @@ struct Row {
     next: Option<Over>,
     /// The change that was refused, and why.
     refused: Option<(u64, String)>,
+    /// What was sent and not heard of again, where the model is merged: one of these may be in the cloud.
+    unknown: Vec<Arc<Pending>>,
 }
 
 impl Row {
@@ -277,7 +281,10 @@ impl Engine {
             let known = self.rows.entry((row.model.clone(), row.key.clone())).or_default();
             match (&known.stage, &known.refused) {
                 (Stage::Waiting(_), Some((n, _))) if *n == row.n => {}
-                (Stage::Waiting(_), Some(_)) => *known = Row { stage: Stage::Busy, next: known.next, ..Row::default() },
+                (Stage::Waiting(_), Some(_)) => {
+                    let unknown = std::mem::take(&mut known.unknown);
+                    *known = Row { stage: Stage::Busy, next: known.next, unknown, ..Row::default() };
+                }
                 _ => known.stage = Stage::Busy,
             }
             if matches!(known.stage, Stage::Busy) {
@@ -328,6 +335,12 @@ impl Engine {
                 if self.rules.mutant == Some(super::simulation::Mutant::Guess) {
                     let verdict = self.rules.stored(&push);
                     return self.judge(push, verdict, now);
+                }
+                if self.rules.policy(&push.row.model) == Policy::Merge {
+                    let row = self.rows.entry((push.row.model.clone(), push.row.key.clone())).or_default();
+                    row.unknown.retain(|sent| sent.n != push.row.n);
+                    row.unknown.truncate(UNKNOWN - 1);
+                    row.unknown.insert(0, Arc::clone(&push.row));
                 }
                 self.pace.failed(request, self.next_request, now, &mut self.random);
                 self.put_off(&push, reason, now);
@@ -456,10 +469,15 @@ impl Engine {
     }
 
     /// The cloud decided: what that means waits for the next settlement.
-    fn judge(&mut self, push: Push, verdict: super::answer::Verdict, now: Instant) {
+    fn judge(&mut self, push: Push, mut verdict: super::answer::Verdict, now: Instant) {
         let row = self.rows.entry((push.row.model.clone(), push.row.key.clone())).or_default();
         row.refused = None;
         row.next = verdict.next;
+        if let Outcome::Merge { counter, .. } = verdict.settlement.outcome {
+            let theirs = row.unknown.iter().find(|sent| sent.n == counter);
+            verdict.settlement.known = theirs.and_then(|sent| sent.item.clone());
+        }
+        row.unknown.clear();
         if verdict.is_final() {
             row.tries = 0;
             self.pushed += 1;

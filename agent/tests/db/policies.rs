@@ -32,7 +32,7 @@ fn pending(db: &Db) -> Vec<Pending> {
 
 fn settle(db: &Db, sent: &Pending, base: u64, outcome: Outcome, known: Option<Item>) {
     let theirs = match &outcome {
-        Outcome::Merge(item) | Outcome::Both(item) => Some(item.clone()),
+        Outcome::Merge { theirs: item, .. } | Outcome::Both(item) => Some(item.clone()),
         Outcome::Theirs(item) => item.clone(),
         Outcome::Applied | Outcome::Rebase => None,
     };
@@ -51,6 +51,10 @@ fn update(db: &Db, value: Value) {
     block_on(db.upsert("M", item(value))).unwrap();
 }
 
+fn merge(theirs: Item) -> Outcome {
+    Outcome::Merge { theirs, counter: 0 }
+}
+
 fn row(db: &Db, key: &str) -> Option<Value> {
     block_on(db.get("M", key)).unwrap().map(Value::Object)
 }
@@ -67,7 +71,7 @@ fn a_merge_has_the_changes_of_both_sides_the_newest_of_the_device_too() {
     update(&db, json!({"id": "x", "a": 2}));
     let sent = pending(&db).remove(0);
     update(&db, json!({"id": "x", "secret": "t"}));
-    settle(&db, &sent, 5, Outcome::Merge(item(json!({"id": "x", "a": 1, "b": 7, "secret": "s", "new": true}))), None);
+    settle(&db, &sent, 5, merge(item(json!({"id": "x", "a": 1, "b": 7, "secret": "s", "new": true}))), None);
     assert_eq!(row(&db, "x"), Some(json!({"id": "x", "a": 2, "b": 7, "secret": "t", "new": true})));
     assert_eq!(resolutions(&db), Vec::<String>::new(), "nothing was lost");
     let next = pending(&db).remove(0);
@@ -75,7 +79,7 @@ fn a_merge_has_the_changes_of_both_sides_the_newest_of_the_device_too() {
     // The next merge begins with what the cloud had then, after a restart too.
     drop(db);
     let db = open(&scratch, "merge");
-    settle(&db, &next, 6, Outcome::Merge(item(json!({"id": "x", "a": 9, "b": 7, "secret": "s"}))), None);
+    settle(&db, &next, 6, merge(item(json!({"id": "x", "a": 9, "b": 7, "secret": "s"}))), None);
     assert_eq!(row(&db, "x"), Some(json!({"id": "x", "a": 9, "b": 7, "secret": "t"})));
     assert_eq!(resolutions(&db), ["merge"], "both changed a");
     settle(&db, &pending(&db)[0], 7, Outcome::Applied, row(&db, "x").and_then(|row| row.as_object().cloned()));
@@ -89,12 +93,12 @@ fn a_merge_that_ends_as_theirs_leaves_nothing_to_send_and_one_of_a_removed_row_i
     pull(&db, 4, json!({"id": "x", "a": 1}));
     update(&db, json!({"id": "x", "a": 2}));
     let theirs = item(json!({"id": "x", "a": 2.0, "b": 1}));
-    settle(&db, &pending(&db)[0], 5, Outcome::Merge(theirs), None);
+    settle(&db, &pending(&db)[0], 5, merge(theirs), None);
     assert_eq!((pending(&db), row(&db, "x")), (vec![], Some(json!({"id": "x", "a": 2.0, "b": 1}))));
     update(&db, json!({"id": "x", "a": 3}));
     let sent = pending(&db).remove(0);
     block_on(db.remove("M", "x")).unwrap();
-    settle(&db, &sent, 6, Outcome::Merge(item(json!({"id": "x", "b": 2}))), None);
+    settle(&db, &sent, 6, merge(item(json!({"id": "x", "b": 2}))), None);
     assert_eq!((pending(&db), row(&db, "x")), (vec![], Some(json!({"id": "x", "b": 2}))));
     assert_eq!(resolutions(&db), ["merge"]);
 }
@@ -107,9 +111,26 @@ fn what_the_cloud_took_of_the_device_is_where_the_next_merge_begins() {
     let sent = pending(&db).remove(0);
     update(&db, json!({"id": "x", "a": 2}));
     settle(&db, &sent, 1, Outcome::Applied, sent.item.clone());
-    settle(&db, &pending(&db)[0], 2, Outcome::Merge(item(json!({"id": "x", "a": 1, "b": 5}))), None);
+    settle(&db, &pending(&db)[0], 2, merge(item(json!({"id": "x", "a": 1, "b": 5}))), None);
     assert_eq!(row(&db, "x"), Some(json!({"id": "x", "a": 2, "b": 5})), "a: 1 was the device's own");
     assert_eq!(resolutions(&db), Vec::<String>::new());
+}
+
+#[test]
+fn a_change_that_came_to_the_cloud_unheard_does_not_undo_a_later_one() {
+    for is_known in [true, false] {
+        let scratch = Scratch::new();
+        let db = open(&scratch, "merge");
+        update(&db, json!({"id": "x", "a": 1, "b": 1}));
+        let sent = pending(&db).remove(0);
+        update(&db, json!({"id": "x", "a": 2}));
+        let theirs = item(json!({"id": "x", "a": 1, "b": 9}));
+        let known = sent.item.clone().filter(|_| is_known);
+        settle(&db, &pending(&db)[0], 2, Outcome::Merge { theirs, counter: sent.n }, known);
+        let b = if is_known { 9 } else { 1 };
+        assert_eq!(row(&db, "x"), Some(json!({"id": "x", "a": 2, "b": b})));
+        assert_eq!(resolutions(&db).len(), usize::from(!is_known), "what cannot be told is in the log");
+    }
 }
 
 #[test]
@@ -152,7 +173,7 @@ fn a_new_key_seals_what_a_merge_begins_with() {
     block_on(db.rekey()).unwrap();
     drop(db);
     let db = open(&scratch, "merge");
-    settle(&db, &pending(&db)[0], 5, Outcome::Merge(item(json!({"id": "x", "a": 1, "secret": "other"}))), None);
+    settle(&db, &pending(&db)[0], 5, merge(item(json!({"id": "x", "a": 1, "secret": "other"}))), None);
     assert_eq!(row(&db, "x"), Some(json!({"id": "x", "a": 2, "secret": "other"})));
 }
 

@@ -95,9 +95,13 @@ impl Device {
     /// was not answered, or an edit of the cloud that was made on top of one of these.
     fn check(&mut self, key: &str, row: Option<&Item>, writes: &[Write]) -> Result<State, String> {
         let possible = self.ledger.entry(key.to_owned()).or_insert_with(|| vec![State::none()]);
+        let is_merged = |state: &&State| self.mode.merges() && state.is_merged_with(key, row, writes);
         let found = possible.iter().rev().find(|state| state.fits(row));
+        let found = found.or_else(|| possible.iter().rev().find(is_merged));
         let state = match found {
             Some(state) => State { item: row.cloned(), unanswered: None, ..state.clone() },
+            // What was put beside another row is no change of its own.
+            None if key.contains('~') => State { change: 0, item: row.cloned(), unanswered: None },
             None => match replaced(key, row, possible, writes) {
                 Some(change) => State { change, item: row.cloned(), unanswered: None },
                 None if self.mode.takes_edits() && is_edit(key, row, writes) => {
@@ -135,6 +139,25 @@ impl State {
     /// There never was a row.
     pub fn none() -> Self {
         Self { change: 0, item: None, unanswered: None }
+    }
+
+    /// Whether the row is this one with an edit of the cloud put into it: all that no edit ever sets is as the device had it.
+    fn is_merged_with(&self, key: &str, row: Option<&Item>, writes: &[Write]) -> bool {
+        let (Some(mine), Some(row)) = (self.unanswered.as_ref().or(self.item.as_ref()), row) else { return false };
+        let of_device = |item: &Item| {
+            let mut item = item.clone();
+            item.retain(|name, value| !["name", "cloudOnly", "id"].contains(&name.as_str()) && !value.is_null());
+            json!(item)
+        };
+        let is_within = match self.unanswered {
+            Some(_) => {
+                mine.iter().all(|(name, value)| name == "name" || same(row.get(name).unwrap_or(&Value::Null), value))
+            }
+            None => same(&of_device(mine), &of_device(row)),
+        };
+        let name = |item: &Item| item.get("name").cloned();
+        let mut edits = writes.iter().filter(|write| write.key == key && matches!(write.by, By::Cloud { .. }));
+        is_within && (name(mine) == name(row) || edits.any(|edit| edit.item.as_ref().and_then(name) == name(row)))
     }
 
     fn fits(&self, row: Option<&Item>) -> bool {
@@ -188,7 +211,10 @@ struct Worker<'a> {
 impl Worker<'_> {
     /// One random change. False: there was no answer.
     fn change(&mut self, client: &mut Client) -> Result<bool, String> {
-        let key = format!("r{}", self.random.u8(..12));
+        let key = match self.mode.is_journal {
+            true => format!("j{}", *self.changes + 1),
+            false => format!("r{}", self.random.u8(..12)),
+        };
         let path = format!("/api/db/Reading/{key}");
         let Ok(found) = client.get(&path) else { return Ok(false) };
         if found.status == 404 {

@@ -39,6 +39,36 @@ pub enum By {
 }
 
 impl Write {
+    /// What a put of a BatchWriteItem of the device does.
+    pub fn of_put(item: &Value) -> Result<Self, String> {
+        let none = serde_json::Map::new();
+        let attributes = item.as_object().unwrap_or(&none);
+        let number = |name: &str| item[name]["N"].as_str().and_then(|text| text.parse::<u64>().ok());
+        let missing = |what: &str| format!("a put of the device without {what}: {item}");
+        if item["gpk"] != Value::Null || item["pk"]["S"].as_str().is_none_or(|pk| !pk.ends_with("#Reading")) {
+            return Err(format!("what is not to be sent was: {item}"));
+        }
+        Ok(Self {
+            key: item["sk"]["S"].as_str().ok_or_else(|| missing("sk"))?.to_owned(),
+            version: number("_v").ok_or_else(|| missing("_v"))?,
+            by: By::Device {
+                op: item["_op"]["B"].as_str().ok_or_else(|| missing("_op"))?.to_owned(),
+                counter: number("_dn").ok_or_else(|| missing("_dn"))?,
+                base: None,
+            },
+            item: document(attributes),
+        })
+    }
+
+    /// Whether it says the same once more: a put may be repeated.
+    pub fn repeats(&self, other: &Self) -> bool {
+        let op = |write: &Self| match &write.by {
+            By::Device { op, .. } => Some(op.clone()),
+            By::Cloud { .. } => None,
+        };
+        self.key == other.key && self.version == other.version && op(self) == op(other) && self.item == other.item
+    }
+
     /// What an UpdateItem of the device does.
     pub fn of_request(request: &Value) -> Result<Self, String> {
         let text = |place: &str| request.pointer(place).and_then(Value::as_str).unwrap_or_default().to_owned();

@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use ioto::aws::DynamoDb;
 use ioto::net::parse_http_date;
 use ioto_tests::relay::{Request, dated};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::history::Write;
 use crate::mutant::Mutant;
@@ -289,6 +289,9 @@ impl Shared {
             return request.forward(self.server);
         }
         let mut body: Value = serde_json::from_slice(request.body()).unwrap_or_default();
+        if is_batch(request) {
+            return self.deliver_batch(&mut cloud, body);
+        }
         let answer = match self.mutant {
             None => request.forward(self.server)?,
             Some(mutant) => {
@@ -314,6 +317,41 @@ impl Shared {
         Ok(answer)
     }
 
+    /// Has moto carry out a part of it; the rest goes back as unprocessed.
+    fn deliver_batch(&self, cloud: &mut Cloud, body: Value) -> io::Result<Vec<u8>> {
+        let tables = body["RequestItems"].as_object().cloned().unwrap_or_default();
+        let Some((table, puts)) = tables.into_iter().next() else { return Err(io::Error::other("an empty batch")) };
+        let trouble = lock(&self.weather).trouble;
+        let is_left = |_: &Value| lock(&self.random).u8(..100) < trouble / 2;
+        let puts = puts.as_array().cloned().unwrap_or_default();
+        let (mut left, mut taken): (Vec<_>, Vec<_>) = puts.into_iter().partition(is_left);
+        if taken.is_empty() {
+            taken.extend(left.pop());
+        }
+        if !left.is_empty() {
+            self.count("unprocessed");
+        }
+        let request = json!({"RequestItems": {table.as_str(): taken}});
+        if let Err(error) = smol::block_on(self.dynamo.call("BatchWriteItem", &request)) {
+            return Err(io::Error::other(error.to_string()));
+        }
+        for put in &taken {
+            match Write::of_put(&put["PutRequest"]["Item"]) {
+                Ok(write)
+                    if cloud
+                        .writes
+                        .iter()
+                        .rev()
+                        .find(|last| last.key == write.key)
+                        .is_some_and(|last| write.repeats(last)) => {}
+                Ok(write) => cloud.writes.push(write),
+                Err(wrong) => cloud.wrong = Some(wrong),
+            }
+        }
+        let left = if left.is_empty() { json!({}) } else { json!({table: left}) };
+        Ok(whole(200, "", &json!({"UnprocessedItems": left}).to_string()))
+    }
+
     /// Delivers it later.
     fn hold(self: &Arc<Self>, request: &Request, ms: u64) {
         self.held.fetch_add(1, Ordering::SeqCst);
@@ -331,7 +369,11 @@ impl Shared {
 }
 
 fn writes(request: &Request) -> bool {
-    request.field("x-amz-target") == Some("DynamoDB_20120810.UpdateItem")
+    request.field("x-amz-target") == Some("DynamoDB_20120810.UpdateItem") || is_batch(request)
+}
+
+fn is_batch(request: &Request) -> bool {
+    request.field("x-amz-target") == Some("DynamoDB_20120810.BatchWriteItem")
 }
 
 /// When a request was signed, from `20260102T030405Z`.

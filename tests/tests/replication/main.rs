@@ -33,10 +33,14 @@ const RUNS_OVER_MQTT: u64 = 2;
 /// Of them so many at a time.
 const AT_A_TIME: u64 = 4;
 
-const UP: Mode = Mode { sync: "up", conflict: None, is_over_mqtt: false };
-const DOWN: Mode = Mode { sync: "down", conflict: None, is_over_mqtt: false };
-const CLOUD_WINS: Mode = Mode { sync: "both", conflict: Some("cloud"), is_over_mqtt: false };
-const DEVICE_WINS: Mode = Mode { sync: "both", conflict: Some("device"), is_over_mqtt: false };
+const UP: Mode = Mode { sync: "up", conflict: None, is_journal: false, is_over_mqtt: false };
+const JOURNAL: Mode = Mode { is_journal: true, ..UP };
+const DOWN: Mode = Mode { sync: "down", ..UP };
+const CLOUD_WINS: Mode = Mode { sync: "both", conflict: Some("cloud"), ..UP };
+const DEVICE_WINS: Mode = Mode { conflict: Some("device"), ..CLOUD_WINS };
+const LATER_WINS: Mode = Mode { conflict: Some("lww"), ..CLOUD_WINS };
+const MERGED: Mode = Mode { conflict: Some("merge"), ..CLOUD_WINS };
+const BOTH_KEPT: Mode = Mode { conflict: Some("both"), ..CLOUD_WINS };
 
 /// Numbers by value: the cloud does not know how they were written.
 fn same(a: &Value, b: &Value) -> bool {
@@ -104,6 +108,32 @@ fn both_where_the_device_wins_what_the_cloud_had_is_in_the_log() {
 }
 
 #[test]
+fn both_where_the_later_wins_what_the_other_had_is_in_the_log() {
+    let total = all_runs(LATER_WINS);
+    assert!(total.kills > 0 && total.edits > 0 && total.writes > 0);
+}
+
+#[test]
+fn both_where_they_are_merged_no_field_is_lost() {
+    let total = all_runs(MERGED);
+    assert!(total.kills > 0 && total.edits > 0 && total.writes > 0);
+}
+
+#[test]
+fn both_where_both_are_kept_the_devices_is_beside_the_clouds() {
+    let total = all_runs(BOTH_KEPT);
+    assert!(total.kills > 0 && total.edits > 0 && total.writes > 0);
+}
+
+#[test]
+fn up_as_a_journal_every_row_comes_once() {
+    for mode in [JOURNAL, Mode { is_over_mqtt: true, ..JOURNAL }] {
+        let total = all_runs(mode);
+        assert!(total.kills > 0 && total.writes > 0);
+    }
+}
+
+#[test]
 fn up_over_mqtt_as_well() {
     let total = all_runs(Mode { is_over_mqtt: true, ..UP });
     assert!(total.kills > 0 && total.edits > 0 && total.writes > 0);
@@ -117,7 +147,7 @@ fn down_over_mqtt_as_well() {
 
 #[test]
 fn both_over_mqtt_as_well_whoever_wins() {
-    for mode in [CLOUD_WINS, DEVICE_WINS] {
+    for mode in [CLOUD_WINS, DEVICE_WINS, MERGED] {
         let total = all_runs(Mode { is_over_mqtt: true, ..mode });
         assert!(total.kills > 0 && total.edits > 0 && total.writes > 0);
     }

@@ -27,6 +27,8 @@ use crate::verdict::Evidence;
 pub struct Mode {
     pub sync: &'static str,
     pub conflict: Option<&'static str>,
+    /// Whether rows are only added.
+    pub is_journal: bool,
     /// Whether it replicates by messages, with the cloud's function behind the broker.
     pub is_over_mqtt: bool,
 }
@@ -42,8 +44,14 @@ impl Mode {
         self.sync != "down"
     }
 
+    /// Whether single fields of both sides are put together.
+    pub fn merges(self) -> bool {
+        self.conflict == Some("merge")
+    }
+
     fn schema(self) -> String {
-        let mut process = json!({"sync": self.sync});
+        let mode = if self.is_journal { "journal" } else { "items" };
+        let mut process = json!({"sync": self.sync, "mode": mode});
         if let Some(conflict) = self.conflict {
             process["conflict"] = conflict.into();
         }
@@ -112,7 +120,9 @@ pub fn run(
         post.iter_mut().for_each(|post| post.set(weather.trouble / 2));
         let kill = random.u8(..3) > 0;
         device.work(&link, kill, &mut || {
-            editor.edit_perhaps(&link);
+            if !mode.is_journal {
+                editor.edit_perhaps(&link);
+            }
             post.iter_mut().for_each(Post::cut_perhaps);
         })?;
         if kill {

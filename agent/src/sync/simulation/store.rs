@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use crate::db::Item;
 use crate::db::changelog::{Outcome, Pending, Settlement};
 use crate::db::inbound::{Batch, Progress};
-use crate::db::merge::{is_same_item, merge};
+use crate::db::merge::{Winner, is_same_item, merge};
 use crate::net;
 
 use super::cloud::Foreign;
@@ -27,8 +27,8 @@ struct Change {
     op: [u8; 16],
     /// When, by the device's clock.
     changed: i64,
-    /// What the row was when device and cloud were last the same.
-    basis: Option<Item>,
+    /// What the row was when device and cloud were last the same, and the number of the last change that may be in that.
+    basis: (Option<Item>, u64),
 }
 
 #[derive(Default)]
@@ -73,7 +73,7 @@ impl Store {
         row.is_anew = item.is_some() && (row.is_anew || row.item.is_none() && row.base > 0);
         row.is_long_gone = false;
         let before = std::mem::replace(&mut row.item, item);
-        let basis = self.log.get(key).map_or(before, |change| change.basis.clone());
+        let basis = self.log.get(key).map_or((before, self.n - 1), |change| change.basis.clone());
         self.log.insert(key.to_owned(), Change { n: self.n, op, changed, basis });
     }
 
@@ -95,7 +95,7 @@ impl Store {
             fresh.insert(settled.key.clone());
         }
         match &settled.outcome {
-            Outcome::Merge(theirs) => return self.settle_merge(settled, theirs),
+            Outcome::Merge { theirs, counter } => return self.settle_merge(settled, theirs, *counter),
             Outcome::Both(theirs) => return self.settle_both(settled, theirs),
             _ => {}
         }
@@ -119,7 +119,7 @@ impl Store {
             // The base stays: the newer change then meets their item, and that conflict is recorded.
             Outcome::Theirs(_) if self.mutant != Some(Mutant::TheirsMovesBase) => {}
             Outcome::Theirs(_) => row.base = settled.base,
-            Outcome::Merge(_) | Outcome::Both(_) => {}
+            Outcome::Merge { .. } | Outcome::Both(_) => {}
         }
         if !is_newest && self.mutant != Some(Mutant::AnyN) {
             if settled.outcome == Outcome::Applied {
@@ -139,19 +139,25 @@ impl Store {
     /// The next merge begins with this.
     fn know(&mut self, settled: &Settlement) {
         if let (Some(known), Some(change)) = (&settled.known, self.log.get_mut(&settled.key)) {
-            change.basis = Some(known.clone());
+            let n = if settled.outcome == Outcome::Applied { settled.n } else { settled.n - 1 };
+            change.basis = (Some(known.clone()), n);
         }
     }
 
-    fn settle_merge(&mut self, settled: &Settlement, theirs: &Item) -> Option<Removed> {
+    fn settle_merge(&mut self, settled: &Settlement, theirs: &Item, counter: u64) -> Option<Removed> {
         let key = &settled.key;
         let Some(mine) = self.rows[key].item.clone() else { return self.take(settled, theirs) };
         let change = self.log.get_mut(key)?;
-        let merged = merge(change.basis.as_ref(), &mine, theirs).item;
+        let (basis, winner) = match &settled.known {
+            Some(known) => (Some(known), Winner::Cloud),
+            None if counter > change.basis.1 => (change.basis.0.as_ref(), Winner::Device),
+            None => (change.basis.0.as_ref(), Winner::Cloud),
+        };
+        let merged = merge(basis, &mine, theirs, winner).item;
         if is_same_item(&merged, theirs) {
             return self.take(settled, theirs);
         }
-        change.basis = Some(theirs.clone());
+        change.basis = (Some(theirs.clone()), settled.n - 1);
         let row = self.rows.get_mut(key)?;
         (row.item, row.base, row.is_anew) = (Some(merged), settled.base, false);
         None
