@@ -24,6 +24,8 @@ mqtt = boto3.client("iot-data", config=LIMITS)
 # AWS IoT Core takes 128 KB a message.
 MESSAGE = 120 * 1024
 CHANGES = 500
+# A device that was away for longer reads everything.
+TOMBSTONE_DAYS = 90
 THING = re.compile(r"[A-Za-z0-9:_-]{1,128}")
 THROTTLED = {
     "ProvisionedThroughputExceededException",
@@ -152,8 +154,9 @@ def expression(thing, site, schema, change):
         "_d": {"BOOL": removed},
         "_s": {"S": schema},
         **{name: unpack(value) for name, value in fields.items()},
+        **({"ttl": lifetime()} if removed else {}),
     }
-    removes = [*gone, "_ts", "gpk", "ttl"]
+    removes = [*gone, "_ts", "gpk", *([] if removed else ["ttl"])]
     names = {f"#{i}": name for i, name in enumerate([*sets, *removes])}
     values = {f":{i}": value for i, value in enumerate(sets.values())}
     if over == "nothing":
@@ -341,13 +344,25 @@ def stamp_or_hint(thing, model, keys, old, new, hints, sequence):
         if not (old or {}).get("_d", {}).get("BOOL"):
             hint(hints, thing, model, sequence)["removed"] = True
         return
+    if old and {**old, "ttl": None} == {**new, "ttl": None}:
+        return
+    # A device leaves that to others: its clock may be wrong.
+    ends = {"ttl": lifetime()} if new.get("_d", {}).get("BOOL") and "ttl" not in new else {}
     stamps = missing(thing, old or {}, new)
+    if stamps or ends:
+        stamp(keys, new, {**stamps, **ends})
     if stamps:
         # The stream brings the stamped item again, and then there is a hint.
-        stamp(keys, new, stamps)
-    elif new["_w"].get("S") != thing:
+        return
+    if new["_w"].get("S") != thing:
         entry = hint(hints, thing, model, sequence)
         entry["ts"] = max(entry["ts"], new["_ts"]["S"])
+
+
+def lifetime():
+    """When a tombstone of now is deleted."""
+    end = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(days=TOMBSTONE_DAYS)
+    return {"N": str(int(end.timestamp()))}
 
 
 def hint(hints, thing, model, sequence):

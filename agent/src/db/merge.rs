@@ -13,29 +13,34 @@ pub struct Merged {
     pub is_conflict: bool,
 }
 
-/// Who wins where both changed a field, and not alike.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Winner {
-    /// The cloud.
-    Cloud,
-    /// The device.
-    Device,
+/// What an item was before both sides changed it.
+#[derive(Clone, Copy, Debug)]
+pub enum Basis<'a> {
+    /// This, or nothing: then each side made all that it has.
+    Certain(Option<&'a Item>),
+    /// This, and later something else, of which is only known that the device wrote it: what theirs is may be the device's own of
+    /// then. So what the device has stays, and what it had then and has no more may come back.
+    Doubtful(Option<&'a Item>),
 }
 
-/// Puts the changes of both sides together. A side changed what is not as in `basis`, which both had once; without one,
-/// each made all that it has. A field that is `null` is one that is not there.
-pub fn merge(basis: Option<&Item>, mine: &Item, theirs: &Item, winner: Winner) -> Merged {
+/// Puts the changes of both sides together. A side changed what is not as in the basis. A field that is `null` is one that is not
+/// there.
+pub fn merge(basis: Basis<'_>, mine: &Item, theirs: &Item) -> Merged {
+    let (basis, is_certain) = match basis {
+        Basis::Certain(basis) => (basis, true),
+        Basis::Doubtful(basis) => (basis, false),
+    };
     let mut merged = Merged { item: theirs.clone(), is_conflict: false };
     let only_mine = mine.keys().filter(|name| !theirs.contains_key(*name));
     for name in theirs.keys().chain(only_mine) {
         let was = basis.and_then(|basis| field(basis, name));
         let (mine, theirs) = (field(mine, name), field(theirs, name));
-        if same(mine, was) || same(mine, theirs) {
+        if same(mine, theirs) || same(mine, was) && (is_certain || theirs.is_some()) {
             continue;
         }
         if !same(theirs, was) {
             merged.is_conflict = true;
-            if winner == Winner::Cloud {
+            if is_certain {
                 continue;
             }
         }
@@ -89,7 +94,7 @@ mod tests {
 
     fn merged(basis: Value, mine: Value, theirs: Value) -> (Value, bool) {
         let basis = basis.as_object().cloned();
-        let Merged { item, is_conflict } = merge(basis.as_ref(), &item(mine), &item(theirs), Winner::Cloud);
+        let Merged { item, is_conflict } = merge(Basis::Certain(basis.as_ref()), &item(mine), &item(theirs));
         (Value::Object(item), is_conflict)
     }
 
@@ -103,14 +108,21 @@ mod tests {
     }
 
     #[test]
-    fn where_both_changed_one_field_one_side_wins_and_that_is_a_conflict() {
+    fn where_both_changed_one_field_the_cloud_wins_and_that_is_a_conflict() {
         let basis = json!({"a": 1, "b": 1});
         assert_eq!(merged(basis.clone(), json!({"a": 2, "b": 1}), json!({"a": 3})), (json!({"a": 3}), true));
         assert_eq!(merged(basis.clone(), json!({"b": 1}), json!({"a": 3, "b": 1})), (json!({"a": 3, "b": 1}), true));
-        assert_eq!(merged(basis.clone(), json!({"a": 2, "b": 1}), json!({"b": 1})), (json!({"b": 1}), true));
-        let (basis, mine, theirs) = (item(basis), item(json!({"a": 2})), item(json!({"a": 3, "b": 4})));
-        let devices = merge(Some(&basis), &mine, &theirs, Winner::Device);
-        assert_eq!((Value::Object(devices.item), devices.is_conflict), (json!({"a": 2}), true));
+        assert_eq!(merged(basis, json!({"a": 2, "b": 1}), json!({"b": 1})), (json!({"b": 1}), true));
+    }
+
+    #[test]
+    fn what_the_device_has_stays_where_the_basis_is_in_doubt() {
+        let basis = item(json!({"a": 1, "b": 1, "c": 1, "d": 1}));
+        let mine = item(json!({"a": 2, "b": 1, "c": 1}));
+        let theirs = item(json!({"a": 3, "b": 4, "d": 1, "e": 5}));
+        let merged = merge(Basis::Doubtful(Some(&basis)), &mine, &theirs);
+        assert_eq!(Value::Object(merged.item), json!({"a": 2, "b": 4, "c": 1, "e": 5}));
+        assert!(merged.is_conflict);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use super::changelog::{Conflict, Outcome, Settlement};
 use super::editor::Editor;
 use super::error::Error;
 use super::inbound::with_key;
-use super::merge::{Merged, Winner, is_same_item, merge};
+use super::merge::{Basis, Merged, is_same_item, merge};
 use super::outbox::{self, Sides};
 use super::query::Item;
 use super::schema::Model;
@@ -65,13 +65,13 @@ impl Editor {
         let Some(mine) = mine else { return self.take_theirs(model, settled, &theirs) };
         let (basis, n) = self.basis(model, key)?;
         // A change of the device came to the cloud before theirs, and its answer to nobody: what it was is known only while the
-        // program runs. Without that, what both sides changed since may be the device's own, and is not to undo a later one.
-        let (basis, winner) = match &settled.known {
-            Some(known) => (Some(known.clone()), Winner::Cloud),
-            None if counter > n => (basis, Winner::Device),
-            None => (basis, Winner::Cloud),
+        // program runs.
+        let basis = match (&settled.known, basis.as_ref()) {
+            (Some(known), _) => Basis::Certain(Some(known)),
+            (None, basis) if counter > n => Basis::Doubtful(basis),
+            (None, basis) => Basis::Certain(basis),
         };
-        let Merged { item, is_conflict } = merge(basis.as_ref(), &mine, &theirs, winner);
+        let Merged { item, is_conflict } = merge(basis, &mine, &theirs);
         if is_conflict {
             self.log_conflict(model, settled, settled.outcome.name())?;
         }

@@ -6,6 +6,7 @@ import json
 import os
 import pathlib
 import random
+import time
 import unittest
 
 os.environ |= {"AWS_DEFAULT_REGION": "us-east-1", "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
@@ -398,6 +399,33 @@ class Stream(Bench):
         before = self.item()
         self.settle()
         self.assertEqual(self.item(), before)
+
+    def test_tombstones_get_their_end_and_that_is_no_news(self):
+        self.push(change(1), change(2, base=1, **{"del": True, "set": {}, "remove": ["reading"]}))
+        days = (int(self.item()["ttl"]["N"]) - time.time()) / 86400
+        self.assertTrue(89.9 < days <= 90, days)
+        self.assertEqual(self.settle(), [])
+        # Made anew by the device, and removed by one that speaks with DynamoDB itself.
+        self.push(change(3, base=2))
+        self.assertNotIn("ttl", self.item())
+        self.cloud_write(
+            "SET #v=:v, #op=:op, #d=:d",
+            {":v": {"N": "4"}, ":op": {"B": base64.b64decode(op(4))}, ":d": {"BOOL": True}},
+            names={"#v": "_v", "#op": "_op", "#d": "_d"},
+        )
+        self.assertEqual(self.settle(), [])
+        self.assertEqual((self.item()["_v"], self.item()["_w"]), ({"N": "4"}, {"S": "lamp"}))
+        self.assertIn("ttl", self.item())
+
+    def test_a_cloud_writers_tombstone_gets_its_end_and_is_told_once(self):
+        self.edit(1, "x")
+        self.settle()
+        self.edit(2, "y")
+        self.cloud_write("SET #d=:d", {":d": {"BOOL": True}}, names={"#d": "_d"})
+        hints = self.settle()
+        self.assertTrue(hints and all(not hint["removed"] for _, hint in hints))
+        self.assertIn("ttl", self.item())
+        self.assertEqual(self.settle(), [])
 
     def test_items_that_are_gone_are_told_and_expired_tombstones_are_not(self):
         key = {"pk": {"S": "lamp#Reading"}, "sk": {"S": "r1"}}

@@ -109,7 +109,10 @@ impl Device {
                     State { change: 0, item: row.cloned(), unanswered: None }
                 }
                 None => {
-                    return Err(format!("I2 {key} is {row:?} on the device, and should be one of {possible:?}"));
+                    let cloud: Vec<_> = writes.iter().filter(|write| write.key == key).collect();
+                    return Err(format!(
+                        "I2 {key} is {row:?} on the device, and should be one of {possible:?}; the cloud had {cloud:#?}"
+                    ));
                 }
             },
         };
@@ -141,23 +144,17 @@ impl State {
         Self { change: 0, item: None, unanswered: None }
     }
 
-    /// Whether the row is this one with an edit of the cloud put into it: all that no edit ever sets is as the device had it.
+    /// Whether the row is this one with an edit of the cloud put into it: what only the device sets is as it had it, and all else is
+    /// of one edit. That may have brought back what the device set before, and did not know to be there.
     fn is_merged_with(&self, key: &str, row: Option<&Item>, writes: &[Write]) -> bool {
         let (Some(mine), Some(row)) = (self.unanswered.as_ref().or(self.item.as_ref()), row) else { return false };
-        let of_device = |item: &Item| {
-            let mut item = item.clone();
-            item.retain(|name, value| !["name", "cloudOnly", "id"].contains(&name.as_str()) && !value.is_null());
-            json!(item)
-        };
-        let is_within = match self.unanswered {
-            Some(_) => {
-                mine.iter().all(|(name, value)| name == "name" || same(row.get(name).unwrap_or(&Value::Null), value))
-            }
-            None => same(&of_device(mine), &of_device(row)),
-        };
-        let name = |item: &Item| item.get("name").cloned();
-        let mut edits = writes.iter().filter(|write| write.key == key && matches!(write.by, By::Cloud { .. }));
-        is_within && (name(mine) == name(row) || edits.any(|edit| edit.item.as_ref().and_then(name) == name(row)))
+        let has = |item: &Item, name: &str, value: &Value| same(item.get(name).unwrap_or(&Value::Null), value);
+        let is_edited = |name: &String| name == "name" || name == "cloudOnly";
+        let is_kept = mine.iter().all(|(name, value)| is_edited(name) || value.is_null() || has(row, name, value));
+        let edits = writes.iter().filter(|write| write.key == key && matches!(write.by, By::Cloud { .. }));
+        let mut edits = edits.filter_map(|write| write.item.as_ref());
+        let is_of = |edit: &Item| row.iter().all(|(name, value)| has(mine, name, value) || has(edit, name, value));
+        is_kept && edits.any(is_of)
     }
 
     fn fits(&self, row: Option<&Item>) -> bool {
@@ -167,6 +164,12 @@ impl State {
                 fields.iter().all(|(name, value)| same(row.get(name).unwrap_or(&Value::Null), value))
             }
             (Some(_), None) => false,
+            // What the cloud alone knows stays there with a write of the device, and a read of the whole brings it.
+            (None, Some(row)) if self.item.as_ref().is_some_and(|item| !item.contains_key("cloudOnly")) => {
+                let mut row = row.clone();
+                row.remove("cloudOnly");
+                same(&json!(self.item), &json!(row))
+            }
             (None, row) => same(&json!(self.item), &json!(row)),
         }
     }

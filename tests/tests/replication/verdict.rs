@@ -68,8 +68,9 @@ impl Evidence<'_> {
         if !are_same(item.as_ref(), state.item.as_ref()) {
             return Err(format!("I1 {key} is {item:?} in the cloud and {:?} on the device", state.item));
         }
-        let returns =
-            ["gpk", "_ts", "ttl"].iter().find(|name| attributes.is_some_and(|item| item.contains_key(**name)));
+        // A tombstone has a time to live, of the cloud's function.
+        let foreign = ["gpk", "_ts", "ttl"].into_iter().filter(|name| *name != "ttl" || item.is_some());
+        let returns = foreign.into_iter().find(|name| attributes.is_some_and(|item| item.contains_key(*name)));
         match returns.filter(|_| is_ours) {
             Some(name) => Err(format!("I8 {key} still has {name} after a write of the device, and comes back")),
             None => Ok(()),
@@ -101,7 +102,13 @@ impl Evidence<'_> {
         let by_device = |write: &&Write| write.key == key && matches!(write.by, By::Device { .. });
         let mine =
             |logged: &LoggedConflict| logged.key == key && same(&json!(logged.conflict.mine), &json!(state.item));
+        // Where both sides count, a removal on both is no conflict.
+        let is_theirs_too = |write: &Write| {
+            write.key == key && write.item.is_none() && state.item.is_none() && matches!(write.by, By::Cloud { .. })
+        };
+        let both_count = matches!(self.mode.conflict, Some("merge" | "both"));
         state.change == 0
+            || both_count && self.writes.iter().any(is_theirs_too)
             || self.writes.iter().filter(by_device).any(|write| made_by(write, state))
             || self.conflicts.iter().any(mine)
     }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use crate::db::Item;
 use crate::db::changelog::{Outcome, Pending, Settlement};
 use crate::db::inbound::{Batch, Progress};
-use crate::db::merge::{Winner, is_same_item, merge};
+use crate::db::merge::{Basis, is_same_item, merge};
 use crate::net;
 
 use super::cloud::Foreign;
@@ -148,12 +148,12 @@ impl Store {
         let key = &settled.key;
         let Some(mine) = self.rows[key].item.clone() else { return self.take(settled, theirs) };
         let change = self.log.get_mut(key)?;
-        let (basis, winner) = match &settled.known {
-            Some(known) => (Some(known), Winner::Cloud),
-            None if counter > change.basis.1 => (change.basis.0.as_ref(), Winner::Device),
-            None => (change.basis.0.as_ref(), Winner::Cloud),
+        let basis = match (&settled.known, change.basis.0.as_ref()) {
+            (Some(known), _) => Basis::Certain(Some(known)),
+            (None, basis) if counter > change.basis.1 => Basis::Doubtful(basis),
+            (None, basis) => Basis::Certain(basis),
         };
-        let merged = merge(basis, &mine, theirs, winner).item;
+        let merged = merge(basis, &mine, theirs).item;
         if is_same_item(&merged, theirs) {
             return self.take(settled, theirs);
         }
