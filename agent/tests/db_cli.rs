@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use ioto::api::{Door, database};
 use ioto::config;
+use ioto::db::changelog::{Conflict, Outcome, Settlement};
 use ioto::db::{Db, Schema};
 use ioto::web::{Handle, Server};
 use serde_json::{Value, json};
@@ -239,6 +240,43 @@ fn with_an_agent_the_rich_verbs_work_through_its_socket_and_changes_are_watched(
     watch.kill().unwrap();
     watch.wait().unwrap();
     reader.join().unwrap().unwrap();
+}
+
+#[test]
+fn conflicts_are_shown_with_both_sides_by_the_agent_and_without_one() {
+    let mut device = Device::new();
+    assert_eq!(device.json(&["conflicts"]), json!({"conflicts": []}));
+    let options = config::Database { path: device.root.join("state/db/device.db"), ..Default::default() };
+    let db = Db::open(&options, Schema::load(&device.root.join("etc/schema.json5")).unwrap()).unwrap();
+    for id in ["a", "b"] {
+        let mine = json!({"id": id, "name": "mine", "secret": "s"}).as_object().cloned();
+        block_on(db.create("Reading", mine.clone().unwrap())).unwrap();
+        let sent = block_on(db.pending(9, &Default::default())).unwrap().pop().unwrap();
+        let theirs = (id == "a").then(|| json!({"id": id, "name": "theirs", "new": 1}).as_object().cloned().unwrap());
+        let conflict = Some(Conflict { mine, theirs });
+        let (model, key, n, outcome) = (sent.model, sent.key, sent.n, Outcome::Rebase);
+        block_on(db.settle(vec![Settlement { model, key, n, base: 7, outcome, conflict, known: None }])).unwrap();
+    }
+    block_on(db.close());
+    let check = |device: &Device| {
+        let shown = device.json(&["conflicts"]);
+        let [newest, older] = shown["conflicts"].as_array().unwrap().as_slice() else { panic!("{shown}") };
+        assert_eq!(
+            (&newest["id"], &newest["cloud"], &newest["resolution"]),
+            (&json!("b"), &json!(null), &json!("rebase"))
+        );
+        assert_eq!(older["device"], json!({"id": "a", "name": "mine"}), "hidden fields are left out");
+        assert_eq!((&older["cloud"]["new"], &older["version"]), (&json!(1), &json!(7)));
+        assert_eq!(device.json(&["conflicts", "--limit", "1"])["conflicts"].as_array().unwrap().len(), 1);
+        let (_, text, _) = device.db(&["conflicts"]);
+        assert!(
+            text.contains("Reading b: the device's won\n  device  {") && text.contains("\n  cloud   removed\n"),
+            "{text}"
+        );
+    };
+    check(&device);
+    device.start_agent();
+    check(&device);
 }
 
 #[test]

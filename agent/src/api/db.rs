@@ -2,7 +2,7 @@
 //!
 //! | request | answer |
 //! |---|---|
-//! | `GET /api/db` | the models and their fields; with `?statistics` how much of them there is |
+//! | `GET /api/db` | the models and their fields; with `?statistics` how much of them there is; with `?conflicts&limit=N` the newest conflicts of replication, 100 if nothing is said: `{"conflicts": [{"model", "id", "at", "resolution", "version", "device", "cloud"}]}` |
 //! | `POST /api/db` | `{"transaction": […]}` and `{"batch": […]}` of operations, see [`Operation`]: `{"results": […]}` |
 //! | `GET /api/db/MODEL?field=value&where=&order=&descending=&fields=&limit=&next=` | `{"items": […], "next": …}`; `next` is absent on the last page; `where` is a [`Filter`](crate::db::Filter) as JSON; with `count=true` only `{"count"}` |
 //! | `GET /api/db?watch`, `GET /api/db/MODEL?watch&where=&since=` | changes, as server-sent events or over a WebSocket, see below |
@@ -111,6 +111,11 @@ async fn answer(db: &Db, door: Door, exchange: &mut Exchange) -> Result<Answer, 
         return match exchange.method() {
             Method::Get | Method::Head if exchange.queries().any(|(name, _)| name == "statistics") => {
                 Ok(Answer::new(200, db.statistics().await?.to_json()))
+            }
+            Method::Get | Method::Head if exchange.queries().any(|(name, _)| name == "conflicts") => {
+                let conflicts = db.conflicts(parameters::newest(exchange)?).await?;
+                let conflicts: Value = conflicts.iter().map(|conflict| conflict.to_json(db.schema())).collect();
+                Ok(Answer::new(200, json!({"conflicts": conflicts})))
             }
             Method::Get | Method::Head => Ok(Answer::new(200, schema(db))),
             Method::Post => several(db, door, input(exchange).await?).await,

@@ -1,8 +1,11 @@
 //! The parameters in the query of a request to the database.
 
 use super::db::{Refusal, invalid, refusal};
-use crate::db::{Db, Filter, Model, Query, Watch};
+use crate::db::{Db, Filter, MAX_LIMIT, Model, Query, Watch};
 use crate::web::Exchange;
+
+/// Conflicts of an answer, unless more or fewer are asked for.
+const CONFLICTS: usize = 100;
 
 /// What a GET asks for.
 pub(super) struct Asked {
@@ -54,6 +57,14 @@ pub(super) fn find(model: &Model, exchange: &Exchange) -> Result<Asked, Refusal>
         }
     }
     Ok(asked)
+}
+
+/// How many conflicts a GET asks for.
+pub(super) fn newest(exchange: &Exchange) -> Result<usize, Refusal> {
+    let limit = queries(exchange)?.into_iter().find(|(name, _)| name == "limit");
+    let Some((_, text)) = limit else { return Ok(CONFLICTS) };
+    let limit = text.parse().ok().filter(|limit| (1..=MAX_LIMIT).contains(limit));
+    limit.ok_or_else(|| refusal(400, "invalid", &format!("limit = {text}: must be a number from 1 to {MAX_LIMIT}")))
 }
 
 /// The watch that a request begins, if it does.

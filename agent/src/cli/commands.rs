@@ -91,8 +91,9 @@ Exit status 1 when a point failed.",
         details: "Asks the running agent; when none runs, opens the database itself.
   models | get MODEL ID | find MODEL [FIELD=VALUE…] | watch [MODEL …]
   create, upsert MODEL FIELD=VALUE… | update MODEL ID FIELD=VALUE…
-  remove MODEL ID | batch FILE | transaction FILE | statistics | compact | check
-  import MODEL FILE | export MODEL | backup FILE | restore FILE\n
+  remove MODEL ID | batch FILE | transaction FILE | conflicts | statistics
+  import MODEL FILE | export MODEL | backup FILE | restore FILE
+  check | compact | rekey\n
 FIELD:=JSON is taken as it is. find: also <, <=, >, >=, <>, ^= (begins with)
 and ~= (contains). update: also FIELD+=NUMBER and FIELD[]=ELEMENT.",
         options: &[
@@ -100,7 +101,7 @@ and ~= (contains). update: also FIELD+=NUMBER and FIELD[]=ELEMENT.",
             Opt { short: None, name: "order", value: Some("FIELD"), about: "find: ordered by this field" },
             Opt { short: None, name: "descending", value: None, about: "find: the highest first" },
             Opt { short: None, name: "fields", value: Some("A,B"), about: "find: only these fields" },
-            Opt { short: None, name: "limit", value: Some("N"), about: "find: so many items, at most 1000" },
+            Opt { short: None, name: "limit", value: Some("N"), about: "find, conflicts: so many, at most 1000" },
             Opt { short: None, name: "next", value: Some("ID"), about: "find: the items after this one" },
             Opt { short: None, name: "format", value: Some("F"), about: "import, export: jsonl or csv" },
             JSON,

@@ -19,6 +19,9 @@ use super::args::{Args, Usage};
 use super::config;
 use super::output::{USAGE, complain, print};
 
+/// Conflicts that are shown if nothing is said.
+const NEWEST: usize = 100;
+
 /// Carries out `ioto db`.
 pub fn main(args: Args) -> ExitCode {
     let verb = match Verb::read(&args) {
@@ -61,6 +64,7 @@ enum Verb {
     Watch { model: Option<String>, conditions: Vec<Assignment>, filter: Option<Filter> },
     Import { model: String, file: String, csv: bool },
     Export { model: String, csv: bool },
+    Conflicts(Option<usize>),
     Care(&'static str),
     Backup(String),
     Restore(String),
@@ -117,6 +121,7 @@ impl Verb {
             }
             ["import", model, file] => Self::Import { model: owned(model), file: owned(file), csv: csv(file)? },
             ["export", model] => Self::Export { model: owned(model), csv: csv("")? },
+            ["conflicts"] => Self::Conflicts(limit(text("limit"))?),
             ["statistics"] => Self::Care("statistics"),
             ["check"] => Self::Care("check"),
             ["compact"] => Self::Care("compact"),
@@ -129,7 +134,7 @@ impl Verb {
                      get MODEL ID\n  find MODEL [FIELD=VALUE…] [--where JSON] [--order FIELD] [--limit N] [--next KEY]\n  \
                      update MODEL ID FIELD=VALUE…\n  remove MODEL ID\n  batch FILE, transaction FILE\n  \
                      watch [MODEL [FIELD=VALUE…]]\n  import MODEL FILE, export MODEL [--format jsonl|csv]\n  \
-                     statistics, check, compact, rekey, backup FILE, restore FILE\nA value that is JSON is written FIELD:=JSON."
+                     conflicts [--limit N]\n  statistics, check, compact, rekey, backup FILE, restore FILE\nA value that is JSON is written FIELD:=JSON."
                         .into(),
                 ));
             }
@@ -202,6 +207,7 @@ impl Verb {
         match self {
             Self::Several { file, whole } => bulk::several(door, schema, &file, whole),
             Self::Watch { .. } => watch(door, None, Filter::all([]), json),
+            Self::Conflicts(limit) => door.conflicts(schema, limit.unwrap_or(NEWEST)).map(shown::conflicts),
             Self::Care(task) => {
                 let json = door.care(task)?;
                 match json["sound"] == false {
@@ -220,9 +226,12 @@ impl Verb {
 
 /// Refuses an option that has no meaning for the verb.
 fn belong(args: &Args, verb: &str) -> Result<(), Usage> {
-    let finds = ["limit", "next", "order", "descending", "fields"];
+    let finds = ["next", "order", "descending", "fields"];
+    if !["find", "conflicts"].contains(&verb) && args.flag("limit") {
+        return Err(Usage("--limit belongs to `ioto db` find and conflicts".into()));
+    }
     if verb != "find" && finds.iter().any(|name| args.flag(name)) {
-        return Err(Usage("--limit, --next, --order, --descending and --fields belong to `ioto db find`".into()));
+        return Err(Usage("--next, --order, --descending and --fields belong to `ioto db find`".into()));
     }
     if args.flag("where") && !["find", "update", "remove", "watch"].contains(&verb) {
         return Err(Usage("--where belongs to `ioto db` find, update, remove and watch".into()));

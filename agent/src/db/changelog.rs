@@ -3,7 +3,11 @@
 //! Written in the same transaction as the row, so a row changed exactly when its change is recorded. There is one pending
 //! change for each row, however often it was written, and it holds no payload: that is read from the row when it is sent.
 
+use serde_json::{Value, json};
+
+use super::date;
 use super::query::Item;
+use super::schema::Schema;
 
 /// A change that waits to be sent.
 #[derive(Clone, Debug, PartialEq)]
@@ -107,6 +111,21 @@ pub struct LoggedConflict {
     pub resolution: String,
     /// When, milliseconds of UTC.
     pub at: i64,
+}
+
+impl LoggedConflict {
+    /// As JSON, without hidden fields: what the API and the command line show. A side that removed the item is `null`.
+    pub fn to_json(&self, schema: &Schema) -> Value {
+        let side = |item: &Option<Item>| match (item, schema.model(&self.model)) {
+            (Some(item), Some(model)) => Value::Object(model.visible(item.clone())),
+            (Some(item), None) => Value::Object(item.clone()),
+            (None, _) => Value::Null,
+        };
+        json!({
+            "model": self.model, "id": self.key, "at": date::format(self.at), "resolution": self.resolution,
+            "version": self.base, "device": side(&self.conflict.mine), "cloud": side(&self.conflict.theirs),
+        })
+    }
 }
 
 /// How far the cloud is behind.

@@ -5,6 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 
 use ioto::api::{Door, database};
 use ioto::config;
+use ioto::db::changelog::{Conflict, Outcome, Settlement};
 use ioto::db::{Db, Query};
 use ioto::web::Server;
 use serde_json::{Value, json};
@@ -164,4 +165,21 @@ fn the_api_is_closed_unless_it_is_opened_and_never_answers_other_sites() {
     }
     let own = "Origin: http://localhost\r\nContent-Type: application/json\r\n";
     assert_eq!(open.send("POST", "/api/db/Plain", own, r#"{"id": "a"}"#).status, 201);
+}
+
+#[test]
+fn the_newest_conflicts_of_replication_are_shown() {
+    let device = Device::start(true);
+    device.ask("POST", "/api/db/Twin", Some(r#"{"id": "a", "n": 1}"#));
+    let sent = block_on(device.db.pending(1, &Default::default())).unwrap().remove(0);
+    let theirs = json!({"id": "a", "n": 2}).as_object().cloned();
+    let (outcome, conflict) = (Outcome::Theirs(theirs.clone()), Some(Conflict { mine: sent.item, theirs }));
+    let (model, key, n) = (sent.model, sent.key, sent.n);
+    block_on(device.db.settle(vec![Settlement { model, key, n, base: 3, outcome, conflict, known: None }])).unwrap();
+    let shown = device.ask("GET", "/api/db?conflicts", None);
+    let conflict = &shown.body["conflicts"][0];
+    assert_eq!((shown.status, &conflict["model"], &conflict["resolution"]), (200, &json!("Twin"), &json!("theirs")));
+    assert_eq!((&conflict["device"]["n"], &conflict["cloud"]["n"]), (&json!(1), &json!(2)));
+    let wrong = device.ask("GET", "/api/db?conflicts&limit=0", None);
+    assert_eq!((wrong.status, &wrong.body["error"]["code"]), (400, &json!("invalid")));
 }

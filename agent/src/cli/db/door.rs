@@ -123,6 +123,18 @@ impl Door {
         }
     }
 
+    /// The newest conflicts of replication, as the API shows them.
+    pub fn conflicts(&self, schema: &Schema, limit: usize) -> Result<Value, Failure> {
+        match self {
+            Self::Agent(client) => ask(client, Method::Get, &format!("/api/db?conflicts&limit={limit}"), None),
+            Self::File(db) => {
+                let conflicts = smol::block_on(db.conflicts(limit))?;
+                let conflicts: Value = conflicts.iter().map(|conflict| conflict.to_json(schema)).collect();
+                Ok(json!({"conflicts": conflicts}))
+            }
+        }
+    }
+
     /// `check`, `compact`, `rekey` or `statistics`.
     pub fn care(&self, task: &str) -> Result<Value, Failure> {
         match (self, task) {

@@ -98,6 +98,28 @@ pub fn change(data: &str) -> String {
     }
 }
 
+/// Conflicts, the newest first: what happened, and both sides.
+pub fn conflicts(json: Value) -> Output {
+    let mut text = String::new();
+    for conflict in json["conflicts"].as_array().into_iter().flatten() {
+        let word = |name: &str| conflict[name].as_str().map_or_else(String::new, |text| shown(&text.into()));
+        let what = match conflict["resolution"].as_str() {
+            Some("rebase") => "the device's won",
+            Some("theirs") => "the cloud's won",
+            Some("merge") => "merged; the cloud's won where both changed a field",
+            Some("both") => "both were kept",
+            _ => "settled",
+        };
+        let side = |name: &str| match &conflict[name] {
+            Value::Null => "removed".to_owned(),
+            item => shown(item),
+        };
+        let _ = writeln!(text, "{}  {} {}: {what}", word("at"), word("model"), word("id"));
+        let _ = writeln!(text, "  device  {}\n  cloud   {}", side("device"), side("cloud"));
+    }
+    Output { text, json }
+}
+
 /// Names and values, a line each; the models of a list likewise.
 pub fn figures(json: &Value) -> String {
     let mut text = String::new();
