@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
 """The AWS simulator of `ci/run --cloud` and of the tests: moto, with signatures and policies enforced.
 
-cloud.py serve --port PORT [--table NAME] [--allow ACTIONS] [--stream] [--stdin]
+cloud.py serve --port PORT [--table NAME] [--allow ACTIONS] [--stream] [--stdin | --ask]
     Starts moto on loopback with one DynamoDB table and one user who may use it, or carry out other ACTIONS, as `s3:*,logs:*`.
     Prints a line of JSON that says how to get in, and serves until SIGTERM, or with --stdin until standard input ends (so
     that it dies with the test that started it). With --stream the table has a stream of its changes, for ci/function.py.
+    With --ask each line of standard input is answered: `count` with how many items there are, `keys` with their sort keys.
+    Port 0 is any that is free.
 cloud.py scan FILE
     Prints the items of the table, one line of JSON each; FILE holds the line that `serve` printed (`-`: standard input).
 cloud.py edit FILE THING MODEL KEY [JSON]
@@ -42,6 +44,7 @@ def main():
     verb.add_argument("--allow", default="dynamodb:*")
     verb.add_argument("--stream", action="store_true")
     verb.add_argument("--stdin", action="store_true")
+    verb.add_argument("--ask", action="store_true")
     verb = verbs.add_parser("scan")
     verb.add_argument("file", type=argparse.FileType())
     verb = verbs.add_parser("delete")
@@ -55,7 +58,8 @@ def main():
     verb.add_argument("fields", type=lambda text: json.loads(text, parse_float=decimal.Decimal), nargs="?")
     arguments = parser.parse_args()
     if arguments.verb == "serve":
-        serve(arguments.port, arguments.table, arguments.allow.split(","), arguments.stream, arguments.stdin)
+        whose_end = answer_questions if arguments.ask else sys.stdin.read if arguments.stdin else None
+        serve(arguments.port, arguments.table, arguments.allow.split(","), arguments.stream, whose_end)
     elif arguments.verb == "scan":
         scan(json.load(arguments.file))
     elif arguments.verb == "delete":
@@ -64,7 +68,7 @@ def main():
         edit(json.load(arguments.file), arguments.thing, arguments.model, arguments.key, arguments.fields)
 
 
-def serve(port, table, actions, has_stream, until_stdin_ends):
+def serve(port, table, actions, has_stream, whose_end):
     import moto.server
 
     # One request at a time: DynamoDB's conditions hold whatever else is going on, moto's do not.
@@ -80,6 +84,7 @@ def serve(port, table, actions, has_stream, until_stdin_ends):
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))
+            port = probe.getsockname()[1]
         except OSError as error:
             sys.exit(f"127.0.0.1:{port}: {error.strerror}")
     # A line a request is too much.
@@ -90,11 +95,24 @@ def serve(port, table, actions, has_stream, until_stdin_ends):
     server = moto.server.ThreadedMotoServer("127.0.0.1", port, verbose=False)
     server.start()
     print(json.dumps(set_up(f"http://127.0.0.1:{port}", table, actions, has_stream)), flush=True)
-    if until_stdin_ends:
-        threading.Thread(target=lambda: (sys.stdin.read(), ended.set()), daemon=True).start()
+    if whose_end:
+        threading.Thread(target=lambda: (whose_end(), ended.set()), daemon=True).start()
     ended.wait()
     # Requests that still run are of no use to anyone.
     os._exit(0)
+
+
+def answer_questions():
+    """What the tables have, without a request that would take the time of others."""
+    from moto.dynamodb.models import dynamodb_backends
+
+    for question in sys.stdin:
+        [backend] = [regions[REGION] for _, regions in dynamodb_backends.items() if regions[REGION].tables]
+        items = [partition for table in backend.tables.values() for partition in list(table.items.values())]
+        if question.strip() == "count":
+            print(sum(map(len, items)), flush=True)
+        else:
+            print(json.dumps([key.value for partition in items for key in list(partition)]), flush=True)
 
 
 def set_up(endpoint, table, actions, has_stream):

@@ -136,9 +136,9 @@ pub(super) fn settle(connection: &Connection, settled: &Settlement, comes_down: 
     let is_queued = match outcome {
         Outcome::Applied | Outcome::Theirs(_) => {
             let sql = "DELETE FROM _sync_out WHERE model = ?1 AND key = ?2 AND n = ?3";
-            connection.prepare_cached(sql)?.execute(params![model, key, n])?;
+            let is_newest = connection.prepare_cached(sql)?.execute(params![model, key, n])? > 0;
             let sql = "SELECT 1 FROM _sync_out WHERE model = ?1 AND key = ?2";
-            connection.prepare_cached(sql)?.exists(params![model, key])?
+            !is_newest && connection.prepare_cached(sql)?.exists(params![model, key])?
         }
         _ => true,
     };

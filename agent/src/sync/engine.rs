@@ -48,6 +48,9 @@ pub struct Settings {
     pub batch: usize,
     /// The models that are journals.
     pub journals: HashSet<String>,
+    /// How long an answer waits for others while there are requests on the way, so that one write into the database settles
+    /// them all. So many rows as are on the way are then read ahead.
+    pub gather: Duration,
     /// How long a change waits for a later one of the same row.
     pub delay: Duration,
     /// Who wins conflicts, by model; the device where nothing is said.
@@ -171,6 +174,7 @@ enum Stage {
 /// The replication engine.
 pub struct Engine {
     pub(super) rules: Rules,
+    gather: Duration,
     delay: Duration,
     pace: Pace,
     random: fastrand::Rng,
@@ -187,6 +191,8 @@ pub struct Engine {
     /// Nothing is sent or read, whatever waits.
     is_held: bool,
     judged: Vec<Settlement>,
+    /// When the first of these came.
+    judged_at: Option<Instant>,
     settling: Vec<Key>,
     is_reading: bool,
     /// The change log may hold rows that were not read.
@@ -216,6 +222,7 @@ impl Engine {
         };
         Self {
             rules,
+            gather: settings.gather,
             delay: settings.delay,
             pace: Pace::new(settings.window),
             random: fastrand::Rng::with_seed(seed),
@@ -229,6 +236,7 @@ impl Engine {
             next_request: 0,
             is_held: false,
             judged: Vec::new(),
+            judged_at: None,
             settling: Vec::new(),
             is_reading: false,
             unread: true,
@@ -249,6 +257,7 @@ impl Engine {
         self.sent.clear();
         self.requests.clear();
         self.judged.clear();
+        self.judged_at = None;
         self.settling.clear();
         self.is_reading = false;
         self.unread = true;
@@ -384,7 +393,8 @@ impl Engine {
     /// The next thing to do, until `None`.
     pub fn poll(&mut self, now: Instant) -> Option<Action> {
         self.release(now);
-        if self.settling.is_empty() && !self.judged.is_empty() {
+        if self.settles_at().is_some_and(|at| at <= now) {
+            self.judged_at = None;
             let settlements = std::mem::take(&mut self.judged);
             self.settling = settlements.iter().map(|settled| (settled.model.clone(), settled.key.clone())).collect();
             return Some(Action::Settle(settlements));
@@ -417,8 +427,9 @@ impl Engine {
         });
         let may_read = !self.is_held && self.can_read();
         let reading = may_read.then(|| self.pace.paused_until().max(self.read_after)).flatten();
+        let settles = self.settles_at();
         let look = if self.changed && !self.unread && self.has_parked() { self.look_after } else { None };
-        waiting.chain(reading).chain(look).min()
+        waiting.chain(reading).chain(settles).chain(look).min()
     }
 
     /// What happened so far.
@@ -487,6 +498,15 @@ impl Engine {
             row.tries += 1;
         }
         self.judged.push(verdict.settlement);
+        self.judged_at.get_or_insert(now);
+    }
+
+    /// When what was answered is to be settled: soon, and at once where nothing more is on the way or much was answered.
+    fn settles_at(&self) -> Option<Instant> {
+        let judged_at = self.judged_at.filter(|_| self.settling.is_empty() && !self.judged.is_empty())?;
+        let is_much = self.judged.len() * 2 >= self.pace.window() * self.batch;
+        let wait = if self.sent.is_empty() || is_much { Duration::ZERO } else { self.gather };
+        Some(judged_at + wait)
     }
 
     /// The row cannot be stored as it is.
@@ -572,7 +592,8 @@ impl Engine {
     /// How many more rows may be on the way, from the reading to the settlement.
     fn room(&self) -> usize {
         let busy = self.ready.len() + self.sent.len() + self.judged.len() + self.settling.len();
-        (self.pace.window() * self.batch).saturating_sub(busy)
+        let ahead = if self.gather.is_zero() { 1 } else { 2 };
+        (self.pace.window() * self.batch * ahead).saturating_sub(busy)
     }
 
     fn busy(&self) -> HashSet<Key> {

@@ -23,6 +23,9 @@ use crate::net;
 
 /// How far before the watermark changes are read again.
 const OVERLAP: Duration = Duration::from_secs(2 * 60);
+/// Answers wait so long to be settled together.
+const GATHER: Duration = Duration::from_millis(20);
+
 /// Brings the changes of a database to the cloud for as long as it runs.
 pub struct Replicator<T> {
     db: Db,
@@ -67,6 +70,7 @@ impl<T: Transport> Replicator<T> {
             window: options.window,
             batch: if options.transport == config::SyncTransport::Mqtt { 1 } else { BATCH },
             journals: journals.map(|model| model.name().to_owned()).collect(),
+            gather: GATHER,
             delay: options.delay,
             policies: db.schema().models().map(|model| (model.name().to_owned(), model.conflict())).collect(),
         };

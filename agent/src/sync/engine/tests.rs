@@ -15,7 +15,10 @@ impl Bench {
     fn with_journals(window: usize, delay: Duration, journals: &[&str]) -> Self {
         let (thing, site, policies) = ("lamp".to_owned(), "s1".to_owned(), HashMap::new());
         let journals = journals.iter().map(|model| (*model).to_owned()).collect();
-        let engine = Engine::new(Settings { thing, site, window, batch: 3, journals, delay, policies }, 1);
+        let engine = Engine::new(
+            Settings { thing, site, window, batch: 3, journals, gather: Duration::ZERO, delay, policies },
+            1,
+        );
         Self { engine, now: Instant::now() }
     }
 
@@ -533,4 +536,21 @@ fn what_is_held_is_neither_read_nor_sent_but_settled() {
     assert!(bench.poll().is_none() && bench.engine.deadline().is_none());
     bench.engine.hold(false);
     bench.read();
+}
+
+#[test]
+fn answers_wait_a_little_to_be_settled_together() {
+    let mut bench = Bench::new(4, Duration::ZERO);
+    bench.engine.gather = Duration::from_millis(20);
+    assert_eq!(bench.read().0, 8, "as many are read ahead");
+    let ids = bench.rows(&[("a", 1), ("b", 2), ("c", 3), ("d", 4)]);
+    bench.answer(ids[0], Answer::Stored);
+    assert!(matches!(bench.poll(), None | Some(Action::Read { .. })));
+    bench.now += Duration::from_millis(20);
+    assert_eq!(bench.settle().len(), 1);
+    bench.answer(ids[1], Answer::Stored);
+    bench.answer(ids[2], Answer::Stored);
+    assert_eq!(bench.settle().len(), 2, "half of what may be on the way");
+    bench.answer(ids[3], Answer::Stored);
+    assert_eq!(bench.settle().len(), 1, "nothing else is on the way");
 }

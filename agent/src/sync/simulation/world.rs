@@ -371,7 +371,7 @@ impl World {
             match action {
                 Action::Read { limit, exclude } => {
                     let rows = self.store.rows.len().max(KEYS.len());
-                    if limit > self.window + rows || exclude.len() > rows {
+                    if limit > 2 * self.window + rows || exclude.len() > rows {
                         return Err(format!("I7 reads {limit} rows with a window of {}", self.window));
                     }
                     let rows = self.store.pending(limit, &exclude);
@@ -576,8 +576,10 @@ impl World {
 
 fn engine(site: &str, policy: Policy, window: usize, delay: Duration, mutant: Option<Mutant>, seed: u64) -> Engine {
     let (thing, site, policies) = ("thing".to_owned(), site.to_owned(), HashMap::from([("M".to_owned(), policy)]));
-    let mut engine =
-        Engine::new(Settings { thing, site, window, batch: 1, journals: HashSet::new(), delay, policies }, seed);
+    let mut engine = Engine::new(
+        Settings { thing, site, window, batch: 1, journals: HashSet::new(), gather: delay / 100, delay, policies },
+        seed,
+    );
     engine.rules.mutant = mutant;
     engine
 }
