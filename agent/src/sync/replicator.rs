@@ -13,7 +13,7 @@ use super::census::Census;
 use super::engine::{Action, Engine, Push, Settings};
 use super::error::Error;
 use super::pull::{self, Page, Puller};
-use super::state::{State, lock};
+use super::state::{Shared, State, lock};
 use super::transport::{BATCH, Transport};
 use crate::config;
 use crate::db::changelog::{Backlog, Pending};
@@ -31,20 +31,12 @@ pub struct Replicator<T> {
     db: Db,
     transport: T,
     pull: pull::Settings,
-    /// `sync.budget`
-    budget: u64,
     shared: Shared,
-}
-
-/// What the replicator and those who ask about it share.
-#[derive(Clone)]
-struct Shared {
-    engine: Arc<Mutex<Engine>>,
-    puller: Arc<Mutex<Puller>>,
-    backlog: Arc<Mutex<Backlog>>,
-    usage: Arc<Mutex<Usage>>,
     hints: (Sender<()>, Receiver<()>),
 }
+
+/// What comes back from a task.
+type Done = Result<Event, Error>;
 
 /// What came of an action.
 enum Event {
@@ -88,21 +80,14 @@ impl<T: Transport> Replicator<T> {
             db,
             transport,
             pull,
-            budget: options.budget,
-            shared: Shared {
-                engine,
-                puller,
-                backlog: Arc::default(),
-                usage: Arc::default(),
-                hints: channel::bounded(1),
-            },
+            shared: Shared { engine, puller, backlog: Arc::default(), usage: Arc::default(), budget: options.budget },
+            hints: channel::bounded(1),
         }
     }
 
     /// Sees how it does.
     pub fn state(&self) -> State {
-        let Shared { engine, puller, backlog, usage, hints } = self.shared.clone();
-        State::new((engine, puller, backlog), (usage, self.budget), hints.0)
+        State::new(self.shared.clone(), self.hints.0.clone())
     }
 
     /// Replicates until the future is dropped, which loses nothing: what was on its way is sent again by the next run.
@@ -116,7 +101,7 @@ impl<T: Transport> Replicator<T> {
         };
         *lock(&self.shared.puller) = puller(&self.pull, &progress);
         let seen = self.transport.traffic();
-        let mut budget = Budget::new(self.budget, progress.usage, seen, Instant::now(), net::utc_ms());
+        let mut budget = Budget::new(self.shared.budget, progress.usage, seen, Instant::now(), net::utc_ms());
         let (sender, events) = channel::unbounded();
         let tasks = LocalExecutor::new();
         match tasks.run(self.drive(&tasks, &mut budget, (&sender, &events))).await {
@@ -129,7 +114,7 @@ impl<T: Transport> Replicator<T> {
         &'a self,
         tasks: &LocalExecutor<'a>,
         budget: &mut Budget,
-        (sender, events): (&'a Sender<Result<Event, Error>>, &Receiver<Result<Event, Error>>),
+        (sender, events): (&'a Sender<Done>, &Receiver<Done>),
     ) -> Result<Infallible, Error> {
         let changes = self.db.changes();
         let mut census = Census::default();
@@ -149,7 +134,7 @@ impl<T: Transport> Replicator<T> {
             let deadline = lock(&self.shared.engine).deadline();
             let pull = lock(&self.shared.puller).deadline();
             let deadline = deadline.into_iter().chain(pull).chain(census.deadline()).chain(budget.deadline()).min();
-            let event = next(events, &changes, &self.shared.hints.1, deadline).await?;
+            let event = next(events, &changes, &self.hints.1, deadline).await?;
             let now = Instant::now();
             let mut engine = lock(&self.shared.engine);
             match event {
@@ -207,12 +192,12 @@ impl<T: Transport> Replicator<T> {
         lock(&self.shared.engine).poll(Instant::now())
     }
 
-    async fn count(&self, sender: &Sender<Result<Event, Error>>) {
+    async fn count(&self, sender: &Sender<Done>) {
         let counted = self.db.backlog().await.map(Event::Counted).map_err(Error::from);
         let _ = sender.send(counted).await;
     }
 
-    async fn carry_out_pull(&self, action: pull::Action, sender: &Sender<Result<Event, Error>>) {
+    async fn carry_out_pull(&self, action: pull::Action, sender: &Sender<Done>) {
         let event = match action {
             pull::Action::Query(query) => self.ask(query).await,
             pull::Action::Apply(batch) => match self.db.apply(batch).await {
@@ -224,7 +209,7 @@ impl<T: Transport> Replicator<T> {
         let _ = sender.send(event).await;
     }
 
-    async fn ask(&self, query: pull::Query) -> Result<Event, Error> {
+    async fn ask(&self, query: pull::Query) -> Done {
         if matches!(query.scope, pull::Scope::Model(_)) {
             self.db.watch_range().await?;
         }
@@ -250,7 +235,7 @@ impl<T: Transport> Replicator<T> {
         }
     }
 
-    async fn carry_out(&self, action: Action, sender: &Sender<Result<Event, Error>>) {
+    async fn carry_out(&self, action: Action, sender: &Sender<Done>) {
         let event = match action {
             Action::Read { limit, exclude } => {
                 self.db.pending(limit, &exclude).await.map(Event::Pending).map_err(Error::from)
@@ -271,11 +256,11 @@ fn puller(settings: &pull::Settings, progress: &Progress) -> Puller {
 
 /// The next event. What is not taken yet is bounded by the window: a row is not sent again before its answer was.
 async fn next(
-    events: &Receiver<Result<Event, Error>>,
+    events: &Receiver<Done>,
     changes: &Receiver<()>,
     hints: &Receiver<()>,
     deadline: Option<Instant>,
-) -> Result<Event, Error> {
+) -> Done {
     let answer = async { events.recv().await.unwrap_or(Err(crate::db::Error::Closed.into())) };
     let change = async { changes.recv().await.map(|()| Event::Recorded).map_err(|_| crate::db::Error::Closed.into()) };
     let hint = async {

@@ -17,12 +17,19 @@ use crate::net;
 /// Sees how a [`Replicator`](super::Replicator) does, from any thread, without waiting. Clones see the same.
 #[derive(Clone)]
 pub struct State {
-    engine: Arc<Mutex<Engine>>,
-    puller: Arc<Mutex<Puller>>,
-    backlog: Arc<Mutex<Backlog>>,
-    usage: Arc<Mutex<Usage>>,
-    budget: u64,
+    shared: Shared,
     hints: Sender<()>,
+}
+
+/// What a replicator and those who ask about it share.
+#[derive(Clone)]
+pub(super) struct Shared {
+    pub engine: Arc<Mutex<Engine>>,
+    pub puller: Arc<Mutex<Puller>>,
+    pub backlog: Arc<Mutex<Backlog>>,
+    pub usage: Arc<Mutex<Usage>>,
+    /// `sync.budget`
+    pub budget: u64,
 }
 
 /// How the replication does.
@@ -61,18 +68,14 @@ pub struct Status {
 }
 
 impl State {
-    pub(super) fn new(
-        (engine, puller, backlog): (Arc<Mutex<Engine>>, Arc<Mutex<Puller>>, Arc<Mutex<Backlog>>),
-        (usage, budget): (Arc<Mutex<Usage>>, u64),
-        hints: Sender<()>,
-    ) -> Self {
-        Self { engine, puller, backlog, usage, budget, hints }
+    pub(super) fn new(shared: Shared, hints: Sender<()>) -> Self {
+        Self { shared, hints }
     }
 
     /// Takes a hint that something is new in the cloud: it is asked at once, or half a second after it was asked last. However
     /// many hints come, they are one question.
     pub fn hint(&self, hint: &Hint) {
-        lock(&self.puller).hint(hint, Instant::now());
+        lock(&self.shared.puller).hint(hint, Instant::now());
         self.wake();
     }
 
@@ -80,8 +83,8 @@ impl State {
     /// what waits because the cloud was out of reach is tried now.
     pub fn connected(&self) {
         let now = Instant::now();
-        lock(&self.puller).connected(now);
-        lock(&self.engine).try_now();
+        lock(&self.shared.puller).connected(now);
+        lock(&self.shared.engine).try_now();
         self.wake();
     }
 
@@ -92,11 +95,12 @@ impl State {
 
     /// How it does at this moment.
     pub fn status(&self) -> Status {
-        let backlog = *lock(&self.backlog);
-        let (traffic, budget) = (lock(&self.usage).bytes, Some(self.budget).filter(|budget| *budget < UNLIMITED));
-        let report = lock(&self.engine).report();
+        let backlog = *lock(&self.shared.backlog);
+        let (traffic, budget) =
+            (lock(&self.shared.usage).bytes, Some(self.shared.budget).filter(|budget| *budget < UNLIMITED));
+        let report = lock(&self.shared.engine).report();
         let (pulled, last_pull, pull_error) = {
-            let puller = lock(&self.puller);
+            let puller = lock(&self.shared.puller);
             (puller.pulled(), puller.last_success(), puller.error().map(str::to_owned))
         };
         let now = net::utc_ms();
