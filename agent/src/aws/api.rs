@@ -114,7 +114,12 @@ impl Api {
     /// Failures that pass by themselves are repeated, 3 attempts in all, within `timeouts.aws`. So an operation may be carried
     /// out twice: make it conditional or idempotent.
     pub async fn call(&self, service: &Service, operation: &str, body: &Value) -> Result<Value, Error> {
-        let body = Arc::new(body.to_string().into_bytes());
+        self.call_with(service, operation, body.to_string().into_bytes()).await
+    }
+
+    /// The same with a body that is written already.
+    pub async fn call_with(&self, service: &Service, operation: &str, body: Vec<u8>) -> Result<Value, Error> {
+        let body = Arc::new(body);
         let outgoing = Outgoing {
             service: service.signing_name.into(),
             method: Method::Post,

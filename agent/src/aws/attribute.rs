@@ -26,6 +26,47 @@ pub fn encode(value: &Value) -> Value {
     }
 }
 
+/// The same as text, behind what is there already: for many items, without a tree of each.
+pub fn write(value: &Value, text: &mut Vec<u8>) {
+    let tree = |text: &mut Vec<u8>, value: &Value| {
+        serde_json::to_writer(text, value).expect("a JSON value can be written, and memory takes it")
+    };
+    let mut separator = b' ';
+    match value {
+        Value::Null => text.extend(b"{\"NULL\":true"),
+        Value::Bool(value) => text.extend(if *value { &b"{\"BOOL\":true"[..] } else { b"{\"BOOL\":false" }),
+        Value::Number(number) => text.extend(format!("{{\"N\":\"{number}\"").as_bytes()),
+        Value::String(_) => {
+            text.extend(b"{\"S\":");
+            tree(text, value);
+        }
+        Value::Array(list) => {
+            text.extend(b"{\"L\":[");
+            for value in list {
+                text.push(std::mem::replace(&mut separator, b','));
+                write(value, text);
+            }
+            text.push(b']');
+        }
+        Value::Object(map) => {
+            text.extend(b"{\"M\":{");
+            for (name, value) in map {
+                text.push(std::mem::replace(&mut separator, b','));
+                write_name(name, text);
+                write(value, text);
+            }
+            text.push(b'}');
+        }
+    }
+    text.push(b'}');
+}
+
+/// The name of an attribute, as text before its value.
+pub fn write_name(name: &str, text: &mut Vec<u8>) {
+    serde_json::to_writer(&mut *text, name).expect("a text can be written, and memory takes it");
+    text.push(b':');
+}
+
 /// The JSON value of an attribute value. Sets become arrays, binary stays base64; what is no attribute value becomes null.
 ///
 /// Integers of 64 bits are exact, other numbers are the nearest `f64`. DynamoDB does not tell `1.0` from `1`.
@@ -82,6 +123,9 @@ mod tests {
         });
         assert_eq!(decode(&encode(&value)), value);
         assert_eq!(decode_item(&encode_item(&value)), value);
+        let mut text = Vec::new();
+        write(&value, &mut text);
+        assert_eq!(serde_json::from_slice::<Value>(&text).expect("it is JSON"), encode(&value));
     }
 
     #[test]

@@ -43,4 +43,9 @@ impl DynamoDb {
     pub async fn call(&self, operation: &str, body: &Value) -> Result<Value, Error> {
         self.api.call(&SERVICE, operation, body).await
     }
+
+    /// The same with a body that is written already.
+    pub async fn call_with(&self, operation: &str, body: Vec<u8>) -> Result<Value, Error> {
+        self.api.call_with(&SERVICE, operation, body).await
+    }
 }

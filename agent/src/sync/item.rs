@@ -36,7 +36,7 @@ use serde_json::{Map, Value, json};
 
 use super::answer::Over;
 use super::engine::Push;
-use crate::aws::attribute::{decode, encode};
+use crate::aws::attribute::{decode, encode, write, write_name};
 use crate::db::Item;
 use crate::net::{self, base64};
 
@@ -165,21 +165,34 @@ pub fn update(table: &str, writer: &Writer, push: &Push, fields: &[String]) -> R
     }))
 }
 
-/// The row as a new item as a whole, which replaces whatever has its key.
+/// The row as a new item as a whole, which replaces whatever has its key: its text, behind what is there already.
 ///
 /// # Errors
-/// Why this row can never be stored as it is, in words.
-pub fn put(writer: &Writer, push: &Push) -> Result<Value, String> {
+/// Why this row can never be stored as it is, in words; nothing was written then.
+pub fn put(writer: &Writer, push: &Push, text: &mut Vec<u8>) -> Result<(), String> {
     let row = &*push.row;
     let partition = format!("{}#{}", writer.thing, row.model);
     check(&partition, &row.key, row.item.as_ref())?;
-    let mut item = Map::new();
-    item.insert("pk".to_owned(), json!({"S": partition}));
-    item.insert("sk".to_owned(), json!({"S": row.key}));
-    item.extend(stamps(writer, push).map(|(name, value)| (name.to_owned(), value)));
+    let stamps = stamps(writer, push);
+    text.push(b'{');
+    for (name, value) in [("pk", &partition), ("sk", &row.key)] {
+        write_name(name, text);
+        write(&Value::from(value.as_str()), text);
+        text.push(b',');
+    }
     let fields = row.item.iter().flatten().filter(|(_, value)| !value.is_null());
-    item.extend(fields.map(|(name, value)| (attribute(name), encode(value))));
-    Ok(Value::Object(item))
+    for (name, value) in fields {
+        write_name(&attribute(name), text);
+        write(value, text);
+        text.push(b',');
+    }
+    for (at, (name, value)) in stamps.iter().enumerate() {
+        text.extend((at > 0).then_some(b','));
+        write_name(name, text);
+        text.extend(value.to_string().as_bytes());
+    }
+    text.push(b'}');
+    Ok(())
 }
 
 /// What a device's write says of itself.
@@ -362,9 +375,13 @@ mod tests {
         let (mut set, _) = read(&update("table", &writer, &made, &[]).unwrap());
         set.insert("pk".into(), json!({"S": "lamp#Reading"}));
         set.insert("sk".into(), json!({"S": "r1"}));
-        assert_eq!(put(&writer, &made).unwrap(), Value::Object(set));
+        let mut text = Vec::new();
+        put(&writer, &made, &mut text).unwrap();
+        assert_eq!(serde_json::from_slice::<Value>(&text).unwrap(), Value::Object(set));
         let large = json!({"text": "x".repeat(400 * 1024)});
-        assert!(put(&writer, &push(0, Over::Nothing, Some(large))).is_err());
+        let before = text.clone();
+        assert!(put(&writer, &push(0, Over::Nothing, Some(large)), &mut text).is_err());
+        assert_eq!(text, before);
     }
 
     #[test]

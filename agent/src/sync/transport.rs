@@ -1,9 +1,9 @@
 //! How a push reaches the cloud: the trait, and DynamoDB spoken to directly.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::future::Future;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::answer::Answer;
 use super::engine::Push;
@@ -11,6 +11,7 @@ use super::item::{self, Current, Writer};
 use super::pull::{Page, Query};
 use super::question::{self, Place};
 use crate::aws;
+use crate::aws::attribute::write_name;
 use crate::config;
 use crate::db::Db;
 
@@ -75,21 +76,36 @@ impl Transport for DynamoTransport {
     }
 
     async fn push_batch(&self, pushes: Vec<Push>) -> Vec<Answer> {
-        let items: Vec<_> = pushes.iter().map(|push| item::put(&self.writer, push)).collect();
-        let puts: Vec<_> = items.iter().flatten().map(|item| json!({"PutRequest": {"Item": item}})).collect();
-        let result = match puts.is_empty() {
-            true => Ok(Value::Null),
-            false => {
-                let request = json!({"RequestItems": {self.place.table.as_str(): puts}});
-                self.dynamo.call("BatchWriteItem", &request).await
+        let mut request = Vec::new();
+        request.extend(b"{\"RequestItems\":{");
+        write_name(&self.place.table, &mut request);
+        let mut separator = b'[';
+        let put = |push: &Push| {
+            let begin = request.len();
+            request.push(separator);
+            request.extend(b"{\"PutRequest\":{\"Item\":");
+            let put = item::put(&self.writer, push, &mut request);
+            match put {
+                Ok(()) => {
+                    request.extend(b"}}");
+                    separator = b',';
+                }
+                Err(_) => request.truncate(begin),
             }
+            put
         };
-        let of_all = batch_answer(&self.place.table, result);
-        let of_item = |item| match item {
-            Ok(item) => of_all(&item),
+        let puts: Vec<_> = pushes.iter().map(put).collect();
+        request.extend(b"]}}");
+        let result = match puts.iter().any(Result::is_ok) {
+            true => self.dynamo.call_with("BatchWriteItem", request).await,
+            false => Ok(Value::Null),
+        };
+        let of_all = batch_answer(&self.place, result);
+        let of_row = |(push, put): (&Push, Result<(), String>)| match put {
+            Ok(()) => of_all(&push.row.model, &push.row.key),
             Err(reason) => Answer::Refused(reason),
         };
-        items.into_iter().map(of_item).collect()
+        pushes.iter().zip(puts).map(of_row).collect()
     }
 
     fn traffic(&self) -> u64 {
@@ -102,26 +118,26 @@ impl Transport for DynamoTransport {
     }
 }
 
-/// What the answer to a BatchWriteItem means for each of its items.
-fn batch_answer(table: &str, result: Result<Value, aws::Error>) -> impl Fn(&Value) -> Answer {
-    let (answer, mut body) = match result {
+/// What the answer to a BatchWriteItem means for each of its rows, by model and key.
+fn batch_answer(place: &Place, result: Result<Value, aws::Error>) -> impl Fn(&str, &str) -> Answer {
+    let (answer, body) = match result {
         Ok(body) => (Answer::Stored, body),
         Err(error) => (answer(Err(error)), Value::Null),
-    };
-    let left = match body["UnprocessedItems"][table].take() {
-        Value::Array(left) => left,
-        _ => Vec::new(),
     };
     let answer = match answer {
         Answer::Refused(reason) => Answer::Alone(reason),
         answer => answer,
     };
-    move |item| {
-        let is_it = |left: &Value| ["pk", "sk"].iter().all(|name| left["PutRequest"]["Item"][*name] == item[*name]);
-        match left.iter().any(is_it) {
-            true => Answer::Throttled("the table is too busy for this item".to_owned()),
-            false => answer.clone(),
-        }
+    let left = body["UnprocessedItems"][place.table.as_str()].as_array().into_iter().flatten();
+    let key = |left: &Value| {
+        let item = &left["PutRequest"]["Item"];
+        Some((item["pk"]["S"].as_str()?.to_owned(), item["sk"]["S"].as_str()?.to_owned()))
+    };
+    let left: HashSet<(String, String)> = left.filter_map(key).collect();
+    let thing = place.thing.clone();
+    move |model, key| match !left.is_empty() && left.contains(&(format!("{thing}#{model}"), key.to_owned())) {
+        true => Answer::Throttled("the table is too busy for this item".to_owned()),
+        false => answer.clone(),
     }
 }
 
@@ -212,14 +228,15 @@ mod tests {
 
     #[test]
     fn a_batch_says_what_became_of_each_of_its_items() {
-        let item = |key: &str| json!({"pk": {"S": "lamp#A"}, "sk": {"S": key}, "a": {"N": "1"}});
-        let left = json!({"UnprocessedItems": {"table": [{"PutRequest": {"Item": item("2")}}]}});
-        let of = batch_answer("table", Ok(left));
-        assert_eq!(of(&item("1")), Answer::Stored);
-        assert!(matches!(of(&item("2")), Answer::Throttled(_)));
+        let place = Place { table: "table".into(), index: String::new(), thing: "lamp".into() };
+        let item = json!({"pk": {"S": "lamp#A"}, "sk": {"S": "2"}, "a": {"N": "1"}});
+        let left = json!({"UnprocessedItems": {"table": [{"PutRequest": {"Item": item}}]}});
+        let of = batch_answer(&place, Ok(left));
+        assert_eq!((of("A", "1"), of("B", "2")), (Answer::Stored, Answer::Stored));
+        assert!(matches!(of("A", "2"), Answer::Throttled(_)));
         let failed = |status, code: &str| {
             let (code, message) = (code.to_owned(), "why".to_owned());
-            batch_answer("table", Err(aws::Error::Service { status, code, message, body: Value::Null }))(&item("1"))
+            batch_answer(&place, Err(aws::Error::Service { status, code, message, body: Value::Null }))("A", "1")
         };
         assert!(matches!(failed(400, "ValidationException"), Answer::Alone(_)));
         assert!(matches!(failed(400, "ThrottlingException"), Answer::Throttled(_)));
