@@ -24,7 +24,7 @@ pub trait Transport {
     /// [`Answer::Failed`]. Dropping the future gives the request up; it may arrive all the same.
     fn push(&self, push: Push) -> impl Future<Output = Answer>;
 
-    /// Sends rows of journals with one request, which need no condition, and says what became of each. At most [`BATCH`].
+    /// Sends rows of journals with one request, which need no condition, and says what became of each. At most 25.
     fn push_batch(&self, pushes: Vec<Push>) -> impl Future<Output = Vec<Answer>>;
 
     /// Bytes that it has sent and received since it was made, as far as it knows.
