@@ -222,7 +222,7 @@ impl Editor {
         Ok(count)
     }
 
-    fn is_pending(&self, model: &Model, key: &str) -> Result<bool, Error> {
+    pub(super) fn is_pending(&self, model: &Model, key: &str) -> Result<bool, Error> {
         let sql = "SELECT 1 FROM _sync_out WHERE model = ?1 AND key = ?2";
         Ok(self.connection().prepare_cached(sql)?.exists(params![model.name(), key])?)
     }

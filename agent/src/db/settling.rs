@@ -19,6 +19,8 @@ impl Editor {
             let model = schema.demand(&settled.model)?;
             self.fresh().settled(&settled.model, &settled.key);
             match &settled.outcome {
+                // Both sides were put together before: an answer that comes again says nothing new.
+                Outcome::Merge { .. } | Outcome::Both(_) if !self.is_pending(model, &settled.key)? => {}
                 Outcome::Merge { theirs, counter } => self.settle_merge(model, settled, theirs, *counter)?,
                 Outcome::Both(theirs) => self.settle_both(model, settled, theirs)?,
                 Outcome::Applied | Outcome::Rebase | Outcome::Theirs(_) => self.settle_one_side(model, settled)?,

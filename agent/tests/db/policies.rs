@@ -148,6 +148,8 @@ fn both_are_kept_the_devices_under_a_key_of_its_own() {
     let expected = json!({"id": beside.key, "a": 3, "secret": "mine"});
     assert_eq!((row(&db, &beside.key), beside.item.map(Value::Object)), (Some(expected.clone()), Some(expected)));
     assert_eq!((pending(&db).len(), resolutions(&db)), (1, vec!["both".to_owned()]));
+    settle(&db, &sent, 5, Outcome::Both(item(json!({"id": "x", "a": 9}))), None);
+    assert_eq!((pending(&db).len(), resolutions(&db).len()), (1, 1), "an answer that comes again");
 }
 
 #[test]
