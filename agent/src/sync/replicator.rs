@@ -24,7 +24,7 @@ use crate::net;
 /// How far before the watermark changes are read again.
 const OVERLAP: Duration = Duration::from_secs(2 * 60);
 /// Answers wait so long to be settled together.
-const GATHER: Duration = Duration::from_millis(20);
+const GATHER: Duration = Duration::from_millis(50);
 
 /// Brings the changes of a database to the cloud for as long as it runs.
 pub struct Replicator<T> {
