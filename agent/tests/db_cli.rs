@@ -123,7 +123,8 @@ fn every_verb(device: &Device) {
         (&["create", "Reading", "name"], 2, "expected FIELD=VALUE"),
         (&["find", "Reading", "--limit", "0"], 2, "--limit: expected a number from 1 to 1000"),
         (&["get", "Reading"], 2, "expected `ioto db` and one of"),
-        (&["get", "Reading", "x", "--limit", "1"], 2, "belong to `ioto db find`"),
+        (&["get", "Reading", "x", "--next", "1"], 2, "belong to `ioto db find`"),
+        (&["get", "Reading", "x", "--limit", "1"], 2, "--limit belongs to `ioto db` find and conflicts"),
     ] {
         let (found, out, err) = device.db(words);
         assert_eq!((found, out.as_str()), (status, ""), "{words:?}: {err}");

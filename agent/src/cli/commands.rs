@@ -92,8 +92,7 @@ Exit status 1 when a point failed.",
   models | get MODEL ID | find MODEL [FIELD=VALUE…] | watch [MODEL …]
   create, upsert MODEL FIELD=VALUE… | update MODEL ID FIELD=VALUE…
   remove MODEL ID | batch FILE | transaction FILE | conflicts | statistics
-  import MODEL FILE | export MODEL | backup FILE | restore FILE
-  check | compact | rekey\n
+  import MODEL FILE | export MODEL | backup, restore FILE | check | compact\n
 FIELD:=JSON is taken as it is. find: also <, <=, >, >=, <>, ^= (begins with)
 and ~= (contains). update: also FIELD+=NUMBER and FIELD[]=ELEMENT.",
         options: &[
