@@ -108,7 +108,8 @@ fn status(agent: &Agent) -> Value {
 }
 
 fn until_connected(agent: &Agent) {
-    eventually("the device is connected", Duration::from_secs(400), || {
+    // After a long outage the client waits up to 15 minutes.
+    eventually("the device is connected", Duration::from_secs(1000), || {
         let mqtt = status(agent)["mqtt"].clone();
         (mqtt["connected"] == true && mqtt["subscriptions"].as_u64() >= Some(1)).then_some(())
     });

@@ -43,9 +43,17 @@ pub struct Cloud {
     foreign: Vec<Foreign>,
     /// The same, to look them up.
     pub identities: HashSet<String>,
+    /// Whether what another database file of the device wrote is somebody else's.
+    is_by_file: bool,
+    /// Whether two devices have the name at a time.
+    has_two: bool,
 }
 
 impl Cloud {
+    pub fn new(is_by_file: bool, has_two: bool) -> Self {
+        Self { is_by_file, has_two, ..Self::default() }
+    }
+
     pub fn current(&self, key: &str) -> Option<Current> {
         self.items.get(key).map(|item| Current::parse(item).unwrap())
     }
@@ -192,7 +200,8 @@ impl Cloud {
             if was.version.is_some_and(|version| now.version != Some(version + 1)) {
                 return Err(format!("I4 version {:?} of {key} follows {:?}", now.version, was.version));
             }
-            if was.writer.as_deref() != Some(thing) || was.version.is_none() {
+            let is_ours = was.writer.as_deref() == Some(thing) && (!self.is_by_file || was.site == now.site);
+            if !is_ours || was.version.is_none() {
                 let version = (key.to_owned(), was.version.unwrap_or(0), was.item);
                 // One put without a version cannot be told from the next: to have recorded any of them is enough.
                 let put = |other: &Foreign| version.1 == 0 && other.0 == key && other.1 == 0 && is_known(other);
@@ -205,10 +214,14 @@ impl Cloud {
             }
         }
         let (ops, counters) = self.since_deleted.entry(key.to_owned()).or_default();
-        if !ops.insert(op.clone()) {
+        // An item has room for one counter: what was stored before another device of this name wrote is not known.
+        let site_before = self.items.get(key).and_then(|before| Current::parse(before).unwrap().site);
+        let is_of_another = self.has_two && site_before != now.site;
+        if !ops.insert(op.clone()) && !is_of_another {
             return Err(format!("I3b/I4 the change {counter} of {key} was stored twice"));
         }
-        if counters.insert(site, counter).is_some_and(|last| last >= counter) {
+        let last = counters.insert(site, counter);
+        if last.is_some_and(|last| last > counter || last == counter && !is_of_another) {
             return Err(format!("I5 the change {counter} of {key} was stored after a newer one"));
         }
         if ["_ts", "gpk", "ttl"].iter().any(|name| after.contains_key(*name)) {

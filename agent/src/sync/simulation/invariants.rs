@@ -11,7 +11,7 @@ impl World {
     pub(super) fn check_conflict(&self, settled: &Settlement, conflict: &Conflict) -> Result<(), String> {
         let theirs = identity(&(settled.key.clone(), settled.base, conflict.theirs.clone()));
         let is_gone = conflict.theirs.is_none() && self.cloud.was_deleted(&settled.key);
-        let is_of_earlier_file = self.cloud.written.get(&theirs).is_some_and(|site| *site != self.store.site);
+        let is_of_earlier_file = self.cloud.written.get(&theirs).is_some_and(|site| *site != self.device.store.site);
         if is_gone || is_of_earlier_file || self.cloud.identities.contains(&theirs) {
             return Ok(());
         }
@@ -20,17 +20,18 @@ impl World {
 
     /// I1. A version of somebody else that the device did not write over is not the device's to judge.
     pub(super) fn check_rows(&self, strict: bool) -> Result<(), String> {
-        for (key, row) in &self.store.rows {
+        for (key, row) in &self.device.store.rows {
             let Some(current) = self.cloud.current(key) else {
                 // What came from the cloud without a version, and was deleted there, is not taken for deleted.
-                if row.item.is_some() && strict && (row.base > 0 || !self.is_both) {
+                if row.item.is_some() && strict && (row.base > 0 || !self.setup.is_both) {
                     return Err(format!("I1 {key} is not in the cloud"));
                 }
                 continue;
             };
-            let is_ours = current.writer.as_deref() == Some("thing") && current.site.as_ref() == Some(&self.store.site);
-            let may_be_past = self.is_both && self.cloud.lost_count(key);
-            if self.store.is_pending(key) || !strict && (!is_ours || may_be_past) {
+            let is_ours =
+                current.writer.as_deref() == Some("thing") && current.site.as_ref() == Some(&self.device.store.site);
+            let may_be_past = self.setup.is_both && self.cloud.lost_count(key);
+            if self.device.store.is_pending(key) || !strict && (!is_ours || may_be_past) {
                 continue;
             }
             let mut theirs = current.item;

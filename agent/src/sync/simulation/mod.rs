@@ -5,9 +5,11 @@
 //! shows every event, and `MUTANT` tries one of the mutants alone.
 
 mod cloud;
+mod device;
 mod index;
 mod invariants;
 mod mutant;
+mod others;
 mod pulling;
 mod seen;
 mod store;

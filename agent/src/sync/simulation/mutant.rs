@@ -9,12 +9,16 @@ pub enum Mutant {
     NotMe,
     /// A success removes the change from the log even if there is a newer one.
     AnyN,
+    /// The row and its change are written in two transactions.
+    LogLater,
     /// Rows are written without a condition.
     Unconditional,
     /// A change that was stored before somebody else wrote is written again over it.
     NoCounter,
     /// The counter of another database file is taken for ours.
     AnySite,
+    /// What another device of the same name wrote is taken for ours where the device does not win.
+    AnyDevice,
     /// The condition also lets a repeated request through.
     RepeatPasses,
     /// No answer is taken for success.
@@ -48,12 +52,14 @@ pub enum Mutant {
 }
 
 impl Mutant {
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 22] = [
         Self::NotMe,
         Self::AnyN,
+        Self::LogLater,
         Self::Unconditional,
         Self::NoCounter,
         Self::AnySite,
+        Self::AnyDevice,
         Self::RepeatPasses,
         Self::Guess,
         Self::LeaveDeleted,

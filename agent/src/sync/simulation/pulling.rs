@@ -1,20 +1,16 @@
 //! The half of a run that reads from the cloud.
 
 use crate::db::inbound::Batch;
-use crate::net::iso8601;
 use crate::sync::hint::{Hint, Removed};
 use crate::sync::pull::{Action, Page, Puller, Query, Scope, Settings};
 
 use std::time::Duration;
 
-use super::cloud::identity;
 use super::mutant::Mutant;
 use super::world::{Event, World};
 
 /// 2026 in milliseconds: the cloud's clock is right.
-const CLOUD_TIME: u64 = 1_790_000_000_000;
-/// Keys that only others write: what is missed of them no later change of the device brings.
-const QUIET: [&str; 3] = ["q0", "q1", "q2"];
+pub(super) const CLOUD_TIME: u64 = 1_790_000_000_000;
 /// Ten years in milliseconds.
 const TEN_YEARS: i64 = 315_576_000_000;
 
@@ -22,13 +18,13 @@ impl World {
     /// A puller as the program makes one at its start, on a device whose clock is anywhere within twenty years.
     pub(super) fn new_puller(&mut self, is_whole_due: bool) -> Puller {
         let settings = Settings {
-            models: if self.is_both { vec!["M".to_owned()] } else { Vec::new() },
+            models: if self.setup.is_both { vec!["M".to_owned()] } else { Vec::new() },
             has_index: true,
             every: Duration::from_secs(self.random.u64(2..15)),
             overlap: Duration::from_secs(25),
             whole_every: Duration::from_secs(60 * 60),
         };
-        let mut progress = self.store.progress.clone();
+        let mut progress = self.device.store.progress.clone();
         let now_ms = CLOUD_TIME as i64 + self.random.i64(-TEN_YEARS..TEN_YEARS);
         if is_whole_due {
             progress.whole.clear();
@@ -36,33 +32,14 @@ impl World {
             progress.whole.insert("M".to_owned(), now_ms);
         }
         let mut puller = Puller::new(settings, &progress, self.now, now_ms, self.random.u64(..));
-        puller.mutant = self.mutant;
+        puller.mutant = self.setup.mutant;
         puller
-    }
-
-    /// What others wrote before the device was there, and will write beside it.
-    pub(super) fn earlier(&mut self) {
-        for _ in 0..self.random.usize(0..20) {
-            let key = QUIET[self.random.usize(..QUIET.len())];
-            self.at_random(Event::Foreign(Some(key.to_owned())));
-        }
-        for key in ["k0", "k2", "k3"].into_iter().chain(QUIET) {
-            let stamp = iso8601(CLOUD_TIME as i64 - self.random.i64(60_000..10_000_000));
-            let value = format!("e{key}");
-            self.cloud.edit(key, &value, &stamp, &mut self.random);
-        }
     }
 
     /// The device's clock, which is right or ten years off.
     pub(super) fn device_ms(&mut self) -> i64 {
         let off = *self.random.choice([0, 0, TEN_YEARS, -TEN_YEARS].iter()).unwrap();
         (CLOUD_TIME + self.elapsed_ms()) as i64 + off
-    }
-
-    /// The time that a cloud writer puts into the index: their clocks differ.
-    pub(super) fn stamp(&mut self) -> String {
-        let ms = CLOUD_TIME + self.elapsed_ms() + self.random.u64(..10_000);
-        iso8601(ms as i64)
     }
 
     /// From when on the index shows a change of now.
@@ -74,11 +51,11 @@ impl World {
     /// Does what the puller wants.
     pub(super) fn turn_pull(&mut self) {
         self.hear();
-        while let Some(action) = self.puller.poll(self.now) {
-            let generation = self.generation;
+        while let Some(action) = self.device.puller.poll(self.now) {
+            let generation = self.device.generation;
             match action {
                 Action::Query(query) => {
-                    self.store.watch_range();
+                    self.device.store.watch_range();
                     let arrives = self.latency();
                     if self.trouble && matches!(query.scope, Scope::Model(_)) && self.random.u8(..) < 100 {
                         self.after(arrives, Event::Write(None));
@@ -86,8 +63,8 @@ impl World {
                     self.after(arrives, Event::Asked { generation, query });
                 }
                 Action::Apply(batch) => {
-                    if self.mutant == Some(Mutant::ProgressFirst) {
-                        self.store.keep_progress(&batch);
+                    if self.setup.mutant == Some(Mutant::ProgressFirst) {
+                        self.device.store.keep_progress(&batch);
                     }
                     let after = self.short();
                     if self.trouble && self.random.u8(..) < if batch.is_whole { 60 } else { 16 } {
@@ -97,10 +74,10 @@ impl World {
                 }
             }
         }
-        if let Some(at) = self.puller.deadline() {
+        if let Some(at) = self.device.puller.deadline() {
             let at = at.max(self.now + Duration::from_micros(1));
-            if self.pull_wake != Some(at) {
-                self.pull_wake = Some(at);
+            if self.device.pull_wake != Some(at) {
+                self.device.pull_wake = Some(at);
                 self.after(at - self.now, Event::Wake);
             }
         }
@@ -112,11 +89,11 @@ impl World {
             0..600 => {
                 let latest = self.random.bool().then(|| self.stamp());
                 let models = if self.random.u8(..5) == 0 { vec!["M".to_owned()] } else { Vec::new() };
-                self.puller.hint(&Hint { latest, removed: Removed::Models(models) }, self.now);
+                self.device.puller.hint(&Hint { latest, removed: Removed::Models(models) }, self.now);
             }
             600..700 => {
-                self.puller.connected(self.now);
-                self.engine.try_now();
+                self.device.puller.connected(self.now);
+                self.device.engine.try_now();
             }
             _ => {}
         }
@@ -137,7 +114,7 @@ impl World {
 
     /// What was read is committed.
     pub(super) fn apply(&mut self, batch: &Batch) -> Result<(), String> {
-        let (taken, removed) = self.store.apply(batch)?;
+        let (taken, removed) = self.device.store.apply(batch)?;
         for (key, base) in removed {
             let current = self.cloud.current(&key);
             if current.is_some_and(|current| current.version == Some(base) && current.item.is_some()) {
@@ -146,7 +123,7 @@ impl World {
         }
         for row in taken {
             self.seen.count("pulled");
-            self.known.insert(identity(&row));
+            self.device.knows(&row);
         }
         Ok(())
     }
@@ -156,10 +133,10 @@ impl World {
         for (key, current) in self.cloud.all() {
             let is_counted = with_all || self.cloud.is_indexed(&key) && !self.cloud.lost_count(&key);
             let is_counted = is_counted && current.version.is_some();
-            if !is_counted || self.store.is_pending(&key) {
+            if !is_counted || self.device.store.is_pending(&key) {
                 continue;
             }
-            let mine = self.store.rows.get(&key).and_then(|row| row.item.clone());
+            let mine = self.device.store.rows.get(&key).and_then(|row| row.item.clone());
             let mut theirs = current.item;
             // Attributes that a device's write left alone are only in the cloud.
             if let (Some(theirs), Some(mine)) = (&mut theirs, &mine) {
@@ -171,11 +148,14 @@ impl World {
         }
         if with_all {
             let is_left = |key: &&String| {
-                let row = &self.store.rows[*key];
+                let row = &self.device.store.rows[*key];
                 // What the cloud never counted is not taken for deleted.
-                row.item.is_some() && row.base > 0 && !self.store.is_pending(key) && self.cloud.current(key).is_none()
+                row.item.is_some()
+                    && row.base > 0
+                    && !self.device.store.is_pending(key)
+                    && self.cloud.current(key).is_none()
             };
-            if let Some(key) = self.store.rows.keys().find(is_left) {
+            if let Some(key) = self.device.store.rows.keys().find(is_left) {
                 return Err(format!("I1 {key} was deleted from the cloud, which was read as a whole"));
             }
         }

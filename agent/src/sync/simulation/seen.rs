@@ -35,6 +35,7 @@ impl Seen {
             "read",
             "unread",
             "pulled",
+            "two devices",
         ];
         for what in all {
             assert!(self.0.contains_key(what), "{what} never happened: {self:?}");

@@ -22,6 +22,7 @@ pub struct Row {
     is_long_gone: bool,
 }
 
+#[derive(Clone)]
 struct Change {
     n: u64,
     op: [u8; 16],
@@ -42,6 +43,8 @@ pub struct Store {
     /// Whether rows come from the cloud as well.
     is_both: bool,
     n: u64,
+    /// Changes of rows that are not in the log yet, of a mutant.
+    unlogged: BTreeMap<String, Change>,
     mutant: Option<Mutant>,
 }
 
@@ -64,7 +67,12 @@ impl Store {
 
     pub fn write(&mut self, key: &str, item: Option<Item>, now: i64, random: &mut fastrand::Rng) {
         let read = self.progress.watermark.as_deref().and_then(net::parse_iso8601).unwrap_or(0);
+        let before = self.log.get(key).cloned();
         self.record(key, item, now.max(read + 1), random.u128(..).to_be_bytes());
+        if self.mutant == Some(Mutant::LogLater) {
+            self.unlogged.extend(self.log.remove_entry(key));
+            self.log.extend(before.map(|before| (key.to_owned(), before)));
+        }
     }
 
     fn record(&mut self, key: &str, item: Option<Item>, changed: i64, op: [u8; 16]) {
@@ -75,6 +83,14 @@ impl Store {
         let before = std::mem::replace(&mut row.item, item);
         let basis = self.log.get(key).map_or((before, self.n - 1), |change| change.basis.clone());
         self.log.insert(key.to_owned(), Change { n: self.n, op, changed, basis });
+    }
+
+    /// The second transaction of a mutant, unless the power was cut before.
+    pub fn log_later(&mut self, is_cut: bool) {
+        let unlogged = std::mem::take(&mut self.unlogged);
+        if !is_cut {
+            self.log.extend(unlogged);
+        }
     }
 
     pub fn pending(&self, limit: usize, exclude: &HashSet<(String, String)>) -> Vec<Pending> {
@@ -258,7 +274,16 @@ impl Store {
     }
 
     pub fn backlog(&self) -> usize {
-        self.log.len()
+        self.log.len() + self.unlogged.len()
+    }
+
+    /// How many of those that wait are refused as they are.
+    pub fn poisoned(&self) -> usize {
+        let is_poisoned = |key: &&String| {
+            let item = self.rows[*key].item.as_ref();
+            item.is_some_and(|item| item.contains_key("poison"))
+        };
+        self.log.keys().filter(is_poisoned).count()
     }
 
     pub fn is_pending(&self, key: &str) -> bool {
