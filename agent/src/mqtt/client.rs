@@ -189,6 +189,16 @@ impl Client {
         core.wake();
     }
 
+    /// Says that the network may have come up: an attempt that waits because others failed is made at once, and those
+    /// after it as soon as if none had failed. A connection that stands is left alone.
+    pub fn try_now(&self) {
+        let mut core = self.shared.lock();
+        if !core.figures.connected {
+            core.is_hurried = true;
+            core.wake();
+        }
+    }
+
     /// Leaves the broker for a while; messages wait.
     pub fn pause(&self, time: Duration) {
         let mut core = self.shared.lock();

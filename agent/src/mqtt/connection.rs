@@ -56,7 +56,8 @@ impl Connection {
                 Err(error) => {
                     let wait = reconnect.wait(ended);
                     log::warn!("{}: {error}; next attempt in {:.1} s", self.options.broker(), wait.as_secs_f32());
-                    if Reconnect::is_takeover(ended) {
+                    let is_takeover = Reconnect::is_takeover(ended);
+                    if is_takeover {
                         let id = &self.options.client_id;
                         log::warn!("does another program use the client id '{id}' (mqtt.clientId)?");
                     }
@@ -64,7 +65,11 @@ impl Connection {
                     let pause = async {
                         Timer::after(wait).await;
                     };
-                    pause.or(self.closing()).await;
+                    let interrupted = self.until(|core| core.end != End::Open || core.is_hurried && !is_takeover);
+                    pause.or(interrupted).await;
+                    if std::mem::take(&mut self.shared.lock().is_hurried) {
+                        reconnect.restart();
+                    }
                 }
             }
         }
@@ -199,6 +204,7 @@ impl Connection {
         core.figures.connected = true;
         core.figures.connects += 1;
         core.figures.last_error = None;
+        core.is_hurried = false;
         core.call_arrivals();
     }
 
@@ -219,8 +225,13 @@ impl Connection {
 
     /// Resolves when the connection is not wanted any more.
     async fn closing(&self) {
+        self.until(|core| core.end != End::Open).await;
+    }
+
+    /// Resolves when the core is so; for who wakes the connection then.
+    async fn until(&self, is_so: impl Fn(&Core) -> bool) {
         poll_fn(|cx| {
-            while self.shared.lock().end == End::Open {
+            while !is_so(&self.shared.lock()) {
                 if self.shared.poll_woken(cx).is_pending() {
                     return Poll::Pending;
                 }

@@ -51,6 +51,11 @@ impl Reconnect {
         ended.by_broker && ended.lived.is_some_and(|lived| lived < TAKEOVER)
     }
 
+    /// What failed before is no reason to wait any more.
+    pub fn restart(&mut self) {
+        self.last = self.base;
+    }
+
     /// The time to wait before the next attempt.
     pub fn wait(&mut self, ended: Ended) -> Duration {
         if broken::has(Defect::ReconnectAtOnce) {

@@ -60,6 +60,8 @@ pub(super) struct Core {
     pub arrivals: Vec<Waker>,
     pub figures: State,
     pub end: End,
+    /// The next attempt need not wait.
+    pub is_hurried: bool,
     /// Until then the client keeps away from the broker.
     pub paused: Option<Instant>,
     /// Writes the notes of the session, if they are to be kept.
@@ -93,6 +95,7 @@ impl Shared {
             arrivals: Vec::new(),
             figures: State::default(),
             end: End::Open,
+            is_hurried: false,
             paused: None,
             writer: None,
             driver: None,

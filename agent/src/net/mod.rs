@@ -2,6 +2,8 @@
 
 mod backoff;
 pub mod base64;
+#[cfg(any(feature = "mqtt", feature = "sync"))]
+mod changes;
 mod clock;
 mod connect;
 mod error;
@@ -29,6 +31,8 @@ mod underway;
 mod x509;
 
 pub use self::backoff::Backoff;
+#[cfg(any(feature = "mqtt", feature = "sync"))]
+pub use self::changes::whenever_up;
 pub use self::clock::{amz_date, http_date, iso8601, parse_http_date, parse_iso8601, utc_ms};
 #[cfg(feature = "tls")]
 pub use self::connect::connect;

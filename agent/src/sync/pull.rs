@@ -199,6 +199,11 @@ impl Puller {
         self.hasten(now);
     }
 
+    /// Whether the cloud did not answer when it was asked last.
+    pub fn is_failing(&self) -> bool {
+        self.setbacks > 0
+    }
+
     /// What was said may be reason to ask sooner than planned; where the cloud does not answer, not much sooner.
     fn hasten(&mut self, now: Instant) {
         if self.setbacks > 0 {

@@ -88,6 +88,13 @@ impl State {
         self.wake();
     }
 
+    /// Says that the network may have come up: where the cloud was out of reach, what waits for it is tried now.
+    pub fn network_came_up(&self) {
+        if lock(&self.shared.engine).report().down || lock(&self.shared.puller).is_failing() {
+            self.connected();
+        }
+    }
+
     fn wake(&self) {
         // One that is not taken yet says the same.
         let _ = self.hints.try_send(());

@@ -12,6 +12,7 @@ use crate::agent::slot::Slot;
 use crate::agent::{Report, ServiceError, Stop};
 use crate::config::{self, Config};
 use crate::mqtt::{self, Client, Message, Options, QoS, QueueState};
+use crate::net;
 use crate::system::sandbox::Needs;
 
 /// Where durable messages wait, in the directory of the state.
@@ -76,7 +77,8 @@ async fn run(
         client.close();
         std::future::pending().await
     };
-    connection.run().or(closing).await;
+    let hurrying = async { match net::whenever_up(|| client.try_now()).await {} };
+    connection.run().or(closing).or(hurrying).await;
     slot.set(None);
     Ok(())
 }

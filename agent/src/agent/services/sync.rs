@@ -15,6 +15,7 @@ use crate::config::{Config, SyncTransport};
 use crate::db::Db;
 #[cfg(feature = "mqtt")]
 use crate::mqtt::Client;
+use crate::net;
 #[cfg(feature = "mqtt")]
 use crate::sync::{self, MqttTransport};
 use crate::sync::{DynamoTransport, Replicator, State, Transport};
@@ -81,7 +82,8 @@ async fn replicate<T: Transport>(
     });
     report.running();
     let failed = async { Err(replicator.run().await.into()) };
-    failed.or(hear(config, device, handles, comes_down, &state)).await
+    let hurrying = async { match net::whenever_up(|| state.network_came_up()).await {} };
+    failed.or(hear(config, device, handles, comes_down, &state)).or(hurrying).await
 }
 
 /// Replicates through the MQTT client, which the configuration has where it has this transport.
