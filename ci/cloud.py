@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
 """The AWS simulator of `ci/run --cloud` and of the tests: moto, with signatures and policies enforced.
 
-cloud.py serve --port PORT [--table NAME] [--allow ACTIONS] [--stream] [--stdin | --ask]
+cloud.py serve --port PORT [--table NAME] [--allow ACTIONS] [--stream] [--stdin | --ask] [--dynalite PROGRAM]
     Starts moto on loopback with one DynamoDB table and one user who may use it, or carry out other ACTIONS, as `s3:*,logs:*`.
     Prints a line of JSON that says how to get in, and serves until SIGTERM, or with --stdin until standard input ends (so
     that it dies with the test that started it). With --stream the table has a stream of its changes, for ci/function.py.
     With --ask each line of standard input is answered: `count` with how many items there are, `keys` with their sort keys.
-    Port 0 is any that is free.
+    Port 0 is any that is free. With --dynalite that program has the table, and nobody looks at signatures.
 cloud.py scan FILE
     Prints the items of the table, one line of JSON each; FILE holds the line that `serve` printed (`-`: standard input).
 cloud.py edit FILE THING MODEL KEY [JSON]
@@ -24,6 +24,7 @@ import logging
 import os
 import signal
 import socket
+import subprocess
 import sys
 import threading
 import urllib.request
@@ -45,6 +46,7 @@ def main():
     verb.add_argument("--stream", action="store_true")
     verb.add_argument("--stdin", action="store_true")
     verb.add_argument("--ask", action="store_true")
+    verb.add_argument("--dynalite")
     verb = verbs.add_parser("scan")
     verb.add_argument("file", type=argparse.FileType())
     verb = verbs.add_parser("delete")
@@ -59,6 +61,8 @@ def main():
     arguments = parser.parse_args()
     if arguments.verb == "serve":
         whose_end = answer_questions if arguments.ask else sys.stdin.read if arguments.stdin else None
+        if arguments.dynalite:
+            sys.exit(serve_dynalite(arguments.dynalite, arguments.port, arguments.table))
         serve(arguments.port, arguments.table, arguments.allow.split(","), arguments.stream, whose_end)
     elif arguments.verb == "scan":
         scan(json.load(arguments.file))
@@ -102,6 +106,21 @@ def serve(port, table, actions, has_stream, whose_end):
     os._exit(0)
 
 
+def serve_dynalite(program, port, table):
+    """Until standard input ends."""
+    child = subprocess.Popen([program, "--host", "127.0.0.1", "--port", str(port), "--createTableMs", "0"])
+    try:
+        endpoint = f"http://127.0.0.1:{port}"
+        dynamodb = client("dynamodb", endpoint, "setup", "setup")
+        create_table(dynamodb, table)
+        dynamodb.get_waiter("table_exists").wait(TableName=table, WaiterConfig={"Delay": 1})
+        print(json.dumps(way_in(endpoint, table, "device", "secret")), flush=True)
+        sys.stdin.read()
+    finally:
+        child.kill()
+        child.wait()
+
+
 def answer_questions():
     """What the tables have, without a request that would take the time of others."""
     from moto.dynamodb.models import dynamodb_backends
@@ -117,17 +136,8 @@ def answer_questions():
 
 def set_up(endpoint, table, actions, has_stream):
     """The table, a user who may do this and nothing else, and from then on no request without a valid signature."""
-    dynamodb = client("dynamodb", endpoint, "setup", "setup")
-    dynamodb.create_table(
-        TableName=table,
-        BillingMode="PAY_PER_REQUEST",
-        KeySchema=keys("pk", "sk"),
-        AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name in ["pk", "sk", "gpk", "_ts"]],
-        GlobalSecondaryIndexes=[
-            {"IndexName": "changes", "KeySchema": keys("gpk", "_ts"), "Projection": {"ProjectionType": "ALL"}}
-        ],
-        **({"StreamSpecification": {"StreamEnabled": True, "StreamViewType": "NEW_AND_OLD_IMAGES"}} if has_stream else {}),
-    )
+    stream = {"StreamSpecification": {"StreamEnabled": True, "StreamViewType": "NEW_AND_OLD_IMAGES"}}
+    create_table(client("dynamodb", endpoint, "setup", "setup"), table, **(stream if has_stream else {}))
     # moto does not look for the table in a DynamoDB request, so that it matches no resource but `*`.
     allowed = {"Effect": "Allow", "Action": actions, "Resource": "*"}
     iam = client("iam", endpoint, "setup", "setup")
@@ -141,13 +151,25 @@ def set_up(endpoint, table, actions, has_stream):
     # The type matters: moto takes a form for something else.
     plain = {"Content-Type": "text/plain"}
     urllib.request.urlopen(urllib.request.Request(endpoint + "/moto-api/reset-auth", b"0", plain)).close()
-    return {
-        "endpoint": endpoint,
-        "region": REGION,
-        "table": table,
-        "access_key_id": key["AccessKeyId"],
-        "secret_access_key": key["SecretAccessKey"],
-    }
+    return way_in(endpoint, table, key["AccessKeyId"], key["SecretAccessKey"])
+
+
+def way_in(endpoint, table, key, secret):
+    access = {"access_key_id": key, "secret_access_key": secret}
+    return {"endpoint": endpoint, "region": REGION, "table": table, **access}
+
+
+def create_table(dynamodb, table, **more):
+    dynamodb.create_table(
+        TableName=table,
+        BillingMode="PAY_PER_REQUEST",
+        KeySchema=keys("pk", "sk"),
+        AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name in ["pk", "sk", "gpk", "_ts"]],
+        GlobalSecondaryIndexes=[
+            {"IndexName": "changes", "KeySchema": keys("gpk", "_ts"), "Projection": {"ProjectionType": "ALL"}}
+        ],
+        **more,
+    )
 
 
 def keys(partition, sort):

@@ -36,6 +36,11 @@ impl Moto {
         Self::launch(&["--allow", actions])
     }
 
+    /// The program `dynalite` with the table in its place, which looks at no signatures.
+    pub fn dynalite(program: &str) -> Self {
+        Self::launch(&["--dynalite", program])
+    }
+
     fn launch(arguments: &[&str]) -> Self {
         let port = free_port();
         let mut child = cloud()

@@ -5,10 +5,15 @@
 //! What the engine knows is lost with it without harm: a row leaves the change log only when it is settled, and a push
 //! that is repeated is recognised by the cloud (see [`item`](super::item)).
 
+mod report;
+mod request;
+
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+pub use self::report::{Parked, Report};
+pub use self::request::Push;
 use super::answer::{Answer, Over, Rules};
 use super::pace::{Pace, jitter};
 use crate::db::Policy;
@@ -17,8 +22,6 @@ use crate::db::changelog::{Outcome, Pending, Settlement};
 /// Rows that may wait for another try at a time. When more are refused, the engine rests until one of them is due: so
 /// many refusals are no matter of single rows any more, and the memory for them stays bounded.
 const WAITING: usize = 1024;
-/// Refused rows that a [`Report`] names.
-const NAMED: usize = 16;
 /// Changes of a row that were sent without an answer, of which the engine knows what they were.
 const UNKNOWN: usize = 8;
 /// A row that was written by others is sent again at once so many times; then it waits between the tries.
@@ -34,6 +37,8 @@ const PARK_CAP: Duration = Duration::from_secs(60 * 60);
 
 /// A refused row is looked at this often, if anything changed: it may have been put right, and then it is sent at once.
 const LOOK: Duration = Duration::from_secs(60);
+/// So many of them at a time.
+const LOOKED_AT: usize = 16;
 
 /// How the engine works.
 #[derive(Clone, Debug)]
@@ -57,38 +62,6 @@ pub struct Settings {
     pub policies: HashMap<String, Policy>,
 }
 
-/// A row on its way to the cloud.
-#[derive(Clone, Debug)]
-pub struct Push {
-    /// Names this push; the answer comes back under it.
-    pub id: u64,
-    /// The request that it is a part of.
-    request: u64,
-    /// The row and its change.
-    pub row: Arc<Pending>,
-    /// What the write expects to find in the cloud.
-    pub over: Over,
-}
-
-impl Push {
-    /// A push of its own request.
-    #[cfg(test)]
-    pub(super) fn new(id: u64, row: Pending, over: Over) -> Self {
-        Self { id, request: id, row: Arc::new(row), over }
-    }
-
-    /// The version of the item once this is stored: the one after the known version. An item that is made may have had versions
-    /// before that the device never saw, or no longer knows: it leaps beyond them, always as far for the same change.
-    pub fn version(&self) -> u64 {
-        let next = self.row.base.saturating_add(1);
-        if self.over == Over::Known {
-            return next;
-        }
-        let [a, b, c, ..] = self.row.op;
-        next + u64::from(u32::from_be_bytes([0, a, b, c]))
-    }
-}
-
 /// What to do next.
 #[derive(Clone, Debug)]
 pub enum Action {
@@ -104,38 +77,6 @@ pub enum Action {
     Push(Vec<Push>),
     /// Write this into the database in one transaction, then call [`Engine::settled`].
     Settle(Vec<Settlement>),
-}
-
-/// A row that the cloud refuses, and that is tried again at long intervals.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Parked {
-    /// The model of the row.
-    pub model: String,
-    /// The key of the row.
-    pub key: String,
-    /// Why, in words.
-    pub reason: String,
-    /// How often it was refused.
-    pub tries: u32,
-}
-
-/// What the engine has seen since it was made.
-#[derive(Clone, Debug, Default)]
-pub struct Report {
-    /// Changes that reached the cloud.
-    pub pushed: u64,
-    /// Requests that wait for their answer.
-    pub sent: usize,
-    /// When the cloud took a change for the last time.
-    pub last_success: Option<Instant>,
-    /// The last thing that went wrong; nothing once the cloud has taken a change after it.
-    pub error: Option<String>,
-    /// Whether the cloud is out of reach.
-    pub down: bool,
-    /// Rows that are refused.
-    pub parked: usize,
-    /// Some of them.
-    pub examples: Vec<Parked>,
 }
 
 type Key = (String, String);
@@ -432,53 +373,6 @@ impl Engine {
         waiting.chain(reading).chain(settles).chain(look).min()
     }
 
-    /// What happened so far.
-    pub fn report(&self) -> Report {
-        let refused = self.rows.iter().filter_map(|((model, key), row)| {
-            let (_, reason) = row.refused.clone()?;
-            Some(Parked { model: model.clone(), key: key.clone(), reason, tries: row.tries })
-        });
-        Report {
-            pushed: self.pushed,
-            sent: self.sent.len(),
-            last_success: self.last_success,
-            error: self.error.clone(),
-            down: self.pace.is_down(),
-            parked: self.rows.values().filter(|row| row.refused.is_some()).count(),
-            examples: refused.take(NAMED).collect(),
-        }
-    }
-
-    /// The next request, which has this row.
-    fn load(&mut self, first: Pending) -> Vec<Push> {
-        self.next_request += 1;
-        let mut is_full = !self.goes_along(&first);
-        let mut pushes = vec![self.push(first)];
-        while !is_full && pushes.len() < self.batch {
-            is_full = !self.ready.front().is_some_and(|row| self.goes_along(row));
-            let next = if is_full { None } else { self.ready.pop_front() };
-            pushes.extend(next.map(|row| self.push(row)));
-        }
-        self.requests.insert(self.next_request, pushes.len());
-        pushes
-    }
-
-    /// Whether the row may be in a request with others: it is new, and was not tried before.
-    fn goes_along(&self, row: &Pending) -> bool {
-        let is_new = row.base == 0 && row.item.is_some() && self.journals.contains(&row.model);
-        let is_untried = |row: &Row| row.tries == 0 && row.next.is_none();
-        is_new && self.rows.get(&(row.model.clone(), row.key.clone())).is_none_or(is_untried)
-    }
-
-    fn push(&mut self, row: Pending) -> Push {
-        let known = self.rows.get(&(row.model.clone(), row.key.clone())).and_then(|row| row.next);
-        let over = known.unwrap_or(if row.base == 0 { Over::Nothing } else { Over::Known });
-        self.next_id += 1;
-        let push = Push { id: self.next_id, request: self.next_request, row: Arc::new(row), over };
-        self.sent.insert(push.id, push.clone());
-        push
-    }
-
     /// The cloud decided: what that means waits for the next settlement.
     fn judge(&mut self, push: Push, mut verdict: super::answer::Verdict, now: Instant) {
         let row = self.rows.entry((push.row.model.clone(), push.row.key.clone())).or_default();
@@ -576,7 +470,7 @@ impl Engine {
         }
         self.changed = false;
         self.look_after = Some(now + LOOK);
-        let parked = self.rows.iter().filter(|(_, row)| row.is_parked()).take(NAMED);
+        let parked = self.rows.iter().filter(|(_, row)| row.is_parked()).take(LOOKED_AT);
         self.looked_at = parked.filter_map(|(key, _)| exclude.take(key)).collect();
         self.looked_at.len()
     }

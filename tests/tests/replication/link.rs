@@ -293,7 +293,7 @@ impl Shared {
             return self.deliver_batch(&mut cloud, body);
         }
         let answer = match self.mutant {
-            None => request.forward(self.server)?,
+            None => self.explained(request.forward(self.server)?, &body)?,
             Some(mutant) => {
                 if mutant.swallows(&mut lock(&self.random)) {
                     return Ok(whole(200, "", "{}"));
@@ -315,6 +315,24 @@ impl Shared {
             }
         }
         Ok(answer)
+    }
+
+    /// A refusal with the item that was in the way. DynamoDB has it in its answer, and dynalite has not.
+    fn explained(&self, answer: Vec<u8>, request: &Value) -> io::Result<Vec<u8>> {
+        let text = String::from_utf8_lossy(&answer);
+        let mut body: Value =
+            text.split_once("\r\n\r\n").and_then(|(_, body)| serde_json::from_str(body).ok()).unwrap_or_default();
+        let is_refusal = body["__type"].as_str().is_some_and(|kind| kind.ends_with("#ConditionalCheckFailedException"));
+        if !is_refusal || !body["Item"].is_null() {
+            return Ok(answer);
+        }
+        let question = json!({"TableName": request["TableName"], "Key": request["Key"], "ConsistentRead": true});
+        let found = smol::block_on(self.dynamo.call("GetItem", &question));
+        body["Item"] = found.map_err(|error| io::Error::other(error.to_string()))?["Item"].take();
+        if body["Item"].is_null() {
+            return Ok(answer);
+        }
+        Ok(whole(400, "", &body.to_string()))
     }
 
     /// Has moto carry out a part of it; the rest goes back as unprocessed.

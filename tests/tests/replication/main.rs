@@ -4,6 +4,8 @@
 //! Over MQTT, the cloud's function stands between a broker and that link, messages are lost, repeated and late in both directions,
 //! and the device's connection to the broker is cut.
 //!
+//! With `IOTO_TEST_DYNALITE`, the program `dynalite` has the table, and not moto.
+//!
 //! A run has its seed; `IOTO_TEST_RUNS=200` makes so many of them of each mode, `SEED=N IOTO_TEST_RUNS=1` one of them again.
 #![allow(clippy::unwrap_used)]
 
@@ -58,7 +60,8 @@ fn same(a: &Value, b: &Value) -> bool {
 fn all_runs(mode: Mode) -> Figures {
     let runs = if mode.is_over_mqtt { RUNS_OVER_MQTT } else { RUNS };
     let runs = std::env::var("IOTO_TEST_RUNS").ok().and_then(|text| text.parse().ok()).unwrap_or(runs);
-    let (first, began, moto) = (seed(), Instant::now(), Moto::start());
+    let (first, began) = (seed(), Instant::now());
+    let moto = std::env::var("IOTO_TEST_DYNALITE").map_or_else(|_| Moto::start(), |program| Moto::dynalite(&program));
     let broker = mode.is_over_mqtt.then(Mosquitto::start);
     let (next, total) = (AtomicU64::new(0), Mutex::new(Figures::default()));
     // They wait most of the time, for the device's patience and late requests.
