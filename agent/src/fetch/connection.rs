@@ -6,9 +6,8 @@ use std::task::{Context, Poll, Waker, ready};
 
 use smol::io::AsyncRead;
 
-use super::alarm::Alarm;
 use crate::http1::{Error, Limits, ResponseHead, parse_response};
-use crate::net::Stream;
+use crate::net::{Alarm, Stream};
 
 /// Bytes that are received at once while it is not known where they belong.
 const BUFFER: usize = 8 * 1024;

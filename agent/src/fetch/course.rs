@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use smol::Timer;
 use smol::future::FutureExt;
 
-use super::alarm::Alarm;
 use super::meter::Meter;
 use super::{Error, Stage};
+use crate::net::Alarm;
 
 /// The time that a request as a whole may take, and how far it has come.
 #[derive(Default)]

@@ -2,10 +2,9 @@
 
 use std::cell::Cell;
 use std::fmt;
-use std::future::{Future, poll_fn};
-use std::pin::Pin;
+use std::future::poll_fn;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use smol::future::{FutureExt, yield_now};
@@ -19,7 +18,7 @@ use super::reconnect::{Ended, Reconnect};
 use super::shared::{Core, End, Shared};
 use super::transport::Transport;
 use super::{Error, Options};
-use crate::net;
+use crate::net::{self, Alarm};
 
 /// How long saying goodbye to the broker may take; nobody depends on it.
 const GOODBYE: Duration = Duration::from_secs(1);
@@ -184,7 +183,8 @@ impl Connection {
             };
             poll_fn(|cx| {
                 let is_woken = self.shared.poll_woken(cx).is_ready();
-                let is_late = alarm.poll(cx, deadline).is_ready() | lull.poll(cx).is_ready();
+                let is_late = deadline.is_some_and(|deadline| alarm.poll(cx, deadline).is_ready());
+                let is_late = is_late | lull.poll(cx).is_ready();
                 match link.poll_io(cx, is_reading) {
                     Poll::Pending if is_woken || is_late => Poll::Ready(Ok(())),
                     other => other,
@@ -280,29 +280,6 @@ async fn say_goodbye(link: &mut Link) {
     };
     if let Err(error) = goodbye.or(too_late).await {
         log::debug!("the broker did not wait for our goodbye: {error}");
-    }
-}
-
-/// A timer for a deadline that moves with every packet. Set for an earlier moment it is left alone: to wake up once for
-/// nothing costs less than to set it each time.
-#[derive(Default)]
-struct Alarm {
-    set: Option<(Instant, Timer)>,
-}
-
-impl Alarm {
-    fn poll(&mut self, cx: &mut Context<'_>, deadline: Option<Instant>) -> Poll<()> {
-        let Some(deadline) = deadline else { return Poll::Pending };
-        let (at, timer) = self.set.get_or_insert_with(|| (deadline, Timer::at(deadline)));
-        if *at > deadline {
-            *at = deadline;
-            timer.set_at(deadline);
-        }
-        let rung = Pin::new(timer).poll(cx);
-        if rung.is_ready() {
-            self.set = None;
-        }
-        rung.map(|_| ())
     }
 }
 

@@ -1,5 +1,7 @@
 //! Connections, TLS, waiting and time: what every client and server of the agent stands on.
 
+#[cfg(any(feature = "fetch", feature = "mqtt", feature = "sync"))]
+mod alarm;
 mod backoff;
 pub mod base64;
 #[cfg(any(feature = "mqtt", feature = "sync"))]
@@ -30,6 +32,8 @@ mod underway;
 #[cfg(feature = "tls")]
 mod x509;
 
+#[cfg(any(feature = "fetch", feature = "mqtt", feature = "sync"))]
+pub(crate) use self::alarm::Alarm;
 pub use self::backoff::Backoff;
 #[cfg(any(feature = "mqtt", feature = "sync"))]
 pub use self::changes::whenever_up;

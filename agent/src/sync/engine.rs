@@ -85,8 +85,12 @@ type Key = (String, String);
 #[derive(Default)]
 struct Row {
     stage: Stage,
-    /// Tries since it was stored last.
-    tries: u32,
+    /// How often in turn the cloud was not reached with it, …
+    failures: u32,
+    /// … or said what is in its way there, …
+    detours: u32,
+    /// … or refused it as it is.
+    refusals: u32,
     /// What the next push will find, if the row's base does not say it.
     next: Option<Over>,
     /// The change that was refused, and why.
@@ -96,6 +100,11 @@ struct Row {
 }
 
 impl Row {
+    /// Whether the engine knows something about it that is not in the change log.
+    fn is_known(&self) -> bool {
+        self.failures + self.detours + self.refusals > 0
+    }
+
     fn is_parked(&self) -> bool {
         self.refused.is_some() && matches!(self.stage, Stage::Waiting(_))
     }
@@ -271,7 +280,7 @@ impl Engine {
             Answer::Alone(reason) => {
                 self.pace.reached();
                 let row = self.rows.entry((push.row.model.clone(), push.row.key.clone())).or_default();
-                row.tries += 1;
+                row.detours += 1;
                 row.stage = Stage::Free;
                 self.unread = true;
                 self.error = Some(reason);
@@ -303,12 +312,12 @@ impl Engine {
         let may_wait = !self.delay.is_zero() && self.waiting() < WAITING / 2;
         for key in std::mem::take(&mut self.settling) {
             let Some(row) = self.rows.get_mut(&key) else { continue };
-            match row.tries {
+            match row.detours {
                 0 if !may_wait => drop(self.rows.remove(&key)),
                 // Once sent, a row that changes all the time waits for its next changes.
                 0 => row.stage = Stage::Waiting(now + self.delay),
-                tries if tries <= AT_ONCE => row.stage = Stage::Free,
-                tries => row.stage = Stage::Waiting(now + jitter(ROW_BASE, ROW_CAP, tries - AT_ONCE, &mut self.random)),
+                1..=AT_ONCE => row.stage = Stage::Free,
+                many => row.stage = Stage::Waiting(now + jitter(ROW_BASE, ROW_CAP, many - AT_ONCE, &mut self.random)),
             }
         }
         // A row may have changed on its way, and was not read then.
@@ -384,12 +393,14 @@ impl Engine {
         }
         row.unknown.clear();
         if verdict.is_final() {
-            row.tries = 0;
+            (row.failures, row.detours, row.refusals) = (0, 0, 0);
             self.pushed += 1;
             self.last_success = Some(now);
             self.error = None;
         } else {
-            row.tries += 1;
+            // However often the cloud was not reached before: it is now.
+            (row.failures, row.refusals) = (0, 0);
+            row.detours += 1;
         }
         self.judged.push(verdict.settlement);
         self.judged_at.get_or_insert(now);
@@ -406,8 +417,9 @@ impl Engine {
     /// The row cannot be stored as it is.
     fn park(&mut self, push: &Push, reason: String, now: Instant) {
         let row = self.rows.entry((push.row.model.clone(), push.row.key.clone())).or_default();
-        row.tries += 1;
-        row.stage = Stage::Waiting(now + jitter(PARK_BASE, PARK_CAP, row.tries, &mut self.random));
+        row.failures = 0;
+        row.refusals += 1;
+        row.stage = Stage::Waiting(now + jitter(PARK_BASE, PARK_CAP, row.refusals, &mut self.random));
         #[cfg(test)]
         if self.rules.mutant == Some(super::simulation::Mutant::HeadOfLine) {
             row.stage = Stage::Free;
@@ -424,8 +436,8 @@ impl Engine {
     /// row.
     fn put_off(&mut self, push: &Push, reason: String, now: Instant) {
         let row = self.rows.entry((push.row.model.clone(), push.row.key.clone())).or_default();
-        row.tries += 1;
-        row.stage = Stage::Waiting(now + jitter(ROW_BASE, ROW_CAP, row.tries, &mut self.random));
+        row.failures += 1;
+        row.stage = Stage::Waiting(now + jitter(ROW_BASE, ROW_CAP, row.failures, &mut self.random));
         self.error = Some(reason);
         self.give_back();
     }
@@ -453,7 +465,7 @@ impl Engine {
         self.unread |= released || look;
         if released {
             let many = self.rows.len() > 2 * WAITING;
-            self.rows.retain(|_, row| !matches!(row.stage, Stage::Free) || row.tries > 0 && !many);
+            self.rows.retain(|_, row| !matches!(row.stage, Stage::Free) || row.is_known() && !many);
         }
     }
 

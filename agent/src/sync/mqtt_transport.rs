@@ -2,11 +2,13 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::future::poll_fn;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use smol::channel::{Receiver, Sender, bounded};
 use smol::future::FutureExt;
-use smol::{LocalExecutor, Task, Timer, future};
+use smol::{LocalExecutor, Task, Timer};
 
 use super::answer::Answer;
 use super::courier::{Action, Courier, Settings};
@@ -17,6 +19,7 @@ use super::transport::Transport;
 use crate::config;
 use crate::db::Db;
 use crate::mqtt::{Client, Error, Listener, QoS};
+use crate::net::Alarm;
 
 /// How long nothing is asked of the broker after it refused the topic of the answers.
 const REFUSED: Duration = Duration::from_secs(60);
@@ -123,6 +126,7 @@ impl MqttTransport {
     /// Does what the courier wants.
     async fn send<'a>(&'a self, tasks: &LocalExecutor<'a>) -> Error {
         let mut publishing: HashMap<String, Task<()>> = HashMap::new();
+        let mut alarm = Alarm::default();
         loop {
             while let Some(action) = self.next_action() {
                 if let Action::Send { id, message } = action {
@@ -137,12 +141,7 @@ impl MqttTransport {
                 publishing.retain(|id, _| courier.is_sent(id));
                 courier.deadline()
             };
-            let timer = async {
-                match deadline {
-                    Some(deadline) => Timer::at(deadline).await,
-                    None => future::pending().await,
-                };
-            };
+            let timer = poll_fn(|cx| deadline.map_or(Poll::Pending, |deadline| alarm.poll(cx, deadline)));
             let woken = async {
                 let _ = self.wake.1.recv().await;
             };

@@ -1,11 +1,13 @@
 //! The shell of the engine: carries out what it wants with the database and a transport.
 
 use std::convert::Infallible;
+use std::future::{Future, poll_fn};
 use std::sync::{Arc, Mutex};
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use smol::channel::{Receiver, Sender};
-use smol::{LocalExecutor, Timer, channel, future};
+use smol::{LocalExecutor, channel, future};
 
 use super::answer::Answer;
 use super::budget::Budget;
@@ -19,7 +21,7 @@ use crate::config;
 use crate::db::changelog::{Backlog, Pending};
 use crate::db::inbound::{Progress, Usage};
 use crate::db::{self, Db};
-use crate::net;
+use crate::net::{self, Alarm};
 
 /// How far before the watermark changes are read again.
 const OVERLAP: Duration = Duration::from_secs(2 * 60);
@@ -117,7 +119,7 @@ impl<T: Transport> Replicator<T> {
         (sender, events): (&'a Sender<Done>, &Receiver<Done>),
     ) -> Result<Infallible, Error> {
         let changes = self.db.changes();
-        let mut census = Census::default();
+        let (mut census, mut alarm) = (Census::default(), Alarm::default());
         loop {
             if let Some(usage) = self.observe(budget) {
                 tasks.spawn(self.keep(usage)).detach();
@@ -134,7 +136,8 @@ impl<T: Transport> Replicator<T> {
             let deadline = lock(&self.shared.engine).deadline();
             let pull = lock(&self.shared.puller).deadline();
             let deadline = deadline.into_iter().chain(pull).chain(census.deadline()).chain(budget.deadline()).min();
-            let event = next(events, &changes, &self.hints.1, deadline).await?;
+            let late = poll_fn(|cx| deadline.map_or(Poll::Pending, |deadline| alarm.poll(cx, deadline)));
+            let event = next(events, &changes, &self.hints.1, late).await?;
             let now = Instant::now();
             let mut engine = lock(&self.shared.engine);
             match event {
@@ -259,7 +262,7 @@ async fn next(
     events: &Receiver<Done>,
     changes: &Receiver<()>,
     hints: &Receiver<()>,
-    deadline: Option<Instant>,
+    late: impl Future<Output = ()>,
 ) -> Done {
     let answer = async { events.recv().await.unwrap_or(Err(crate::db::Error::Closed.into())) };
     let change = async { changes.recv().await.map(|()| Event::Recorded).map_err(|_| crate::db::Error::Closed.into()) };
@@ -269,14 +272,11 @@ async fn next(
             Err(_) => future::pending().await,
         }
     };
-    let timer = async {
-        match deadline {
-            Some(deadline) => Timer::at(deadline).await,
-            None => future::pending().await,
-        };
+    let late = async {
+        late.await;
         Ok(Event::Deadline)
     };
-    future::or(answer, future::or(change, future::or(hint, timer))).await
+    future::or(answer, future::or(change, future::or(hint, late))).await
 }
 
 fn log_answer(answer: &Answer) {

@@ -2,6 +2,8 @@ use std::cell::{Cell, RefCell};
 
 use serde_json::{Value, json};
 
+use smol::Timer;
+
 use super::*;
 use crate::db::Schema;
 use crate::sync::engine::Push;

@@ -44,7 +44,7 @@ impl Engine {
     pub fn report(&self) -> Report {
         let refused = self.rows.iter().filter_map(|((model, key), row)| {
             let (_, reason) = row.refused.clone()?;
-            Some(Parked { model: model.clone(), key: key.clone(), reason, tries: row.tries })
+            Some(Parked { model: model.clone(), key: key.clone(), reason, tries: row.refusals })
         });
         Report {
             pushed: self.pushed,

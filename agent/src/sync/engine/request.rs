@@ -56,7 +56,7 @@ impl Engine {
     /// Whether the row may be in a request with others: it is new, and was not tried before.
     fn goes_along(&self, row: &Pending) -> bool {
         let is_new = row.base == 0 && row.item.is_some() && self.journals.contains(&row.model);
-        let is_untried = |row: &Row| row.tries == 0 && row.next.is_none();
+        let is_untried = |row: &Row| !row.is_known() && row.next.is_none();
         is_new && self.rows.get(&(row.model.clone(), row.key.clone())).is_none_or(is_untried)
     }
 

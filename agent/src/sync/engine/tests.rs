@@ -409,7 +409,7 @@ fn so_many_refused_rows_stop_the_reading_until_one_is_due() {
     }
     assert!(bench.poll().is_none());
     assert_eq!(bench.engine.report().parked, WAITING);
-    assert_eq!(bench.engine.report().examples.len(), NAMED);
+    assert_eq!(bench.engine.report().examples.len(), LOOKED_AT);
     assert!(bench.engine.deadline().is_some());
     bench.wait();
     bench.read();
@@ -495,6 +495,25 @@ fn after_an_hour_of_outage_what_waits_is_sent_as_soon_as_the_device_is_connected
     bench.settle();
     assert!(!bench.pushes().is_empty(), "and the others follow");
     assert!(!bench.engine.report().down);
+}
+
+#[test]
+fn after_an_outage_a_row_that_is_not_what_was_expected_is_sent_again_at_once() {
+    let mut bench = Bench::new(4, Duration::ZERO);
+    for _ in 0..20 {
+        bench.read();
+        for id in bench.rows(&[("a", 2)]) {
+            bench.answer(id, failed());
+        }
+        bench.engine.try_now();
+    }
+    bench.read();
+    let ids = bench.rows(&[("a", 2)]);
+    let theirs = Current { version: Some(9), item: Some(Default::default()), ..Current::default() };
+    bench.answer(ids[0], Answer::Differs(Some(Box::new(theirs))));
+    bench.settle();
+    bench.read();
+    assert_eq!(bench.rows(&[("a", 2)]).len(), 1);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Deadlines: one timer for all of a connection.
+//! Deadlines that move: one timer for all of them.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -7,12 +7,13 @@ use std::time::Instant;
 use smol::Timer;
 use smol::future::Future;
 
-/// A timer that lives as long as its connection.
+/// A timer that lives as long as what waits for it, a connection or a loop.
 ///
-/// Setting a timer of the executor costs a lock and perhaps a system call, and a fast transfer has no time for it. So it
-/// stands where it was set, even for a request that has ended long ago, and what it rings for is looked up when it rings.
+/// Setting a timer of the executor costs a lock and wakes the thread that waits for all of them, and a fast transfer has no time
+/// for that. So it stands where it was set, even for a request that has ended long ago, and what it rings for is looked up when
+/// it rings.
 #[derive(Default)]
-pub(super) struct Alarm(Option<(Instant, Timer)>);
+pub struct Alarm(Option<(Instant, Timer)>);
 
 impl Alarm {
     /// Ready when the deadline has passed.
