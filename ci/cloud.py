@@ -17,6 +17,7 @@ cloud.py delete FILE PK SK
 """
 
 import argparse
+import ctypes
 import datetime
 import decimal
 import json
@@ -27,6 +28,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 import urllib.request
 
 import boto3
@@ -108,9 +110,14 @@ def serve(port, table, actions, has_stream, whose_end):
 
 def serve_dynalite(program, port, table):
     """Until standard input ends."""
-    child = subprocess.Popen([program, "--host", "127.0.0.1", "--port", str(port), "--createTableMs", "0"])
+    command = [program, "--host", "127.0.0.1", "--port", str(port), "--createTableMs", "0"]
+    # It ends with this process, however that ends (PR_SET_PDEATHSIG).
+    bound = lambda: ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+    child = subprocess.Popen(command, stdout=subprocess.DEVNULL, preexec_fn=bound)
     try:
-        endpoint = f"http://127.0.0.1:{port}"
+        endpoint, begun = f"http://127.0.0.1:{port}", time.monotonic()
+        while not is_listening(port) and child.poll() is None and time.monotonic() < begun + 10:
+            time.sleep(0.05)
         dynamodb = client("dynamodb", endpoint, "setup", "setup")
         create_table(dynamodb, table)
         dynamodb.get_waiter("table_exists").wait(TableName=table, WaiterConfig={"Delay": 1})
@@ -119,6 +126,11 @@ def serve_dynalite(program, port, table):
     finally:
         child.kill()
         child.wait()
+
+
+def is_listening(port):
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def answer_questions():

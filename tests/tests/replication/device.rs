@@ -6,7 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use ioto::db::Item;
-use ioto_tests::{Agent, Client, Response};
+use ioto_tests::{Agent, Client, Response, eventually};
 use serde_json::{Value, json};
 
 use crate::history::{By, Write};
@@ -122,7 +122,11 @@ impl Device {
 
     /// All rows that it has.
     fn rows(&self) -> BTreeMap<String, Item> {
-        let page = self.agent.client().get("/api/db/Reading?limit=500").expect("ask for the rows").json();
+        // After a start the database may take a moment.
+        let page = eventually("the rows can be asked for", Duration::from_secs(20), || {
+            let page = self.agent.client().get("/api/db/Reading?limit=500").ok()?;
+            (page.status == 200).then(|| page.json())
+        });
         let rows = page["items"].as_array().expect("a page has items").iter();
         let rows = rows.map(|row| row.as_object().expect("a row is an object").clone());
         rows.map(|row| (row["id"].as_str().expect("a row has an id").to_owned(), row)).collect()

@@ -56,12 +56,17 @@ fn same(a: &Value, b: &Value) -> bool {
     }
 }
 
+/// The program that has the table in moto's place.
+fn dynalite() -> Option<String> {
+    std::env::var("IOTO_TEST_DYNALITE").ok()
+}
+
 /// Makes the runs and returns what they did together; the first failure ends them.
 fn all_runs(mode: Mode) -> Figures {
     let runs = if mode.is_over_mqtt { RUNS_OVER_MQTT } else { RUNS };
     let runs = std::env::var("IOTO_TEST_RUNS").ok().and_then(|text| text.parse().ok()).unwrap_or(runs);
     let (first, began) = (seed(), Instant::now());
-    let moto = std::env::var("IOTO_TEST_DYNALITE").map_or_else(|_| Moto::start(), |program| Moto::dynalite(&program));
+    let moto = dynalite().map_or_else(Moto::start, |program| Moto::dynalite(&program));
     let broker = mode.is_over_mqtt.then(Mosquitto::start);
     let (next, total) = (AtomicU64::new(0), Mutex::new(Figures::default()));
     // They wait most of the time, for the device's patience and late requests.
