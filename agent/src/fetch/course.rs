@@ -4,12 +4,11 @@ use std::future::Future;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use smol::Timer;
 use smol::future::FutureExt;
 
 use super::meter::Meter;
 use super::{Error, Stage};
-use crate::net::Alarm;
+use crate::net::{Alarm, Deadline};
 
 /// The time that a request as a whole may take, and how far it has come.
 #[derive(Default)]
@@ -45,7 +44,7 @@ impl Course {
     pub async fn bound<T>(&self, host: &str, work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
         let Some((after, at)) = self.total else { return work.await };
         let too_late = async {
-            Timer::at(at).await;
+            Deadline::at(at).await;
             Err(Error::Timeout { host: host.into(), stage: Stage::Total, after })
         };
         work.or(too_late).await

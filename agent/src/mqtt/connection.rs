@@ -18,7 +18,7 @@ use super::reconnect::{Ended, Reconnect};
 use super::shared::{Core, End, Shared};
 use super::transport::Transport;
 use super::{Error, Options};
-use crate::net::{self, Alarm};
+use crate::net::{self, Alarm, Deadline};
 
 /// How long saying goodbye to the broker may take; nobody depends on it.
 const GOODBYE: Duration = Duration::from_secs(1);
@@ -138,7 +138,7 @@ impl Connection {
             }
         };
         let too_late = async {
-            Timer::after(options.timeout).await;
+            Deadline::after(options.timeout).await;
             Err(Error::NoAnswer(options.timeout))
         };
         // An error of the network that comes with the same deadline says more.

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::Value;
-use smol::Timer;
 use smol::future::FutureExt;
 
 use super::{Client, Error, Listener, Message, QoS};
+use crate::net::Deadline;
 
 /// How long to wait for an answer unless told otherwise.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -95,7 +95,7 @@ impl Client {
     pub async fn request(&self, request: Request) -> Result<Message, Error> {
         let timeout = request.timeout;
         let too_late = async {
-            Timer::after(timeout).await;
+            Deadline::after(timeout).await;
             Err(Error::Unanswered(timeout))
         };
         self.ask(request).or(too_late).await

@@ -1,38 +1,32 @@
-//! Deadlines that move: one timer for all of them.
+//! Deadlines that move.
 
+use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use smol::Timer;
-use smol::future::Future;
+use super::Deadline;
 
-/// A timer that lives as long as what waits for it, a connection or a loop.
+/// A deadline that lives as long as what waits for it, a connection or a loop.
 ///
-/// Setting a timer of the executor costs a lock and wakes the thread that waits for all of them, and a fast transfer has no time
-/// for that. So it stands where it was set, even for a request that has ended long ago, and what it rings for is looked up when
-/// it rings.
+/// Setting one costs a lock, and a fast transfer has no time for that. So it stands where it was set, even for a request that has
+/// ended long ago, and what it rings for is looked up when it rings.
 #[derive(Default)]
-pub struct Alarm(Option<(Instant, Timer)>);
+pub struct Alarm(Option<(Instant, Deadline)>);
 
 impl Alarm {
     /// Ready when the deadline has passed.
     pub fn poll(&mut self, cx: &mut Context<'_>, deadline: Instant) -> Poll<()> {
-        let (at, timer) = self.0.get_or_insert_with(|| (deadline, Timer::at(deadline)));
         loop {
-            if *at > deadline {
-                timer.set_at(deadline);
-                *at = deadline;
-            }
-            if Pin::new(&mut *timer).poll(cx).is_pending() {
+            let (at, set) = self.0.get_or_insert_with(|| (deadline, Deadline::at(deadline)));
+            if *at <= deadline && Pin::new(set).poll(cx).is_pending() {
                 return Poll::Pending;
             }
+            // It is nearer, or has moved on by the time it rings.
+            self.0 = None;
             if Instant::now() >= deadline {
-                self.0 = None;
                 return Poll::Ready(());
             }
-            timer.set_at(deadline);
-            *at = deadline;
         }
     }
 }

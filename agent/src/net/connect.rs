@@ -8,14 +8,14 @@ use std::time::Duration;
 #[cfg(feature = "tls")]
 use std::time::Instant;
 
+use smol::channel;
 use smol::future::{FutureExt, pending};
 use smol::net::TcpStream;
 use smol::stream;
-use smol::{Timer, channel};
 
 use super::race::race;
 use super::resolve::resolve;
-use super::{Error, Step};
+use super::{Deadline, Error, Step};
 #[cfg(feature = "tls")]
 use super::{Stream, TlsClient};
 
@@ -62,7 +62,7 @@ pub async fn connect_tcp(host: &str, port: u16, timeout: Duration) -> Result<Tcp
     let told = pin!(told);
     let connecting = connect_any(host, port, told, timeout);
     let too_late = async {
-        Timer::after(timeout).await;
+        Deadline::after(timeout).await;
         let step = if is_found.get() { Step::Connect } else { Step::Resolve };
         Err(Error::Timeout { host: host.into(), port, step, after: timeout })
     };
@@ -95,7 +95,7 @@ async fn connect_any(
 
 /// Ends with the timeout of a step, to race against the step.
 pub(super) async fn elapsed<T>(host: &str, port: u16, step: Step, after: Duration) -> Result<T, Error> {
-    Timer::after(after).await;
+    Deadline::after(after).await;
     Err(Error::Timeout { host: host.into(), port, step, after })
 }
 

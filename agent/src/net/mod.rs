@@ -8,6 +8,7 @@ pub mod base64;
 mod changes;
 mod clock;
 mod connect;
+mod deadline;
 mod error;
 mod family;
 pub mod hex;
@@ -41,6 +42,7 @@ pub use self::clock::{amz_date, http_date, iso8601, parse_http_date, parse_iso86
 #[cfg(feature = "tls")]
 pub use self::connect::connect;
 pub use self::connect::{connect_first, connect_tcp};
+pub(crate) use self::deadline::Deadline;
 pub use self::error::{Error, Fault, Step};
 #[cfg(feature = "tls")]
 pub use self::pin::Pin;

@@ -19,6 +19,7 @@ use smol::channel::{self, Sender};
 use smol::future::FutureExt;
 use smol::lock::{Semaphore, SemaphoreGuard};
 
+use super::Deadline;
 use super::family::{self, Family};
 
 /// Look-ups at the same time. More wait for their turn.
@@ -72,7 +73,7 @@ async fn resolve_with(
     };
     start(Question::Both, TURN.acquire().await)?;
     let early = async { answers.recv().await.ok() }.or(async {
-        Timer::after(LONG).await;
+        Deadline::after(LONG).await;
         None
     });
     if let Some((_, answer)) = early.await {
