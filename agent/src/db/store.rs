@@ -138,6 +138,10 @@ impl Store {
         let doubt = claim.doubt();
         let connection = connect(claim.path())?;
         check_format(&connection, claim.path())?;
+        // The claim has opened the file for writing, so that it is the version in its header that forbids it.
+        if connection.is_readonly("main")? {
+            return Err(Error::damage("its header forbids to write"));
+        }
         if let Some(doubt) = doubt {
             check(&connection, claim.path(), doubt)?;
             claim.trust();
@@ -476,8 +480,7 @@ fn enqueue(connection: &Connection, model: &Model) -> Result<(), Error> {
 }
 
 /// Whether an error at the opening says that the file is not what this program wrote. What can be mended outside of the file
-/// (space, rights, memory, another process) does not. `ReadOnly` does: the claim has opened the file for writing, so it is the
-/// version in its header that forbids it.
+/// (space, rights, memory, another process) does not.
 fn is_damage(error: &Error) -> bool {
     match error {
         Error::Store(source) => !matches!(

@@ -23,6 +23,7 @@ pub struct Deadline {
 
 impl Deadline {
     /// Ready at this time.
+    #[cfg(any(test, feature = "fetch", feature = "mqtt", feature = "sync"))]
     pub fn at(at: Instant) -> Self {
         Self { at: Some(at), waiting: None }
     }

@@ -77,6 +77,37 @@ fn a_file_with_flipped_bytes_never_panics_and_is_usable_in_the_end() {
     assert!(set_aside > RUNS / 10 && set_aside < RUNS);
 }
 
+/// The version of the format for writing (byte 18) makes a file that looks sound and cannot be written.
+#[test]
+fn no_damage_to_the_header_costs_a_row_or_lasts() {
+    let mut rng = fastrand::Rng::with_seed(seed());
+    let origin = Scratch::new();
+    let db = origin.open();
+    fill(&db, 20);
+    block_on(db.close());
+    drop(db);
+    let sound = fs::read(origin.file()).unwrap();
+    let roots = |scratch: &Scratch| scratch.file().with_extension("db.roots");
+    for at in 0..100 {
+        let scratch = Scratch::new();
+        fs::create_dir_all(scratch.file().parent().unwrap()).unwrap();
+        let mut bytes = sound.clone();
+        bytes[at] ^= 1 << rng.u8(..8);
+        fs::write(scratch.file(), &bytes).unwrap();
+        fs::copy(roots(&origin), roots(&scratch)).unwrap();
+        let db = match open(&scratch.file()) {
+            // Where the version of the program's own format is.
+            Err(Error::Version { .. }) if (60..64).contains(&at) => continue,
+            result => result.unwrap_or_else(|error| panic!("byte {at}, {:#x}: {error}", bytes[at])),
+        };
+        block_on(async {
+            exercise(&db, "new").unwrap_or_else(|error| panic!("byte {at}, {:#x}: {error}", bytes[at]));
+            assert_eq!(db.count("Reading").await.unwrap(), 20, "byte {at}, {:#x}", bytes[at]);
+            db.close().await;
+        });
+    }
+}
+
 #[test]
 fn a_damaged_log_is_survived() {
     let mut rng = fastrand::Rng::with_seed(seed());
